@@ -1,0 +1,570 @@
+"""Every setting of the server, once.
+
+Rules that hold here:
+
+- A setting is one field of `Settings`: its name, default, kind and help stand
+  there and nowhere else. Flags (`--max-rooms`), environment variables
+  (`RTPUSH_MAX_ROOMS`), TOML keys (`max_rooms`), `--help` and the table of the
+  documentation are derived from it.
+- Precedence: flag, then environment, then TOML file, then default.
+- Nothing is ignored: an unknown name or a bad value is refused by name in any
+  source, also one that a stronger source overrides. All problems are reported
+  at once.
+- Every source speaks text. A TOML value is turned into the text that the
+  environment would hold, so a value means the same wherever it stands.
+- Durations are seconds (float) and sizes are bytes (int) once parsed.
+- Building `Settings` directly checks nothing: that is for programs and tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Generic, NoReturn, TypeVar
+
+from . import __version__
+
+__all__ = ["SETTINGS", "ConfigError", "Setting", "Settings", "client_dir", "load", "markdown_table"]
+
+T = TypeVar("T")
+
+# Variables that share our prefix and are no settings.
+NOT_SETTINGS: Final = ("RTPUSH_CONFIG", "RTPUSH_TEST_ALL")
+
+DEFAULT_FILE: Final = "rtpush.toml"
+
+EXAMPLES: Final = """\
+A real-time push server: WebSocket, Server-Sent Events and long-poll on one port.
+
+  python -m rtpush --demo                  try it: a server, and work to watch
+  python -m rtpush --port 8080 --host ::   listen on every address
+  python -m rtpush --log memory:           keep nothing when the server stops
+"""
+
+POINTER: Final = """\
+Each setting is also an environment variable (its name is in the brackets) and a
+line of rtpush.toml (max_rooms = 50). A flag wins over the environment, that over
+the file. Durations: 30s, 10m, 24h, 7d. Sizes: 64KiB, 256MB.
+
+Documentation: README.md and docs/ of the source.
+"""
+
+
+class ConfigError(Exception):
+    """The settings are wrong; `problems` has one sentence for each reason."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = list(problems)
+
+
+class _Hint(ValueError):
+    """A bad value of which we can guess what was meant."""
+
+
+# ---- kinds of values ---------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """How a value is written: `parse` raises ValueError, `show` is its inverse.
+
+    `allowed` completes the sentence "'x' is not …".
+    """
+
+    metavar: str
+    allowed: str
+    parse: Callable[[str], T]
+    show: Callable[[T], str] = str
+
+
+DURATIONS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+SIZES: Final = {
+    unit + ending: base**power
+    for power, unit in enumerate(("", "k", "m", "g", "t"))
+    for ending, base in (("b", 1000), ("ib", 1024))
+}
+SIZE_NAMES: Final = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
+FOREVER: Final = 3650 * 86400.0
+HUGE: Final = 2**50
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of "1.5h", "30s" or "30"; ValueError for anything else."""
+    return _scaled(text, DURATIONS)
+
+
+def show_duration(seconds: float) -> str:
+    """Text that `parse_duration` reads back as the same number."""
+    if seconds and seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    for unit in ("d", "h", "m"):
+        # From two on: a day reads better as 24h, and a minute as 60s.
+        if seconds >= 2 * DURATIONS[unit] and seconds % DURATIONS[unit] == 0:
+            return f"{int(seconds // DURATIONS[unit])}{unit}"
+    return f"{int(seconds) if seconds == int(seconds) else seconds}s"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "64KiB", "256MB" or "4096"; ValueError for anything else."""
+    return int(_scaled(text, SIZES))
+
+
+def show_size(size: int) -> str:
+    """Text that `parse_size` reads back as the same number."""
+    for name, unit in SIZE_NAMES.items():
+        if size and size % unit == 0:
+            return f"{size // unit}{name}"
+    return str(size)
+
+
+def _scaled(text: str, units: Mapping[str, float]) -> float:
+    match = re.fullmatch(r"([0-9]{1,18})(\.[0-9]{1,9})?\s*([a-z]*)", text.strip().lower())
+    if match is None:
+        raise ValueError(text)
+    whole, fraction, unit = match.groups()
+    scale = units.get(unit) if unit else 1
+    if scale is None:
+        raise ValueError(text)
+    # Whole numbers stay integers: a float cannot hold every number of bytes.
+    return float(whole + fraction) * scale if fraction else int(whole) * scale
+
+
+def _ranged(parse: Callable[[str], T], low: Any, high: Any) -> Callable[[str], T]:
+    def checked(text: str) -> T:
+        value = parse(text)
+        if not low <= value <= high:
+            raise ValueError(text)
+        return value
+
+    return checked
+
+
+def _count(low: int, high: int = 10**12) -> Kind[int]:
+    limits = f"from {low} to {high}" if high < 10**12 else f"of at least {low}"
+    return Kind("N", f"a whole number {limits}", _ranged(int, low, high))
+
+
+def _duration(low: float, high: float = FOREVER) -> Kind[float]:
+    limits = f"from {show_duration(low)} to {show_duration(high)}"
+    parse = _ranged(lambda text: float(parse_duration(text)), low, high)
+    return Kind("TIME", f"a duration {limits}, like 30s, 10m, 24h or 7d", parse, show_duration)
+
+
+def _size(low: int, high: int = HUGE) -> Kind[int]:
+    limits = f"from {show_size(low)} to {show_size(high)}"
+    parse = _ranged(parse_size, low, high)
+    return Kind("SIZE", f"a size {limits}, like 4096, 64KiB or 256MB", parse, show_size)
+
+
+def _choice(*words: str) -> Kind[str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise _Hint(_did_you_mean(text, words))
+        return text
+
+    return Kind("|".join(words), f"{', '.join(words[:-1])} or {words[-1]}", parse)
+
+
+def _parse_switch(text: str) -> bool:
+    words = {"true": True, "1": True, "yes": True, "on": True}
+    words |= {"false": False, "0": False, "no": False, "off": False}
+    try:
+        return words[text.strip().lower()]
+    except KeyError:
+        raise ValueError(text) from None
+
+
+def _parse_host(text: str) -> str:
+    if "://" in text or re.fullmatch(r"\[.*\]", text):
+        raise _Hint("write the bare name or address, without scheme or brackets")
+    if not re.fullmatch(r"[^\s/]{1,253}", text):
+        raise ValueError(text)
+    return text
+
+
+def _parse_log(text: str) -> str:
+    if text.startswith(("redis:", "rediss:")):
+        raise _Hint("Redis is not in this version")
+    if text in ("memory", ":memory:", "sqlite::memory:", "memory://"):
+        raise _Hint("did you mean memory:?")
+    if text.startswith("sqlite://"):
+        raise _Hint("PATH is a plain path, as in sqlite:/var/lib/rtpush/rtpush.db")
+    if re.fullmatch(r"[^:]+\.(db|sqlite3?)", text):
+        raise _Hint(f"did you mean sqlite:{text}?")
+    if text != "memory:" and not re.fullmatch(r"sqlite:[^\0]*[^\0\s][^\0]*", text):
+        raise ValueError(text)
+    return text
+
+
+def _parse_patterns(text: str) -> tuple[str, ...]:
+    patterns = tuple(part.strip() for part in text.split(",") if part.strip())
+    if any(len(pattern) > 128 for pattern in patterns):
+        raise ValueError(text)
+    return patterns
+
+
+def _parse_directory(text: str) -> Path:
+    if not text:
+        raise ValueError(text)
+    return Path(text)
+
+
+SWITCH: Final = Kind("", "true or false", _parse_switch, lambda on: "true" if on else "false")
+HOST: Final = Kind("HOST", "a host name or an IP address", _parse_host)
+LOG: Final = Kind("LOG", "memory: or sqlite:PATH", _parse_log)
+PATTERNS: Final = Kind(
+    "NAMES", "event names of up to 128 characters, separated by commas", _parse_patterns, ",".join
+)
+DIRECTORY: Final[Kind[Path | None]] = Kind(
+    "DIR", "a directory", _parse_directory, lambda path: "" if path is None else str(path)
+)
+
+
+# ---- the settings ------------------------------------------------------------
+
+
+def _setting(default: T, kind: Kind[T], group: str, help: str) -> T:
+    return field(default=default, metadata={"kind": kind, "group": group, "help": help})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a server is told. Durations are seconds, sizes are bytes."""
+
+    host: str = _setting(
+        "127.0.0.1", HOST, "Listening", "address to listen on; 0.0.0.0 or :: for every network"
+    )
+    port: int = _setting(
+        5000, _count(0, 65535), "Listening", "port to listen on; 0 takes any free one"
+    )
+    client: Path | None = _setting(
+        None,
+        DIRECTORY,
+        "Listening",
+        "directory to serve at / in place of the page that comes along",
+    )
+
+    log: str = _setting(
+        "sqlite:rtpush.db",
+        LOG,
+        "Log",
+        "where events are kept: memory: (until the server stops) or sqlite:PATH",
+    )
+    retention_count: int = _setting(
+        1_000_000, _count(1), "Log", "number of events to keep; the oldest go first"
+    )
+    retention_bytes: int = _setting(
+        256 * 2**20, _size(2**10), "Log", "bytes of events to keep; the oldest go first"
+    )
+    retention_age: float = _setting(7 * 86400.0, _duration(1), "Log", "how long to keep an event")
+
+    task_ttl: float = _setting(
+        24 * 3600.0, _duration(1), "Tasks", "a task without news for this long fails as expired"
+    )
+    finished_for: float = _setting(
+        600.0, _duration(0), "Tasks", "how long latecomers are told of a task that has ended"
+    )
+
+    heartbeat: float = _setting(25.0, _duration(1, 3600), "Connections", "time between heartbeats")
+    write_timeout: float = _setting(
+        60.0,
+        _duration(1, 3600),
+        "Connections",
+        "close a connection that took nothing for this long",
+    )
+    poll_timeout: float = _setting(
+        25.0, _duration(1, 60), "Connections", "how long a long-poll waits unless it asks otherwise"
+    )
+    session_lease: float = _setting(
+        60.0, _duration(1, 86400), "Connections", "forget a long-poll session idle for this long"
+    )
+    high_water: int = _setting(
+        64 * 2**10,
+        _size(2**10, 2**30),
+        "Connections",
+        "unsent bytes from which a connection counts as slow and is fed no more",
+    )
+    grace: float = _setting(
+        10.0, _duration(0, 3600), "Connections", "time to deliver what was accepted when stopping"
+    )
+    compress: bool = _setting(
+        True, SWITCH, "Connections", "compress WebSocket messages (permessage-deflate)"
+    )
+
+    relay: tuple[str, ...] = _setting(
+        ("*",),
+        PATTERNS,
+        "Limits",
+        "events that clients may send to each other: names or patterns like chat_*; "
+        "repeatable; empty for none",
+    )
+    max_message: int = _setting(2**20, _size(2**10, 2**30), "Limits", "largest envelope")
+    max_batch: int = _setting(1000, _count(1, 1_000_000), "Limits", "most envelopes in one POST")
+    max_body: int = _setting(16 * 2**20, _size(2**10, 2**30), "Limits", "largest body of a POST")
+    max_rooms: int = _setting(
+        100, _count(1, 1_000_000), "Limits", "most rooms that one session is in"
+    )
+    max_connections: int = _setting(
+        100_000, _count(1, 10_000_000), "Limits", "most connections at once"
+    )
+
+    demo: bool = _setting(
+        False, SWITCH, "Demo", "start a worker that draws the pictures asked for on the page"
+    )
+    log_level: str = _setting(
+        "info",
+        _choice("debug", "info", "warning", "error"),
+        "Other",
+        "least severe messages to print",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One field of `Settings`, and its name in each source."""
+
+    name: str
+    default: Any
+    kind: Kind[Any]
+    group: str
+    help: str
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def env(self) -> str:
+        return "RTPUSH_" + self.name.upper()
+
+    @property
+    def shown_default(self) -> str:
+        return self.kind.show(self.default) or "none"
+
+
+SETTINGS: Final = tuple(Setting(f.name, f.default, **f.metadata) for f in fields(Settings))
+
+
+# ---- the sources -------------------------------------------------------------
+
+
+def load(argv: Sequence[str] | None, environ: Mapping[str, str], cwd: Path) -> Settings:
+    """Settings from `argv` (None: the process's), `environ` and the TOML file.
+
+    Raises ConfigError with every problem of every source, and SystemExit(0)
+    after `--help` and `--version`.
+    """
+    problems: list[str] = []
+    flags, config = _read_flags(argv, problems)
+    env = _read_environ(environ, problems)
+    toml = _read_file(config or environ.get("RTPUSH_CONFIG"), cwd, problems)
+    # Later sources win.
+    values = _parse(toml, problems) | _parse(env, problems) | _parse(flags, problems)
+    client = values.get("client")
+    if client is not None and not (cwd / client).is_dir():
+        problems.append(f"client: there is no directory {cwd / client}")
+    if problems:
+        raise ConfigError(problems)
+    return Settings(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """One value as it was written: `where` names it to the person who wrote it."""
+
+    setting: Setting
+    where: str
+    text: str
+
+
+def _parse(given: Iterable[_Given], problems: list[str]) -> dict[str, Any]:
+    values = {}
+    for item in given:
+        kind = item.setting.kind
+        try:
+            values[item.setting.name] = kind.parse(item.text)
+        except ValueError as exc:
+            hint = f"; {exc}" if isinstance(exc, _Hint) and str(exc) else ""
+            problems.append(f"{item.where}: {_shorten(item.text)} is not {kind.allowed}{hint}")
+    return values
+
+
+def _read_flags(argv: Sequence[str] | None, problems: list[str]) -> tuple[list[_Given], str | None]:
+    known, unknown = _parser().parse_known_args(argv)
+    options = [arg.partition("=")[0] for arg in unknown if arg.startswith("-")]
+    flags = [setting.flag for setting in SETTINGS] + ["--config", "--help", "--version"]
+    problems += [_unknown("option", option, flags) for option in options]
+    if not options:
+        # Beside an unknown option this would only be its value.
+        problems += [f"unexpected argument {_shorten(arg)}; see --help" for arg in unknown]
+    given = [
+        _Given(setting, setting.flag, _text(value))
+        for setting in SETTINGS
+        if (value := getattr(known, setting.name)) is not None
+    ]
+    return given, known.config
+
+
+def _read_environ(environ: Mapping[str, str], problems: list[str]) -> list[_Given]:
+    by_env = {setting.env: setting for setting in SETTINGS}
+    ours = sorted(name for name in environ if name.startswith("RTPUSH_"))
+    names = [name for name in ours if name not in NOT_SETTINGS]
+    problems += [
+        _unknown("environment variable", name, [*by_env, "RTPUSH_CONFIG"])
+        for name in names
+        if name not in by_env
+    ]
+    return [_Given(by_env[name], name, environ[name]) for name in names if name in by_env]
+
+
+def _read_file(named: str | None, cwd: Path, problems: list[str]) -> list[_Given]:
+    path = cwd / (named or DEFAULT_FILE)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if named:
+            problems.append(f"the configuration file {path} does not exist")
+        return []
+    except OSError as exc:
+        problems.append(f"the configuration file {path} cannot be read: {exc.strerror}")
+        return []
+    except ValueError as exc:  # not TOML, or not UTF-8
+        problems.append(f"{path} is not valid TOML: {exc}")
+        return []
+    return _read_table(table, path.name, problems)
+
+
+def _read_table(table: Mapping[str, Any], file: str, problems: list[str]) -> list[_Given]:
+    by_name = {setting.name: setting for setting in SETTINGS}
+    given = []
+    for key, value in table.items():
+        if key not in by_name:
+            problems.append(f"{file}: {_unknown('key', key, by_name)}")
+        elif not _fits(value, by_name[key]):
+            allowed = by_name[key].kind.allowed
+            problems.append(f"{file}: {key}: {_shorten(str(value))} is not {allowed}")
+        else:
+            given.append(_Given(by_name[key], f"{file}: {key}", _text(value)))
+    return given
+
+
+def _fits(value: object, setting: Setting) -> bool:
+    if isinstance(value, list):
+        return setting.kind is PATTERNS and all(isinstance(item, str) for item in value)
+    return isinstance(value, str | int | float)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _unknown(what: str, name: str, names: Iterable[str]) -> str:
+    return f"unknown {what} {name}; {_did_you_mean(name, names) or 'see --help for all of them'}"
+
+
+def _did_you_mean(word: str, words: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(words), n=1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def _shorten(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+# ---- help and documentation --------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError([f"{message}; see --help"])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="rtpush",
+        usage="python -m rtpush [options]",
+        description=EXAMPLES,
+        epilog=POINTER,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, max_help_position=28
+        ),
+        allow_abbrev=False,
+        add_help=False,
+    )
+    for group in _groups():
+        section = parser.add_argument_group(group)
+        for setting in _in_group(group):
+            _add_flag(section, setting)
+    _add_others(section)
+    return parser
+
+
+def _add_flag(section: argparse._ArgumentGroup, setting: Setting) -> None:
+    text = f"{setting.help} [{setting.shown_default}; {setting.env}]".replace("%", "%%")
+    common: dict[str, Any] = {"dest": setting.name, "help": text, "default": None}
+    if setting.kind is SWITCH:
+        section.add_argument(setting.flag, action=argparse.BooleanOptionalAction, **common)
+    else:
+        action = "append" if setting.kind is PATTERNS else "store"
+        section.add_argument(setting.flag, action=action, metavar=setting.kind.metavar, **common)
+
+
+def _add_others(section: argparse._ArgumentGroup) -> None:
+    section.add_argument(
+        "--config",
+        metavar="FILE",
+        help=f"TOML file of settings [./{DEFAULT_FILE} if it exists; RTPUSH_CONFIG]",
+    )
+    section.add_argument(
+        "--version",
+        action="version",
+        version=f"rtpush {__version__}",
+        help="show the version and exit",
+    )
+    section.add_argument("-h", "--help", action="help", help="show this and exit")
+
+
+def markdown_table() -> str:
+    """The settings as Markdown: a heading and a table for each group."""
+    parts = []
+    for group in _groups():
+        parts += [
+            f"### {group}",
+            "",
+            "| setting | default | allowed | meaning |",
+            "|---|---|---|---|",
+        ]
+        parts += [_markdown_row(setting) for setting in _in_group(group)]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _markdown_row(setting: Setting) -> str:
+    names = f"`{setting.flag}`<br>`{setting.env}`<br>`{setting.name}`"
+    return f"| {names} | `{setting.shown_default}` | {setting.kind.allowed} | {setting.help} |"
+
+
+def _groups() -> list[str]:
+    return list(dict.fromkeys(setting.group for setting in SETTINGS))
+
+
+def _in_group(group: str) -> list[Setting]:
+    return [setting for setting in SETTINGS if setting.group == group]
+
+
+# ---- files that come along ---------------------------------------------------
+
+
+def client_dir() -> Path:
+    """The directory of the browser client: in the wheel, else of the checkout."""
+    here = Path(__file__).resolve().parent
+    packaged = here / "_client"
+    return packaged if packaged.is_dir() else here.parent / "client"
