@@ -41,9 +41,9 @@ DEFAULT_FILE: Final = "rtpush.toml"
 EXAMPLES: Final = """\
 A real-time push server: WebSocket, Server-Sent Events and long-poll on one port.
 
-  python -m rtpush --demo                  try it: a server, and work to watch
-  python -m rtpush --port 8080 --host ::   listen on every address
-  python -m rtpush --log memory:           keep nothing when the server stops
+  python -m rtpush --demo                try it: a server, and work to watch
+  python -m rtpush --host 0.0.0.0        let other machines in
+  python -m rtpush --log memory:         keep nothing when the server stops
 """
 
 POINTER: Final = """\
@@ -84,9 +84,9 @@ class Kind(Generic[T]):
 
 
 DURATIONS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-SIZES: Final = {
-    unit + ending: base**power
-    for power, unit in enumerate(("", "k", "m", "g", "t"))
+SIZES: Final = {"b": 1} | {
+    letter + ending: base**power
+    for power, letter in enumerate("kmgt", 1)
     for ending, base in (("b", 1000), ("ib", 1024))
 }
 SIZE_NAMES: Final = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
@@ -238,7 +238,10 @@ class Settings:
     """What a server is told. Durations are seconds, sizes are bytes."""
 
     host: str = _setting(
-        "127.0.0.1", HOST, "Listening", "address to listen on; 0.0.0.0 or :: for every network"
+        "127.0.0.1",
+        HOST,
+        "Listening",
+        "address to listen on; 0.0.0.0 (IPv4) or :: (IPv6) for every network",
     )
     port: int = _setting(
         5000, _count(0, 65535), "Listening", "port to listen on; 0 takes any free one"
