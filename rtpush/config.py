@@ -20,9 +20,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Generic, NoReturn, TypeVar
@@ -39,7 +40,7 @@ NOT_SETTINGS: Final = ("RTPUSH_CONFIG", "RTPUSH_TEST_ALL")
 DEFAULT_FILE: Final = "rtpush.toml"
 
 EXAMPLES: Final = """\
-A real-time push server: WebSocket, Server-Sent Events and long-poll on one port.
+A real-time push server: WebSocket, Server-Sent Events and long-poll, one port.
 
   python -m rtpush --demo                try it: a server, and work to watch
   python -m rtpush --host 0.0.0.0        let other machines in
@@ -469,13 +470,16 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _unknown(what: str, name: str, names: Iterable[str]) -> str:
+def _unknown(what: str, name: str, names: Collection[str]) -> str:
     return f"unknown {what} {name}; {_did_you_mean(name, names) or 'see --help for all of them'}"
 
 
-def _did_you_mean(word: str, words: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(words), n=1)
-    return f"did you mean {close[0]}?" if close else ""
+def _did_you_mean(word: str, words: Collection[str]) -> str:
+    # What all have in common ("RTPUSH_") would make everything look alike.
+    common = os.path.commonprefix([word, *words])
+    tails = [other.removeprefix(common) for other in words]
+    close = difflib.get_close_matches(word.removeprefix(common), tails, n=1)
+    return f"did you mean {common}{close[0]}?" if close else ""
 
 
 def _shorten(text: str) -> str:

@@ -1,0 +1,59 @@
+# Everything happens in .venv; a stamp file there remembers that an install is
+# up to date, so that the second start takes no time.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench clean
+
+help: ## list what make can do
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## start the server with the demo; ARGS="--port 8080" adds options
+	@$(BIN)/python -m rtpush --demo $(ARGS)
+
+test: $(VENV)/.dev ## run all tests; installs redis, nginx and chromium where it may
+	@sh tests/setup.sh
+	$(BIN)/python -m pytest
+	@tests=$$(find tests client -name '*.test.js' -o -name '*.test.mjs'); \
+	if [ -n "$$tests" ] && command -v node >/dev/null; then node --test $$tests; fi
+
+lint: $(VENV)/.dev ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+
+format: $(VENV)/.dev ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.run ## measure the fan-out
+	$(BIN)/python bench/fanout.py $(ARGS)
+
+clean: ## remove what make and the tools have made
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "make: $(PYTHON) is not installed; rtpush needs Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: rtpush needs Python 3.11 or newer, and $(PYTHON) is" \
+	  "$$($(PYTHON) -V 2>&1); name another: make run PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "make: $(PYTHON) has no venv module; on Debian and Ubuntu:" \
+	  "sudo apt install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.made pyproject.toml
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml
+	@$(PIP) -e '.[test,dev]'
+	@touch $@ $(VENV)/.run

@@ -1,0 +1,42 @@
+"""Programs that some tests use and that not every machine has.
+
+- `needs("nginx")` marks a test: skipped where the program is missing.
+- Under RTPUSH_TEST_ALL=1 nothing is skipped: a missing program is a failure.
+- `program("nginx")` is the path to start it by.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+# Servers live in sbin, which is not in every user's PATH.
+SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+
+PROGRAMS = {
+    "redis": ["redis-server", "valkey-server"],
+    "nginx": ["nginx"],
+    "chromium": ["chromium", "chromium-browser", "google-chrome"],
+    "node": ["node"],
+}
+
+
+def program(name: str) -> str:
+    """The path of the program; raises FileNotFoundError when it is missing."""
+    for candidate in PROGRAMS[name]:
+        if path := shutil.which(candidate, path=SEARCH_PATH):
+            return path
+    raise FileNotFoundError(f"{name} is not installed (looked for {', '.join(PROGRAMS[name])})")
+
+
+def needs(name: str) -> pytest.MarkDecorator:
+    """A mark that skips without the program, or fails under RTPUSH_TEST_ALL=1."""
+    try:
+        program(name)
+    except FileNotFoundError as exc:
+        if os.environ.get("RTPUSH_TEST_ALL") == "1":
+            pytest.fail(f"RTPUSH_TEST_ALL=1, and {exc}", pytrace=False)
+        return pytest.mark.skip(reason=f"{exc}; see tests/setup.sh")
+    return pytest.mark.skipif(False, reason=f"{name} is installed")
