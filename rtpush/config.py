@@ -20,10 +20,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import os
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Generic, NoReturn, TypeVar
@@ -48,9 +47,10 @@ A real-time push server: WebSocket, Server-Sent Events and long-poll, one port.
 """
 
 POINTER: Final = """\
-Each setting is also an environment variable (its name is in the brackets) and a
-line of rtpush.toml (max_rooms = 50). A flag wins over the environment, that over
-the file. Durations: 30s, 10m, 24h, 7d. Sizes: 64KiB, 256MB.
+Each setting is also an environment variable (its name is in the brackets) and
+a line of rtpush.toml (max_rooms = 50). A flag wins over the environment, and
+the environment over the file.
+Durations are written 30s, 10m, 24h or 7d, and sizes 4096, 64KiB or 256MB.
 
 Documentation: README.md and docs/ of the source.
 """
@@ -470,16 +470,15 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _unknown(what: str, name: str, names: Collection[str]) -> str:
+def _unknown(what: str, name: str, names: Iterable[str]) -> str:
     return f"unknown {what} {name}; {_did_you_mean(name, names) or 'see --help for all of them'}"
 
 
-def _did_you_mean(word: str, words: Collection[str]) -> str:
-    # What all have in common ("RTPUSH_") would make everything look alike.
-    common = os.path.commonprefix([word, *words])
-    tails = [other.removeprefix(common) for other in words]
-    close = difflib.get_close_matches(word.removeprefix(common), tails, n=1)
-    return f"did you mean {common}{close[0]}?" if close else ""
+def _did_you_mean(word: str, words: Iterable[str]) -> str:
+    # The prefix of all variables would make any two of them look alike.
+    by_tail = {other.removeprefix("RTPUSH_"): other for other in words}
+    close = difflib.get_close_matches(word.removeprefix("RTPUSH_"), list(by_tail), n=1)
+    return f"did you mean {by_tail[close[0]]}?" if close else ""
 
 
 def _shorten(text: str) -> str:
