@@ -25,18 +25,24 @@ PROGRAMS = {
 
 def program(name: str) -> str:
     """The path of the program; raises FileNotFoundError when it is missing."""
-    for candidate in PROGRAMS[name]:
-        if path := shutil.which(candidate, path=SEARCH_PATH):
-            return path
-    raise FileNotFoundError(f"{name} is not installed (looked for {', '.join(PROGRAMS[name])})")
+    path = _find(name)
+    if path is None:
+        raise FileNotFoundError(_missing(name))
+    return path
 
 
 def needs(name: str) -> pytest.MarkDecorator:
     """A mark that skips without the program, or fails under RTPUSH_TEST_ALL=1."""
-    try:
-        program(name)
-    except FileNotFoundError as exc:
-        if os.environ.get("RTPUSH_TEST_ALL") == "1":
-            pytest.fail(f"RTPUSH_TEST_ALL=1, and {exc}", pytrace=False)
-        return pytest.mark.skip(reason=f"{exc}; see tests/setup.sh")
-    return pytest.mark.skipif(False, reason=f"{name} is installed")
+    missing = _find(name) is None
+    if missing and os.environ.get("RTPUSH_TEST_ALL") == "1":
+        pytest.fail(f"RTPUSH_TEST_ALL=1, and {_missing(name)}", pytrace=False)
+    return pytest.mark.skipif(missing, reason=f"{_missing(name)}; see tests/setup.sh")
+
+
+def _find(name: str) -> str | None:
+    found = (shutil.which(candidate, path=SEARCH_PATH) for candidate in PROGRAMS[name])
+    return next(filter(None, found), None)
+
+
+def _missing(name: str) -> str:
+    return f"{name} is not installed (looked for {', '.join(PROGRAMS[name])})"

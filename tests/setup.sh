@@ -84,7 +84,7 @@ install_all() {
   fi
   for program in $1; do
     echo "tests: installing $program ..."
-    install "$(package "$program")" || tail -n 3 "$log" >&2
+    install "$(package "$program")" || tail -n 1 "$log" >&2
   done
 }
 

@@ -7,12 +7,17 @@ import json
 import shlex
 import socket
 import sys
+import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from rtpush import cli
 from rtpush.cli import banner, explain_bind_error, lan_address, main
 from rtpush.config import Settings
+from rtpush.errors import RtpushError
+from rtpush.log import LogError
 
 
 def lines(text: str) -> dict[str, str]:
@@ -154,3 +159,74 @@ def test_bad_settings_are_told_line_by_line(
         "rtpush: unknown option --prot; did you mean --port?",
         "rtpush: --log: 'x' is not memory: or sqlite:PATH",
     ]
+
+
+def run_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception | None, *, early: bool = True
+) -> int:
+    """The exit code for a server that fails with `error` before or after it is ready."""
+
+    class StubServer:
+        port = 5123
+
+        def __init__(self, settings: Settings) -> None:
+            pass
+
+        async def serve(self, *, on_ready: Callable[[], None]) -> None:
+            if error and early:
+                raise error
+            on_ready()
+            if error:
+                raise error
+
+    stub = types.ModuleType("rtpush.server")
+    stub.Server = StubServer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "rtpush.server", stub)
+    monkeypatch.chdir(tmp_path)
+    return main([])
+
+
+def test_a_server_that_ran_and_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_with(monkeypatch, tmp_path, None) == 0
+    out, err = capsys.readouterr()
+    assert "http://127.0.0.1:5123/" in out
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (LogError("the log cannot\nbe opened"), "rtpush: the log cannot be opened"),
+        (RtpushError("unavailable", "not now"), "rtpush: not now"),
+        (OSError(errno.EMFILE, "full"), "rtpush: cannot listen on port 5000 on 127.0.0.1: full"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why_in_one_line(
+    error: Exception,
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_with(monkeypatch, tmp_path, error) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [line]
+
+
+def test_an_error_of_a_running_server_is_not_mistaken_for_a_busy_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(OSError, match="disk"):
+        run_with(monkeypatch, tmp_path, OSError(errno.EIO, "disk"), early=False)
+
+
+def test_an_interrupt_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(settings: Settings) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", interrupted)
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 130
