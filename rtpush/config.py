@@ -186,6 +186,7 @@ def _parse_host(text: str) -> str:
         raise _Hint("write the bare name or address, without scheme or brackets")
     if not re.fullmatch(r"[^\s/]{1,253}", text):
         raise ValueError(text)
+    text.encode("idna")  # what the resolver does; raises a ValueError of its own
     return text
 
 

@@ -130,6 +130,7 @@ def test_the_variables_of_the_test_suite_are_no_settings(tmp_path: Path) -> None
 
 BAD = [
     ("host", "", "is not a host name or an IP address"),
+    ("host", "a..b", "is not a host name or an IP address"),
     ("host", "http://localhost", "without scheme or brackets"),
     ("host", "[::1]", "without scheme or brackets"),
     ("port", "65536", "'65536' is not a whole number from 0 to 65535"),
