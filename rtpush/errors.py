@@ -77,6 +77,8 @@ class RtpushError(Exception):
         self.message = message
         self.meaning = CODES[code]
         self.retry_after = self.meaning.retry_after if retry_after is None else retry_after
+        # Set when the refused envelope asked for a reply: see protocol.to_envelope.
+        self.ack: int | float | str | None = None
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"

@@ -1,0 +1,601 @@
+"""The hub: sessions at cursors.
+
+Rules that hold here:
+
+- A session is a cursor, a set of rooms and a wire. It holds no queue: what it
+  has not been given yet is in the log.
+- A *live* session has been given everything up to `head`, so a pass may hand
+  it the bytes that all sessions of its group share. A session that is not
+  live reads for itself, from its cursor, until it has caught up.
+- A pass takes what the log has grown by since the last one, builds the bytes
+  once for each group, and writes once to each session that is concerned.
+- A wire that says it is full (`pause`) stops its session's reading and costs
+  nobody else anything; `resume` lets it read on.
+- Everything is a plain call. Only reading back beyond the log's memory waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from . import __version__
+from .config import Settings
+from .errors import RtpushError
+from .log import Entry, Log, Position
+from .protocol import PROTOCOL_VERSION, Form, check_room, encode
+
+__all__ = ["Group", "Hub", "Runtime", "Session", "Wire"]
+
+logger = logging.getLogger("rtpush.hub")
+
+# One write of a pass or of a read. Below the default high-water mark of a
+# transport, so that a reader that keeps up is never taken for a slow one.
+WRITE_BYTES: Final = 32 << 10
+READ_ENTRIES: Final = 500
+# Seconds after which a pass over many sessions lets the event loop breathe.
+BREATHE_AFTER: Final = 0.004
+
+
+class Wire(Protocol):
+    """One connection to one client, as the hub sees it."""
+
+    form: Form
+
+    def write(self, data: bytes) -> None:
+        """Send framed bytes. Never blocks, never raises for a peer that is gone."""
+
+    def backlog(self) -> int:
+        """Bytes that were written and have not left."""
+
+    def heartbeat(self) -> None:
+        """Called every `heartbeat` seconds: show life, and see whether there is any."""
+
+    def close(self, code: int, reason: str) -> None:
+        """End it, after what was written has left (soon: a deadline holds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What the hub needs of an event loop; tests own it.
+
+    `clock` is monotonic and `wall` counts since 1970, both in seconds.
+    """
+
+    call_soon: Callable[[Callable[[], None]], object]
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+
+
+class Group:
+    """The sessions that read the same rooms on the same form of wire.
+
+    They get the same bytes, so these are made once for all of them.
+    """
+
+    __slots__ = ("form", "rooms", "sessions")
+
+    def __init__(self, rooms: frozenset[str], form: Form) -> None:
+        self.rooms = rooms
+        self.form = form
+        self.sessions: dict[Session, None] = {}
+
+
+class Session:
+    """One client's place in the log.
+
+    `rooms` maps each room to the number after which the session sees it.
+    `whole_until` is the end of what it was owed when it came (back): up to
+    there nothing is conflated.
+    """
+
+    __slots__ = (
+        "address",
+        "conflate",
+        "cursor",
+        "expires",
+        "group",
+        "lagging",
+        "live",
+        "opened",
+        "paused",
+        "reading",
+        "rooms",
+        "sid",
+        "slot",
+        "strikes",
+        "whole_until",
+        "wire",
+    )
+
+    def __init__(self, sid: str, conflate: bool, address: str, opened: float) -> None:
+        self.sid = sid
+        self.conflate = conflate
+        self.address = address
+        self.opened = opened
+        self.rooms: dict[str, int] = {}
+        self.wire: Wire | None = None
+        self.group: Group | None = None
+        self.cursor = 0
+        self.whole_until = 0
+        self.live = False
+        self.lagging = False
+        self.paused = False
+        self.reading = False
+        self.strikes = 0
+        self.slot = 0
+        self.expires: float | None = None
+
+    def sees(self, entry: Entry) -> bool:
+        """Is the entry for this session?"""
+        if entry.room is None:
+            return True
+        since = self.rooms.get(entry.room)
+        return since is not None and entry.seq > since
+
+
+class Hub:
+    """See the module's rules. `head` is the number up to which passes have gone."""
+
+    def __init__(self, log: Log, settings: Settings, runtime: Runtime) -> None:
+        self.log = log
+        self.head = log.last
+        self.sessions: dict[str, Session] = {}
+        self.deliveries = 0
+        self._settings = settings
+        self._runtime = runtime
+        self._groups: dict[tuple[frozenset[str], Form], Group] = {}
+        self._rooms: dict[str, set[Group]] = {}
+        self._passing: Iterator[None] | None = None
+        self._slow: dict[Session, tuple[float, int]] = {}
+        self._slots: list[dict[Session, None]] = [{} for _ in range(int(settings.heartbeat))]
+        self._ticks = 0
+        self._snapshots: dict[frozenset[str], bytes] = {}
+        log.on_grow = self._grown
+
+    # -------------------------------------------------------------- opening
+
+    def open(
+        self,
+        wire: Wire,
+        rooms: Sequence[str] = (),
+        last: str | None = None,
+        *,
+        conflate: bool = True,
+        address: str = "",
+    ) -> Session:
+        """A new session: greet it, then let it read from `last` (or from now).
+
+        Raises RtpushError (`bad_room`, `bad_position`, `too_many_rooms`,
+        `unavailable` when the server is full) before anything has changed.
+        """
+        self.check_opening(rooms, last)
+        session = Session(secrets.token_urlsafe(16), conflate, address, self._runtime.wall())
+        session.rooms = dict.fromkeys(rooms, 0)
+        self.sessions[session.sid] = session
+        session.slot = random.randrange(len(self._slots))
+        self._slots[session.slot][session] = None
+        self._attach(session, wire)
+        self._begin(session, last, greet=True)
+        return session
+
+    def peek(self, wire: Wire, rooms: Sequence[str], last: str) -> Session:
+        """A reader without a session of its own: not greeted, not listed.
+
+        Raises as `open` does.
+        """
+        self.check_opening(rooms, last)
+        session = Session("", False, "", self._runtime.wall())
+        session.rooms = dict.fromkeys(rooms, 0)
+        self._attach(session, wire)
+        self._begin(session, last, greet=False)
+        return session
+
+    def reattach(self, session: Session, wire: Wire, last: str) -> None:
+        """Let a session read on at `last` over a new wire; the old one is closed.
+
+        Raises RtpushError (`bad_position`).
+        """
+        Position.parse(last)
+        if session.wire is not None:
+            session.wire.close(1000, "another request took over")
+            self.detach(session)
+        self._attach(session, wire)
+        self._begin(session, last, greet=False)
+
+    def detach(self, session: Session) -> None:
+        """Take the wire away; the session stays, to be reattached."""
+        session.cursor = self.cursor_of(session)
+        session.wire = None
+        session.live = session.paused = session.lagging = session.reading = False
+        self._slow.pop(session, None)
+
+    def close(self, session: Session) -> None:
+        """Forget a session. Idempotent."""
+        self.detach(session)
+        self._leave_group(session)
+        self._slots[session.slot].pop(session, None)
+        self.sessions.pop(session.sid, None)
+
+    def disconnect(
+        self, session: Session, error: RtpushError, retry_after: float | None = None
+    ) -> None:
+        """End a session from this side: say why, close the wire, forget it."""
+        wire = session.wire
+        if wire is not None:
+            retry = error.retry_after if retry_after is None else retry_after
+            data = {
+                "reason": error.message,
+                "code": error.meaning.close,
+                "retry_after": retry,
+            }
+            self.send(session, encode("disconnect", data))
+            self.close(session)
+            wire.close(error.meaning.close, error.code)
+        self.close(session)
+
+    def check_opening(self, rooms: Sequence[str], last: str | None) -> None:
+        """May a session begin like this? Raises as `open` does."""
+        if last is not None:
+            Position.parse(last)
+        for room in rooms:
+            check_room(room)
+        if len(rooms) > self._settings.max_rooms:
+            raise RtpushError(
+                "too_many_rooms", f"A session may be in {self._settings.max_rooms} rooms at most."
+            )
+        if len(self.sessions) >= self._settings.max_connections:
+            raise RtpushError(
+                "unavailable", "The server has as many connections as it allows; try again later."
+            )
+
+    def lease(self) -> float:
+        """When a session that has no wire now is forgotten."""
+        return self._runtime.clock() + self._settings.session_lease
+
+    def _attach(self, session: Session, wire: Wire) -> None:
+        session.wire = wire
+        self._regroup(session)
+
+    def _begin(self, session: Session, last: str | None, *, greet: bool) -> None:
+        asked = None if last is None else Position.parse(last)
+        lost = None if asked is None else self.log.covers(asked)
+        fresh = asked is None or lost is not None
+        position = self.log.position if asked is None or lost is not None else asked
+        session.cursor = position.seq
+        session.whole_until = self.log.last
+        greeting = [self._connect(session, position, recovered=not fresh)] if greet else []
+        if lost is not None:
+            greeting.append(encode("resync", {"reason": lost}))
+        if fresh:
+            greeting.append(self._snapshot(session))
+        self.send(session, *greeting)
+        self._catch_up(session)
+
+    def _connect(self, session: Session, position: Position, *, recovered: bool) -> bytes:
+        return encode(
+            "connect",
+            {
+                "sid": session.sid,
+                "protocol": PROTOCOL_VERSION,
+                "server": f"rtpush/{__version__}",
+                "heartbeat": self._settings.heartbeat,
+                "recovered": recovered,
+                "position": str(position),
+                "rooms": list(session.rooms),
+            },
+        )
+
+    def _snapshot(self, session: Session) -> bytes:
+        # A thousand clients that come at once get the same bytes.
+        rooms = frozenset(session.rooms)
+        snapshot = self._snapshots.get(rooms)
+        if snapshot is None:
+            board = self.log.board.snapshot(rooms, self._runtime.wall())
+            snapshot = encode("active_tasks", board, str(self.log.position))
+            self._snapshots[rooms] = snapshot
+        return snapshot
+
+    # -------------------------------------------------------------- sending
+
+    def send(self, session: Session, *envelopes: bytes) -> None:
+        """Unlogged envelopes to one session, if it has a wire."""
+        if session.wire is not None and envelopes:
+            form = session.wire.form
+            session.wire.write(form.joiner.join([form.frame(e, None) for e in envelopes]))
+
+    def send_volatile(self, event: str, data: Any, room: str | None) -> None:
+        """To those who are connected and keep up now; nobody else will see it."""
+        envelope = encode(event, data, room=room)
+        framed: dict[Form, bytes] = {}
+        for group in self._groups_of({room}):
+            if group.form not in framed:
+                framed[group.form] = group.form.frame(envelope, None)
+            for session in list(group.sessions):
+                if session.live:
+                    self._write(session, framed[group.form])
+
+    def _write(self, session: Session, data: bytes) -> None:
+        try:
+            if session.wire is not None:
+                session.wire.write(data)
+                self.deliveries += 1
+        except Exception:
+            # One broken wire must not end the pass for the others.
+            logger.exception("a wire failed; its session is closed")
+            self.close(session)
+
+    # --------------------------------------------------------------- passes
+
+    def _grown(self) -> None:
+        self._snapshots.clear()
+        if self._passing is None:
+            self._passing = self._passes()
+            self._step()
+
+    def _step(self) -> None:
+        assert self._passing is not None
+        for _ in self._passing:
+            self._runtime.call_soon(self._step)
+            return
+        self._passing = None
+
+    def _passes(self) -> Iterator[None]:
+        """Go on until everybody has been given everything; yield to breathe."""
+        while self.head < self.log.last:
+            entries = self.log.recent(self.head, WRITE_BYTES)
+            if entries:
+                end = entries[-1].seq
+                yield from self._fan_out(entries, self.head, end)
+            else:
+                # One batch was larger than the log's memory.
+                end = self.log.last
+                self._all_read_for_themselves()
+            self.head = end
+
+    def _fan_out(self, entries: Sequence[Entry], start: int, end: int) -> Iterator[None]:
+        clock = self._runtime.clock
+        breathe_at = clock() + BREATHE_AFTER
+        for group, data in self._shares(entries):
+            for session in list(group.sessions):
+                if not session.live:
+                    continue
+                if session.cursor <= start:
+                    session.cursor = end
+                    self._write(session, data)
+                elif session.cursor < end:
+                    # It came after this pass had begun.
+                    self._catch_up(session)
+                if clock() > breathe_at:
+                    yield
+                    breathe_at = clock() + BREATHE_AFTER
+
+    def _shares(self, entries: Sequence[Entry]) -> Iterator[tuple[Group, bytes]]:
+        """Each group that is concerned, with the bytes that its sessions share."""
+        rooms = {entry.room for entry in entries}
+        made: dict[tuple[frozenset[str | None], Form], bytes] = {}
+        for group in self._groups_of(rooms):
+            key = (group.rooms & rooms, group.form)
+            data = made.get(key)
+            if data is None:
+                data = made[key] = group.form.joiner.join(
+                    [e.framed(group.form) for e in entries if e.room is None or e.room in key[0]]
+                )
+            yield group, data
+
+    def _groups_of(self, rooms: set[str | None]) -> list[Group]:
+        if None in rooms:
+            return list(self._groups.values())
+        found = [self._rooms[room] for room in rooms if room in self._rooms]  # type: ignore[index]
+        return list(set().union(*found))
+
+    def _all_read_for_themselves(self) -> None:
+        for group in list(self._groups.values()):
+            for session in list(group.sessions):
+                if session.live:
+                    session.cursor = self.cursor_of(session)
+                    self._catch_up(session)
+
+    # ----------------------------------------------------- reading for oneself
+
+    def pause(self, session: Session) -> None:
+        """The session's wire is full."""
+        session.cursor = self.cursor_of(session)
+        session.live = False
+        session.paused = session.lagging = True
+        wire = session.wire
+        self._slow[session] = self._runtime.clock(), wire.backlog() if wire else 0
+
+    def resume(self, session: Session) -> None:
+        """The session's wire has room again."""
+        session.paused = False
+        self._slow.pop(session, None)
+        self._catch_up(session)
+
+    def cursor_of(self, session: Session) -> int:
+        """The number up to which a session has been given everything."""
+        return max(session.cursor, self.head) if session.live else session.cursor
+
+    def _catch_up(self, session: Session) -> None:
+        """Read what the session is missing, one write at a time."""
+        if session.wire is None or session.paused or session.reading:
+            return
+        if session.cursor >= self.log.last:
+            session.live = True
+            session.lagging = False
+            return
+        session.live = False
+        entries = self.log.recent(session.cursor, WRITE_BYTES)
+        if entries is None:
+            session.reading = True
+            self._runtime.spawn(self._read_back(session, session.wire))
+            return
+        self._give(session, entries, entries[-1].seq)
+        if session.cursor >= self.log.last:
+            self._catch_up(session)
+        else:
+            self._catch_up_soon(session)
+
+    def _catch_up_soon(self, session: Session) -> None:
+        wire = session.wire
+        session.reading = True
+
+        def go_on() -> None:
+            if session.wire is wire:
+                session.reading = False
+                self._catch_up(session)
+
+        self._runtime.call_soon(go_on)
+
+    def _give(self, session: Session, entries: Sequence[Entry], upto: int) -> None:
+        wire = session.wire
+        assert wire is not None
+        whole_until = session.whole_until if session.lagging and session.conflate else upto
+        frames = [
+            entry.framed(wire.form)
+            for entry in entries
+            if session.sees(entry)
+            and (entry.seq <= whole_until or not self.log.superseded(entry))
+        ]
+        session.cursor = upto
+        if frames:
+            self._write(session, wire.form.joiner.join(frames))
+
+    async def _read_back(self, session: Session, wire: Wire) -> None:
+        """One read from the store, for a session that lags behind the log's memory."""
+        conflating = session.lagging and session.conflate
+        try:
+            page = await self.log.read(
+                session.cursor, READ_ENTRIES, session.whole_until if conflating else None
+            )
+        except RtpushError as error:
+            if session.wire is wire:
+                self.disconnect(session, error)
+            return
+        if session.wire is not wire:
+            return
+        session.reading = False
+        # Asked only now: retention may have passed the cursor during the read.
+        if self.log.covers(Position(self.log.epoch, session.cursor)) is None:
+            self._give(session, page.entries, page.upto)
+        else:
+            self._resync(session)
+        self._catch_up(session)
+
+    def _resync(self, session: Session) -> None:
+        session.cursor = session.whole_until = self.log.last
+        self.send(session, encode("resync", {"reason": "expired"}), self._snapshot(session))
+
+    # ---------------------------------------------------------------- rooms
+
+    def join(self, session: Session, room: str) -> bytes:
+        """Enter a room; returns its `active_tasks` envelope, for whoever asked.
+
+        Idempotent. Raises RtpushError (`bad_room`, `too_many_rooms`).
+        """
+        check_room(room)
+        if room not in session.rooms:
+            if len(session.rooms) >= self._settings.max_rooms:
+                raise RtpushError(
+                    "too_many_rooms",
+                    f"A session may be in {self._settings.max_rooms} rooms at most; leave one.",
+                )
+            self._settle(session)
+            session.rooms[room] = self.log.last
+            self._regroup(session)
+        board = self.log.board.snapshot_room(room, self._runtime.wall())
+        return encode("active_tasks", board, str(self.log.position), room)
+
+    def leave(self, session: Session, room: str) -> None:
+        """Leave a room; nothing happens when the session is not in it."""
+        if room in session.rooms:
+            self._settle(session)
+            del session.rooms[room]
+            self._regroup(session)
+
+    def members(self, room: str) -> list[Session]:
+        """Who is in a room."""
+        return [
+            session
+            for group in self._rooms.get(room, ())
+            for session in group.sessions
+            if session.sid
+        ]
+
+    def rooms(self) -> dict[str, int]:
+        """Every room that somebody is in, and how many are."""
+        return {room: len(self.members(room)) for room in self._rooms}
+
+    def _settle(self, session: Session) -> None:
+        """Give a live session what a pass still owes it, before its rooms change.
+
+        The pass would give it the bytes of its new group, and with them
+        events of the room from before it came; or nothing, when it has dealt
+        with the new group already.
+        """
+        if session.live and self.cursor_of(session) < self.log.last:
+            session.cursor = self.cursor_of(session)
+            self._catch_up(session)
+
+    def _regroup(self, session: Session) -> None:
+        assert session.wire is not None or session.group is not None
+        form = session.wire.form if session.wire is not None else session.group.form  # type: ignore[union-attr]
+        key = (frozenset(session.rooms), form)
+        group = self._groups.get(key)
+        if group is not None and group is session.group:
+            return
+        self._leave_group(session)
+        if group is None:
+            group = self._groups[key] = Group(*key)
+            for room in group.rooms:
+                self._rooms.setdefault(room, set()).add(group)
+        group.sessions[session] = None
+        session.group = group
+
+    def _leave_group(self, session: Session) -> None:
+        group = session.group
+        if group is None:
+            return
+        session.group = None
+        del group.sessions[session]
+        if group.sessions:
+            return
+        del self._groups[group.rooms, group.form]
+        for room in group.rooms:
+            self._rooms[room].discard(group)
+            if not self._rooms[room]:
+                del self._rooms[room]
+
+    # ----------------------------------------------------------------- time
+
+    def tick(self) -> None:
+        """Once a second: heartbeats, write deadlines, leases."""
+        self._ticks += 1
+        self._snapshots.clear()
+        now = self._runtime.clock()
+        for session in list(self._slots[self._ticks % len(self._slots)]):
+            if session.wire is not None:
+                session.wire.heartbeat()
+            elif session.expires is not None and session.expires < now:
+                self.close(session)
+        self._close_stuck(now)
+
+    def _close_stuck(self, now: float) -> None:
+        # Ordered by time: the first that is not due ends the search.
+        for session, (since, backlog) in list(self._slow.items()):
+            if now - since < self._settings.write_timeout:
+                return
+            left = session.wire.backlog() if session.wire is not None else 0
+            del self._slow[session]
+            if left < backlog:
+                self._slow[session] = now, left
+            else:
+                self.disconnect(
+                    session,
+                    RtpushError("too_slow", "Nothing was read for too long; read faster."),
+                )

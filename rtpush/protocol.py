@@ -1,0 +1,336 @@
+"""The envelope: parse, validate, encode for each wire.
+
+Rules that hold here:
+
+- Pure: bytes in, values out. No asyncio, no sockets, no clock.
+- PROTOCOL.md is the authority; this module is its sections 2, 3 and 5.
+- What a client sends is checked once, here. Behind this module an `Envelope`
+  is known to be sound.
+- An envelope is encoded once, and framed once for each `Form`; everybody who
+  reads it gets the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from websockets.frames import Frame, Opcode
+
+from .errors import RtpushError
+
+__all__ = [
+    "FORMS",
+    "JSON",
+    "PROTOCOL_VERSION",
+    "RESERVED_EVENTS",
+    "SSE",
+    "WEBSOCKET",
+    "WEBSOCKET_DEFLATE",
+    "Envelope",
+    "Form",
+    "check_name",
+    "check_room",
+    "encode",
+    "encode_data",
+    "encode_error",
+    "encode_logged",
+    "encode_reply",
+    "parse",
+    "parse_many",
+    "to_envelope",
+]
+
+PROTOCOL_VERSION: Final = 1
+MAX_NAME: Final = 128
+MAX_ACK: Final = 64
+# orjson refuses to encode deeper than 254; 128 leaves room for the envelope,
+# the array around it and what an application wraps it in.
+MAX_DEPTH: Final = 128
+
+# Only the server says these: a client that could send them would forge the
+# server's own voice to other clients.
+RESERVED_EVENTS: Final = frozenset(
+    {
+        "connect",
+        "connect_error",
+        "disconnect",
+        "active_tasks",
+        "resync",
+        "error",
+        "pong",
+        "heartbeat",
+        "presence",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One checked envelope from a client. Fields as in PROTOCOL.md, section 2."""
+
+    event: str
+    data: Any = None
+    room: str | None = None
+    key: str | None = None
+    ack: int | float | str | None = None
+    volatile: bool = False
+    idempotency_key: str | None = None
+
+
+# ----------------------------------------------------------------- parsing
+
+
+def parse(raw: bytes | bytearray | memoryview | str) -> Envelope:
+    """One JSON text to an envelope; raises RtpushError with a `bad_…` code."""
+    return to_envelope(_load(raw))
+
+
+def parse_many(raw: bytes) -> tuple[list[Envelope | RtpushError], bool]:
+    """One envelope, or an array of them, or NDJSON (one to a line); True for the latter two.
+
+    Each is judged by itself, so that one bad line does not hide the good
+    ones: its place in the list holds the error. Raises RtpushError
+    (`bad_envelope`) when the text as a whole is not JSON.
+    """
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        lines = [line for line in raw.split(b"\n") if line.strip()]
+        if len(lines) < 2:
+            raise RtpushError("bad_envelope", f"The body is not JSON: {exc}.") from exc
+        return [_judge(_load_line(line)) for line in lines], True
+    if isinstance(value, list):
+        return [_judge(item) for item in value], True
+    return [_judge(value)], False
+
+
+def _load_line(line: bytes) -> Any:
+    try:
+        return _load(line)
+    except RtpushError as exc:
+        return exc
+
+
+def _judge(value: Any) -> Envelope | RtpushError:
+    if isinstance(value, RtpushError):
+        return value
+    try:
+        return to_envelope(value)
+    except RtpushError as exc:
+        return exc
+
+
+def _load(raw: bytes | bytearray | memoryview | str) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        raise RtpushError("bad_envelope", f"An envelope is one JSON object; {exc}.") from exc
+
+
+def to_envelope(value: Any) -> Envelope:
+    """Check one decoded JSON value. Fields this version does not know are ignored."""
+    try:
+        return _checked(value)
+    except RtpushError as exc:
+        # The ack is given back even when the rest is wrong, so that the
+        # caller that waits for it hears of it.
+        if type(value) is dict and _is_ack(value):
+            exc.ack = value["ack"]
+        raise
+
+
+def _checked(value: Any) -> Envelope:
+    if type(value) is not dict:
+        raise RtpushError("bad_envelope", 'An envelope is a JSON object such as {"event": "ping"}.')
+    get = value.get
+    event = check_name("event", get("event"), "bad_event")
+    if len(value) <= 2 and "data" in value:
+        return Envelope(event, value["data"])
+    return Envelope(
+        event,
+        get("data"),
+        None if (room := get("room")) is None else check_room(room),
+        _optional_name("key", get("key")),
+        _check_ack(value),
+        _check_flag("volatile", get("volatile")),
+        _optional_name("idempotency_key", get("idempotency_key")),
+    )
+
+
+def check_name(field: str, value: Any, code: str = "bad_envelope") -> str:
+    """A string of 1 to 128 characters; raises RtpushError with `code` otherwise."""
+    if type(value) is not str or not 0 < len(value) <= MAX_NAME:
+        raise RtpushError(code, f'"{field}" must be a string of 1 to {MAX_NAME} characters.')
+    return value
+
+
+def check_room(value: Any) -> str:
+    """A room's name; raises RtpushError (`bad_room`)."""
+    return check_name("room", value, "bad_room")
+
+
+def _optional_name(field: str, value: Any) -> str | None:
+    return None if value is None else check_name(field, value)
+
+
+def _check_flag(field: str, value: Any) -> bool:
+    if value is None or type(value) is bool:
+        return bool(value)
+    raise RtpushError("bad_envelope", f'"{field}" must be true or false.')
+
+
+def _is_ack(value: dict[str, Any]) -> bool:
+    ack = value.get("ack")
+    if type(ack) is str:
+        return len(ack) <= MAX_ACK
+    return type(ack) is int or (type(ack) is float and math.isfinite(ack))
+
+
+def _check_ack(value: dict[str, Any]) -> int | float | str | None:
+    if value.get("ack") is None:
+        return None
+    if not _is_ack(value):
+        raise RtpushError(
+            "bad_envelope", f'"ack" must be a number or a string of at most {MAX_ACK} characters.'
+        )
+    ack: int | float | str = value["ack"]
+    return ack
+
+
+# ---------------------------------------------------------------- encoding
+
+
+def encode(event: str, data: Any, position: str | None = None, room: str | None = None) -> bytes:
+    """An envelope of the server's own. `position` makes it carry `id`."""
+    envelope = {"event": event, "data": data}
+    if room is not None:
+        envelope["room"] = room
+    if position is not None:
+        envelope["id"] = position
+    return orjson.dumps(envelope)
+
+
+def encode_logged(event: str, data: bytes, room: str | None, key: str | None, id_: str) -> bytes:
+    """The envelope of a log entry; `data` is JSON already."""
+    envelope: dict[str, Any] = {"event": event, "data": orjson.Fragment(data)}
+    if room is not None:
+        envelope["room"] = room
+    if key is not None:
+        envelope["key"] = key
+    envelope["id"] = id_
+    return orjson.dumps(envelope)
+
+
+def encode_data(data: Any) -> bytes:
+    """JSON of an envelope's data; raises RtpushError (`bad_envelope`).
+
+    orjson decodes deeper nesting than it encodes, so depth is measured where
+    it can be refused, before anything is stored.
+    """
+    try:
+        encoded = orjson.dumps(data)
+    except (orjson.JSONEncodeError, RecursionError) as exc:
+        raise RtpushError("bad_envelope", f"The data cannot be encoded as JSON: {exc}.") from exc
+    # Most data has fewer brackets than the limit has levels: no need to walk it.
+    if encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+        raise RtpushError("bad_envelope", f"The data is nested deeper than {MAX_DEPTH} levels.")
+    return encoded
+
+
+def _depth(data: Any) -> int:
+    depth, level = 0, [data]
+    while level := [child for value in level for child in _children(value)]:
+        depth += 1
+    return depth + 1
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def encode_reply(ack: int | float | str, data: Any) -> bytes:
+    """`{"ack": …, "data": …}`."""
+    return orjson.dumps({"ack": ack, "data": data})
+
+
+def encode_error(error: RtpushError, ack: int | float | str | None) -> bytes:
+    """The reply to `ack`, or the event `error` when nobody asked for one."""
+    if ack is None:
+        return encode("error", error.as_data())
+    return orjson.dumps({"ack": ack, "error": error.as_data()})
+
+
+# ------------------------------------------------------------------- forms
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Form:
+    """How an envelope looks on one kind of wire.
+
+    `frame` takes the envelope's JSON and its position (None when it is not
+    logged); `joiner` stands between framed envelopes that are sent together.
+    `index` is the form's place in the cache that each log entry keeps.
+    """
+
+    index: int
+    name: str
+    frame: Callable[[bytes, str | None], bytes]
+    joiner: bytes = b""
+
+
+# Frames below this size leave plain: on the short JSON of a progress event,
+# deflate saves about 40 bytes and costs every receiver an inflate.
+DEFLATE_FROM: Final = 512
+# Window and memory small enough that a compressor costs 18 KiB and is built
+# in 4 µs; larger ones gain 2 % on envelopes of 2 KiB.
+DEFLATE_WINDOW: Final = 12
+
+
+def text_frame(payload: bytes, _position: str | None = None) -> bytes:
+    """An unmasked, final text frame (RFC 6455, section 5.2)."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81" + size.to_bytes(1, "big") + payload
+    if size < 65536:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+
+
+def deflated_frame(payload: bytes, _position: str | None = None) -> bytes:
+    """The same under permessage-deflate without context takeover (RFC 7692).
+
+    No context is carried from frame to frame, so one compressed frame is
+    right for everybody who negotiated the extension.
+    """
+    if len(payload) < DEFLATE_FROM:
+        return text_frame(payload)
+    deflate = zlib.compressobj(6, zlib.DEFLATED, -DEFLATE_WINDOW, 5)
+    data = deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    return Frame(Opcode.TEXT, data[:-4], rsv1=True).serialize(mask=False)
+
+
+def sse_event(payload: bytes, position: str | None = None) -> bytes:
+    """One Server-Sent Event (WHATWG HTML, section 9.2).
+
+    JSON never holds a raw newline, so one `data:` line is always enough.
+    """
+    head = b"" if position is None else b"id: " + position.encode() + b"\n"
+    return head + b"data: " + payload + b"\n\n"
+
+
+def _plain(payload: bytes, _position: str | None = None) -> bytes:
+    return payload
+
+
+WEBSOCKET: Final = Form(0, "websocket", text_frame)
+WEBSOCKET_DEFLATE: Final = Form(1, "websocket", deflated_frame)
+SSE: Final = Form(2, "sse", sse_event)
+JSON: Final = Form(3, "poll", _plain, b",")
+FORMS: Final = (WEBSOCKET, WEBSOCKET_DEFLATE, SSE, JSON)

@@ -1,0 +1,218 @@
+"""Long-poll: the same reader, one read per request.
+
+Rules that hold here:
+
+- A waiting request is a wire that is full after its first write.
+- The cursor is the client's: it asks with `last`, and asking again with the
+  same one gives the same events. The server may forget the session, or be
+  another one: it then opens a new session at the client's position.
+- What a client says comes by POST and is answered in the same exchange, so
+  nothing waits here for a request that may never come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+
+from ..config import Settings
+from ..errors import RtpushError
+from ..hub import Hub, Session
+from ..intake import Intake
+from ..log import Position
+from ..protocol import JSON, Envelope, parse_many
+from . import Opening, read_opening
+
+__all__ = ["LongPollTransport", "read_body"]
+
+# The longest wait that a client may ask for, in seconds: many proxies give up
+# at 60.
+MAX_TIMEOUT: Final = 55.0
+
+
+class LongPollTransport:
+    """`GET /poll` and `POST /poll`."""
+
+    def __init__(self, hub: Hub, intake: Intake, settings: Settings) -> None:
+        self._hub = hub
+        self._intake = intake
+        self._settings = settings
+
+    async def read(self, request: web.Request) -> web.Response:
+        """One read. Raises RtpushError."""
+        opening = read_opening(request)
+        timeout = _timeout(request, self._settings.poll_timeout)
+        waiter = Waiter(self._hub)
+        session = self._find(opening, waiter)
+        waiter.session = session
+        try:
+            if not waiter.frames:
+                await waiter.wait(timeout)
+            return self._answer(waiter, session)
+        finally:
+            self._release(session, waiter)
+
+    def _find(self, opening: Opening, waiter: Waiter) -> Session:
+        """The session to read for: a known one, a new one, or one for this read only."""
+        if opening.last is not None and opening.sid is None:
+            return self._hub.peek(waiter, opening.rooms, opening.last)
+        session = self._hub.sessions.get(opening.sid or "")
+        if session is None or session.expires is None or opening.last is None:
+            session = self._hub.open(
+                waiter,
+                opening.rooms,
+                opening.last,
+                conflate=opening.conflate,
+                address=opening.address,
+            )
+        else:
+            self._hub.reattach(session, waiter, opening.last)
+        session.expires = self._hub.lease()
+        return session
+
+    def _answer(self, waiter: Waiter, session: Session) -> web.Response:
+        upto = self._hub.cursor_of(session) if waiter.upto is None else waiter.upto
+        position = Position(self._hub.log.epoch, upto)
+        body = b'{"events":[%b],"last":"%b"}' % (b",".join(waiter.frames), str(position).encode())
+        return web.Response(
+            body=body,
+            content_type="application/json",
+            headers={"Cache-Control": "no-store"},
+        )
+
+    def _release(self, session: Session, waiter: Waiter) -> None:
+        if session.wire is waiter:
+            self._hub.detach(session)
+        if not session.sid:
+            self._hub.close(session)
+        else:
+            session.expires = self._hub.lease()
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Envelopes in; what they lead to for this client, out. Raises RtpushError."""
+        session = self._hub.sessions.get(request.query.get("sid", ""))
+        if session is None:
+            raise RtpushError(
+                "not_found", "No such session: it ended. Connect again, then send with the new sid."
+            )
+        envelopes, _ = parse_many(await read_body(request, self._settings.max_body))
+        if len(envelopes) > self._settings.max_batch:
+            raise RtpushError(
+                "too_large", f"Send at most {self._settings.max_batch} envelopes at once."
+            )
+        if session.expires is not None:
+            session.expires = self._hub.lease()
+        answers = await self._take(session, envelopes)
+        return web.Response(
+            body=b"[%b]" % b",".join(answers),
+            content_type="application/json",
+            headers={"Cache-Control": "no-store"},
+        )
+
+    async def _take(
+        self, session: Session, envelopes: Sequence[Envelope | RtpushError]
+    ) -> list[bytes]:
+        exchange = Exchange(len(envelopes))
+        for envelope in envelopes:
+            self._intake.take(session, envelope, exchange)
+        await exchange.finished()
+        return exchange.answers
+
+
+class Waiter:
+    """A request that waits: a wire of the hub which is full after one write."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.form = JSON
+        self.frames: list[bytes] = []
+        self.session: Session | None = None
+        # Where this read ended, when it ended before it was answered: the
+        # session may be read on by another request by then.
+        self.upto: int | None = None
+        self._hub = hub
+        self._woken = asyncio.Event()
+
+    async def wait(self, timeout: float) -> None:
+        """Until there is something to answer, or the time is up."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    def write(self, data: bytes) -> None:
+        """See hub.Wire."""
+        self.frames.append(data)
+        self._woken.set()
+
+    def backlog(self) -> int:
+        """See hub.Wire."""
+        return sum(map(len, self.frames))
+
+    def heartbeat(self) -> None:
+        """See hub.Wire. A request is short: its end is its heartbeat."""
+
+    def close(self, code: int, reason: str) -> None:
+        """See hub.Wire."""
+        if self.session is not None:
+            self.upto = self._hub.cursor_of(self.session)
+        self._woken.set()
+
+
+class Exchange:
+    """The answers to the envelopes of one POST, in one array."""
+
+    def __init__(self, count: int) -> None:
+        self.answers: list[bytes] = []
+        self._left = count
+        self._finished = asyncio.Event()
+        if not count:
+            self._finished.set()
+
+    async def finished(self) -> None:
+        """Until every envelope is answered."""
+        await self._finished.wait()
+
+    def send(self, envelope: bytes) -> None:
+        """See intake.Answer."""
+        self.answers.append(envelope)
+
+    def done(self, reply: bytes | None) -> None:
+        """See intake.Answer."""
+        if reply is not None:
+            self.answers.append(reply)
+        self._left -= 1
+        if not self._left:
+            self._finished.set()
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """The body; raises RtpushError (`too_large`) as soon as it is over the limit."""
+    if request.content_length is not None and request.content_length > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+def _too_large(limit: int) -> RtpushError:
+    return RtpushError("too_large", f"The body may have {limit} bytes; send it in parts.")
+
+
+def _timeout(request: web.Request, default: float) -> float:
+    text = request.query.get("timeout")
+    if text is None:
+        return default
+    try:
+        timeout = float(text)
+    except ValueError:
+        timeout = -1.0
+    if not 0 <= timeout <= MAX_TIMEOUT:
+        raise RtpushError("bad_request", f'"timeout" is a number of seconds from 0 to {MAX_TIMEOUT:g}.')
+    return timeout

@@ -1,0 +1,254 @@
+"""WebSocket: websockets' Sans-I/O protocol on a plain asyncio transport.
+
+Rules that hold here:
+
+- Everything is a callback. There is no task and no queue per connection.
+- What is shared is framed elsewhere and only written here; the Sans-I/O
+  protocol sees what comes in, and makes control frames.
+- A client that sends faster than the log stores is not read until its
+  envelopes are answered, so what it may have under way is bounded.
+- Nothing keeps a dying connection: a close that the peer does not answer
+  ends in an abort.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from aiohttp import web
+from websockets.datastructures import Headers
+from websockets.exceptions import NegotiationError
+from websockets.extensions import Extension
+from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import OPEN, SERVER, Protocol
+from websockets.server import ServerProtocol
+from websockets.typing import ExtensionParameter
+
+from ..config import Settings
+from ..errors import RtpushError
+from ..hub import Hub
+from ..intake import Intake
+from ..protocol import (
+    DEFLATE_WINDOW,
+    WEBSOCKET,
+    WEBSOCKET_DEFLATE,
+    Envelope,
+    encode_error,
+    parse,
+)
+from . import Opening, StreamWire, read_opening, take_transport
+
+__all__ = ["WebSocketTransport"]
+
+logger = logging.getLogger("rtpush.websocket")
+# The protocol's own log line for each closed connection says nothing new.
+_quiet = logging.getLogger("rtpush.websocket.protocol")
+_quiet.setLevel(logging.WARNING)
+
+# Envelopes of one connection that may wait to be stored.
+MAX_UNDER_WAY: Final = 64
+# Heartbeats without a sign of life.
+MAX_SILENT: Final = 2
+
+_PING: Final = Frame(Opcode.PING, b"").serialize(mask=False)
+_DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
+
+
+class _DeflateFactory(ServerPerMessageDeflateFactory):
+    """permessage-deflate such that one compressed frame fits everybody."""
+
+    def __init__(self) -> None:
+        super().__init__(server_no_context_takeover=True, client_no_context_takeover=True)
+
+    def process_request_params(
+        self, params: list[ExtensionParameter], accepted_extensions: list[Extension]
+    ) -> tuple[list[ExtensionParameter], PerMessageDeflate]:
+        answer, extension = super().process_request_params(params, accepted_extensions)
+        if extension.local_max_window_bits < DEFLATE_WINDOW:
+            raise NegotiationError("the shared frames need a larger window")
+        return answer, extension
+
+
+class WebSocketTransport:
+    """`GET /ws`."""
+
+    def __init__(self, hub: Hub, intake: Intake, settings: Settings) -> None:
+        self._hub = hub
+        self._intake = intake
+        self._settings = settings
+        self._extensions = [_DeflateFactory()] if settings.compress else []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer the handshake, then carry on without aiohttp."""
+        opening = read_opening(request)
+        handshake = ServerProtocol(extensions=self._extensions, logger=_quiet)
+        response = handshake.accept(_as_websockets(request))
+        if response.status_code != 101:
+            return _refusal(response)
+        transport, early = take_transport(request)
+        connection = Connection(
+            transport, handshake.extensions, self._hub, self._intake, self._settings
+        )
+        transport.write(response.serialize())
+        connection.start(opening)
+        if early:
+            connection.data_received(early)
+        # Nobody reads this: the connection is no longer aiohttp's.
+        return web.Response()
+
+
+def _as_websockets(request: web.Request) -> Request:
+    headers = Headers()
+    for name, value in request.headers.items():
+        headers[name] = value
+    version = "HTTP/{}.{}".format(*request.version)
+    return Request(request.method, request.path_qs, headers, version)
+
+
+def _refusal(response: Response) -> web.Response:
+    code = {426: "upgrade_required", 405: "method_not_allowed"}.get(
+        response.status_code, "bad_request"
+    )
+    body = bytes(response.body or b"").decode().strip().replace("\n", " ")
+    error = RtpushError(code, body)
+    refusal = web.json_response({"error": error.as_data()}, status=response.status_code)
+    for name in ("Upgrade", "Sec-WebSocket-Version", "Allow"):
+        if name in response.headers:
+            refusal.headers[name] = response.headers[name]
+    return refusal
+
+
+class Connection(StreamWire):
+    """One WebSocket: a wire of the hub, and where its client's envelopes are answered."""
+
+    __slots__ = ("_fragments", "_held", "_intake", "_protocol", "_silent", "_under_way")
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        extensions: list[Extension],
+        hub: Hub,
+        intake: Intake,
+        settings: Settings,
+    ) -> None:
+        super().__init__(transport, WEBSOCKET_DEFLATE if extensions else WEBSOCKET, hub, settings)
+        protocol = Protocol(SERVER, state=OPEN, max_size=settings.max_message, logger=_quiet)
+        protocol.extensions = extensions
+        self._protocol = protocol
+        self._intake = intake
+        self._fragments: list[bytes] = []
+        self._silent = 0
+        self._under_way = 0
+        self._held = False
+
+    def start(self, opening: Opening) -> None:
+        """Open the session. A browser cannot read the answer to a handshake, so a
+        refusal is an `error` event and a close code."""
+        try:
+            self._open(opening)
+        except RtpushError as error:
+            self.send(encode_error(error, None))
+            self.close(error.meaning.close, error.code)
+
+    # ------------------------------------------------------ asyncio.Protocol
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        self._silent = 0
+        protocol = self._protocol
+        protocol.receive_data(data)
+        for frame in protocol.events_received():
+            assert isinstance(frame, Frame)
+            if frame.opcode in _DATA and self._session is not None:
+                self._take_frame(frame)
+        self._flush()
+
+    # -------------------------------------------------------------- incoming
+
+    def _take_frame(self, frame: Frame) -> None:
+        data = bytes(frame.data)
+        if not frame.fin or frame.opcode is Opcode.CONT:
+            self._fragments.append(data)
+            if not frame.fin:
+                return
+            data, self._fragments = b"".join(self._fragments), []
+        self._take_message(data, text=frame.opcode is not Opcode.BINARY)
+
+    def _take_message(self, data: bytes, *, text: bool) -> None:
+        envelope: Envelope | RtpushError
+        try:
+            envelope = parse(data.decode()) if text else _not_text()
+        except RtpushError as error:
+            envelope = error
+        except UnicodeDecodeError as exc:
+            # RFC 6455, section 8.1.
+            self._protocol.fail(CloseCode.INVALID_DATA, f"invalid UTF-8 at byte {exc.start}")
+            return
+        self._under_way += 1
+        if self._under_way == MAX_UNDER_WAY:
+            self._held = True
+            self._transport.pause_reading()
+        assert self._session is not None
+        self._intake.take(self._session, envelope, self)
+
+    def send(self, envelope: bytes) -> None:
+        """See intake.Answer."""
+        if self._protocol.state is OPEN and not self._transport.is_closing():
+            self._transport.write(self.form.frame(envelope, None))
+
+    def done(self, reply: bytes | None) -> None:
+        """See intake.Answer."""
+        self._under_way -= 1
+        if self._held and self._under_way <= MAX_UNDER_WAY // 2:
+            self._held = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+        if reply is not None:
+            self.send(reply)
+
+    # -------------------------------------------------------------- hub.Wire
+
+    def heartbeat(self) -> None:
+        """See hub.Wire."""
+        self._silent += 1
+        if self._silent > MAX_SILENT:
+            self._transport.abort()
+        else:
+            self._transport.write(_PING)
+
+    def close(self, code: int, reason: str) -> None:
+        """See hub.Wire."""
+        self._session = None
+        if self._protocol.state is OPEN:
+            self._protocol.send_close(code, reason)
+        self._flush()
+        self._abort_later()
+
+    def _flush(self) -> None:
+        """Write what the Sans-I/O protocol has to say: pongs, closes, the end."""
+        if self._transport.is_closing():
+            return
+        for data in self._protocol.data_to_send():
+            if data:
+                self._transport.write(data)
+            else:
+                self._end()
+        if self._protocol.state is not OPEN:
+            self._forget()
+
+    def _end(self) -> None:
+        # Half-closed first: closing with unread input would reset the
+        # connection, and the close frame might never be read.
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._abort_later()
+        else:
+            self._transport.close()
+
+
+def _not_text() -> RtpushError:
+    return RtpushError("bad_envelope", "Send envelopes as text frames, not binary ones.")
