@@ -1,0 +1,261 @@
+/**
+ * The task board: a fold of the server's events into tasks and finished tasks.
+ *
+ * Rules that hold here:
+ * - No DOM, no clock, no network: a board follows from the envelopes and the
+ *   times that were passed in, so it can be tested anywhere.
+ * - Tasks come from strangers. Only fields named here are taken over, each after
+ *   a look at its type; what is odd counts as absent and nothing throws.
+ * - Tasks live in Maps under String(id): 1 and "1" are one task, and an id such
+ *   as "__proto__" is a name like any other.
+ * - A snapshot is the whole truth: what it does not contain is not there. The
+ *   only exception are drafts, which the server has not heard of yet.
+ */
+
+/**
+ * @typedef {object} Task
+ * @property {string} id
+ * @property {'active'|'completed'|'failed'} status
+ * @property {string} prompt
+ * @property {string} mode
+ * @property {object|null} formData  as it came, so that a retry sends the same
+ * @property {string|null} room
+ * @property {number} startedAt      milliseconds
+ * @property {number|null} endedAt
+ * @property {number} progress       0 to 100
+ * @property {string} message
+ * @property {string|null} picture   a data URL: the result, or a preview of it
+ * @property {string} error
+ * @property {boolean} draft         made here and not yet confirmed by the server
+ */
+
+/** @typedef {{tasks: Map<string, Task>, finished: Map<string, Task>}} Board */
+
+const FINISHED_KEPT = 50;
+const PICTURE_PREFIXES = ['data:image/svg+xml;base64,', 'data:image/png;base64,'];
+const END_FIELDS = ['endedAt', 'endTime', 'finishedAt', 'ended_at', 'finished_at', 'ended'];
+
+/** @returns {Board} */
+export function emptyBoard() {
+  return { tasks: new Map(), finished: new Map() };
+}
+
+/**
+ * Fold one envelope into the board.
+ *
+ * @param {Board} board  changed in place
+ * @param {{event?: unknown, data?: unknown, room?: unknown}} envelope
+ * @param {number} now   milliseconds
+ * @returns {boolean} whether the board may look different now
+ */
+export function applyEvent(board, envelope, now) {
+  const data = asObject(envelope.data);
+  if (data === null) return false;
+  if (envelope.event === 'active_tasks') return applySnapshot(board, data, envelope.room, now);
+  const id = taskId(data.id);
+  const change = id !== null && CHANGES.get(envelope.event);
+  return change ? change(board, id, withRoom(data, envelope.room), now) : false;
+}
+
+/**
+ * Show a task before the server confirms it.
+ *
+ * @param {Board} board
+ * @param {object} data  the data of the `task_created` that is on its way
+ * @param {number} now
+ */
+export function addDraft(board, data, now) {
+  const task = newTask(taskId(data.id), data, now);
+  board.tasks.set(task.id, { ...task, draft: true });
+}
+
+/**
+ * The server has accepted a draft: from here on snapshots decide about it.
+ *
+ * @param {Board} board
+ * @param {string} id
+ */
+export function confirmDraft(board, id) {
+  const task = board.tasks.get(id);
+  if (task) board.tasks.set(id, { ...task, draft: false });
+}
+
+/**
+ * The server refused a draft: it ends here, and only here.
+ *
+ * @param {Board} board
+ * @param {string} id
+ * @param {string} error
+ * @param {number} now
+ * @returns {boolean}
+ */
+export function refuseDraft(board, id, error, now) {
+  return board.tasks.get(id)?.draft === true && end(board, id, 'failed', { error }, now);
+}
+
+/**
+ * All tasks, the youngest first, whatever became of them: a card keeps its place
+ * when its task ends.
+ *
+ * @param {Board} board
+ * @returns {Task[]}
+ */
+export function tasksByBirth(board) {
+  const all = [...board.finished.values(), ...board.tasks.values()];
+  return all.reverse().sort((a, b) => b.startedAt - a.startedAt);
+}
+
+/**
+ * @param {Board} board
+ * @returns {Task[]} the finished tasks, the latest end first
+ */
+export function finishedByEnd(board) {
+  return [...board.finished.values()].reverse().sort((a, b) => b.endedAt - a.endedAt);
+}
+
+const CHANGES = new Map([
+  ['task_created', create],
+  ['task_progress', progress],
+  ['task_completed', (board, id, data, now) => end(board, id, 'completed', data, now)],
+  ['task_failed', (board, id, data, now) => end(board, id, 'failed', data, now)],
+]);
+
+function create(board, id, data, now) {
+  board.finished.delete(id);
+  return upsert(board, id, data, now);
+}
+
+function progress(board, id, data, now) {
+  return board.finished.has(id) ? false : upsert(board, id, data, now);
+}
+
+function upsert(board, id, data, now) {
+  const known = board.tasks.get(id);
+  board.tasks.set(id, known ? { ...merge(known, data, now), draft: false } : newTask(id, data, now));
+  return true;
+}
+
+function end(board, id, status, data, now) {
+  if (board.finished.has(id)) return false;
+  const known = board.tasks.get(id) ?? newTask(id, data, now);
+  board.tasks.delete(id);
+  board.finished.set(id, asEnded(merge(known, data, now), status, data, now));
+  trimFinished(board);
+  return true;
+}
+
+function applySnapshot(board, data, room, now) {
+  const stays = (task) => task.draft || (typeof room === 'string' && task.room !== room);
+  const before = board.tasks;
+  board.tasks = keep(board.tasks, stays);
+  board.finished = keep(board.finished, stays);
+  for (const raw of asList(data.finished)) addFinished(board, withRoom(raw, room), now);
+  for (const raw of asList(data.tasks)) addActive(board, withRoom(raw, room), before, now);
+  trimFinished(board);
+  return true;
+}
+
+function addActive(board, raw, before, now) {
+  const id = taskId(raw.id);
+  if (id === null) return;
+  const fallback = before.get(id)?.startedAt ?? now;
+  board.tasks.set(id, newTask(id, raw, now, fallback));
+  board.finished.delete(id);
+}
+
+function addFinished(board, raw, now) {
+  const id = taskId(raw.id);
+  if (id === null) return;
+  const failed = raw.status === 'failed' || (raw.status !== 'completed' && raw.error !== undefined);
+  board.tasks.delete(id);
+  board.finished.set(id, asEnded(newTask(id, raw, now), failed ? 'failed' : 'completed', raw, now));
+}
+
+function newTask(id, data, now, startedAt = now) {
+  const blank = {
+    id, status: 'active', prompt: '', mode: '', formData: null, room: null, startedAt, endedAt: null,
+    progress: 0, message: '', picture: null, error: '', draft: false,
+  };
+  return merge(blank, data, now);
+}
+
+function merge(task, data, now) {
+  const form = asObject(data.formData);
+  return {
+    ...task,
+    formData: form ?? task.formData,
+    prompt: asText(form?.prompt) ?? asText(data.prompt) ?? task.prompt,
+    mode: asText(data.mode) ?? asText(form?.mode) ?? task.mode,
+    room: asText(data.room) ?? task.room,
+    startedAt: asTime(data.startTime, now) ?? task.startedAt,
+    progress: asPercent(data.progress) ?? task.progress,
+    message: asText(data.message) ?? task.message,
+    picture: pictureOf(data) ?? task.picture,
+  };
+}
+
+function asEnded(task, status, data, now) {
+  const endedAt = END_FIELDS.map((name) => asTime(data[name], now)).find((time) => time !== null);
+  return {
+    ...task,
+    status,
+    draft: false,
+    progress: status === 'completed' ? 100 : task.progress,
+    error: status === 'failed' ? errorText(data.error) : '',
+    endedAt: endedAt ?? now,
+  };
+}
+
+function trimFinished(board) {
+  const surplus = finishedByEnd(board).slice(FINISHED_KEPT);
+  for (const task of surplus) board.finished.delete(task.id);
+}
+
+function keep(tasks, wanted) {
+  return new Map([...tasks].filter(([, task]) => wanted(task)));
+}
+
+function withRoom(data, room) {
+  return typeof room === 'string' ? { ...data, room } : data;
+}
+
+function taskId(value) {
+  return typeof value === 'string' || Number.isSafeInteger(value) ? String(value) : null;
+}
+
+function pictureOf(data) {
+  return asPicture(asObject(data.result)?.image) ?? asPicture(data.preview);
+}
+
+/** Only pictures that carry their own bytes: a URL would make every viewer fetch it. */
+function asPicture(value) {
+  const known = typeof value === 'string' && PICTURE_PREFIXES.some((prefix) => value.startsWith(prefix));
+  return known ? value : null;
+}
+
+function errorText(value) {
+  return asText(value) ?? asText(asObject(value)?.message) ?? '';
+}
+
+function asText(value) {
+  if (typeof value === 'string') return value;
+  return typeof value === 'number' ? String(value) : null;
+}
+
+function asPercent(value) {
+  return Number.isFinite(value) ? Math.min(100, Math.max(0, value)) : null;
+}
+
+/** Times in seconds are accepted too; the future is not, clocks of devices differ. */
+function asTime(value, now) {
+  if (!Number.isFinite(value) || value <= 0) return null;
+  return Math.min(now, value < 1e11 ? value * 1000 : value);
+}
+
+function asObject(value) {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : null;
+}
+
+function asList(value) {
+  return Array.isArray(value) ? value.filter((item) => asObject(item) !== null) : [];
+}

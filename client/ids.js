@@ -1,0 +1,14 @@
+/**
+ * Identifiers that two devices cannot both choose.
+ *
+ * Rules that hold here:
+ * - `crypto.randomUUID` is missing on plain-http LAN addresses, which is where
+ *   a second device usually is; `getRandomValues` is there always.
+ */
+
+/** @returns {string} 128 random bits, as text */
+export function newId() {
+  if (typeof crypto.randomUUID === 'function') return crypto.randomUUID();
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}

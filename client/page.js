@@ -1,0 +1,190 @@
+/**
+ * The page: the board, the connection and the views, wired together.
+ *
+ * Rules that hold here:
+ * - Events change the board, the board is drawn once per frame, and nothing is
+ *   drawn from anywhere else. A thousand events in a frame cost one drawing.
+ * - What a person does is an event like any other: it is sent, and shown when it
+ *   comes back. Only a new task is shown at once, as a draft.
+ */
+
+import { addDraft, applyEvent, confirmDraft, emptyBoard, refuseDraft } from './board.js';
+import { Cards } from './cards.js';
+import { Connection } from './connection.js';
+import { setAttribute, setText } from './dom.js';
+import { FinishedList } from './finished.js';
+import { TaskForm } from './form.js';
+import { otherLanguage, pickLanguage, setLanguage, t, translate } from './i18n.js';
+import { newId } from './ids.js';
+import { recall, remember } from './prefs.js';
+import { setUpTerminal, showCommand } from './terminal.js';
+import { toast } from './toasts.js';
+import { Viewer, download } from './viewer.js';
+import { errorOf, refusalOf, titleOf } from './words.js';
+
+const TRANSPORTS = ['websocket', 'sse', 'poll'];
+const TICK = 1000;
+
+const root = document.documentElement;
+const find = (id) => document.getElementById(id);
+const board = emptyBoard();
+const mine = new Set();
+let status = { state: 'connecting', transport: null, rtt: null };
+let drawing = false;
+
+const viewer = new Viewer(find('viewer'));
+const cards = new Cards(find('cards'), { cancel, retry, download, enlarge: (task) => viewer.open(task) });
+const finished = new FinishedList(find('finished'), openFinished);
+const form = new TaskForm(find('task-form'), (formData) => createTask(formData, formData.mode, null));
+const connection = new Connection({ onEvent, onStatus, onNotice, onTransport }, allowedTransports(), recall('sessionStorage', 'transport'));
+
+function allowedTransports() {
+  const forced = new URLSearchParams(location.search).get('transport');
+  return TRANSPORTS.includes(forced) ? [forced] : TRANSPORTS;
+}
+
+function onEvent(envelope) {
+  if (envelope.event === 'error') return toast('error', 'bad', t('toast_error', { reason: refusalOf(envelope.data) }));
+  if (applyEvent(board, envelope, Date.now())) drawSoon();
+  return undefined;
+}
+
+function onStatus(next) {
+  status = next;
+  root.dataset.state = status.state;
+  if (status.transport === null) delete root.dataset.transport;
+  else root.dataset.transport = status.transport;
+  drawLight();
+}
+
+function onTransport(kind) {
+  remember('sessionStorage', 'transport', kind);
+}
+
+const NOTICES = {
+  connected: (kind) => toast('connection', 'good', t('toast_connected', { transport: t(`transport_${kind}`) })),
+  lost: () => toast('connection', 'warning', t('toast_lost')),
+  recovered: () => toast('connection', 'good', t('toast_recovered')),
+  refreshed: () => toast('connection', 'good', t('toast_refreshed')),
+  stopped: (reason) => {
+    const text = reason === '' ? t('toast_stopped') : t('toast_stopped_reason', { reason });
+    toast('connection', 'bad', text, { stay: true });
+  },
+};
+
+function onNotice(name, detail) {
+  NOTICES[name](detail);
+}
+
+function createTask(formData, mode, room) {
+  const data = { id: newId(), formData, mode, startTime: Date.now() };
+  mine.add(data.id);
+  addDraft(board, data, Date.now());
+  connection.emit('task_created', data, { room, onReply: (error) => onCreated(data.id, error) });
+  drawSoon();
+}
+
+function onCreated(id, error) {
+  if (error === null) return confirmDraft(board, id);
+  if (refuseDraft(board, id, refusalOf(error), Date.now())) drawSoon();
+  return complain(error);
+}
+
+function retry(task) {
+  const formData = task.formData ?? { prompt: task.prompt, mode: task.mode };
+  createTask(formData, task.mode, task.room);
+}
+
+function cancel(task) {
+  const data = { id: task.id, error: 'cancelled' };
+  connection.emit('task_failed', data, { room: task.room, onReply: (error) => error && complain(error) });
+}
+
+function complain(error) {
+  toast('error', 'bad', t('toast_error', { reason: refusalOf(error) }));
+}
+
+function openFinished(task) {
+  if (task.picture !== null) return viewer.open(task);
+  const card = [...find('cards').children].find((node) => node.dataset.taskId === task.id);
+  card?.scrollIntoView({ block: 'center' });
+  return card?.focus({ preventScroll: true });
+}
+
+function drawSoon() {
+  if (drawing) return;
+  drawing = true;
+  // Frames stop in hidden tabs, and a hidden tab's title and speech still matter.
+  if (document.hidden) setTimeout(draw, TICK);
+  else requestAnimationFrame(draw);
+}
+
+function draw() {
+  drawing = false;
+  const now = Date.now();
+  const hidden = cards.show(board, now);
+  finished.show(board, now);
+  viewer.follow(board);
+  find('board-empty').hidden = board.tasks.size + board.finished.size > 0;
+  find('finished-empty').hidden = board.finished.size > 0;
+  find('hidden-count').hidden = hidden === 0;
+  setText(find('hidden-count'), t('hidden_count', { n: hidden }));
+  find('active-count').hidden = board.tasks.size === 0;
+  setText(find('active-count'), t('active_count', { n: board.tasks.size }));
+  announceMine();
+}
+
+/** Said aloud only for one's own tasks: other people's would never end. */
+function announceMine() {
+  for (const id of mine) {
+    const task = board.finished.get(id);
+    if (!task) continue;
+    mine.delete(id);
+    const words = t(`announce_${task.status}`, { prompt: titleOf(task) });
+    setText(find('announcer'), task.status === 'failed' ? `${words}. ${errorOf(task)}` : words);
+  }
+}
+
+function drawLight() {
+  const { state, transport, rtt } = status;
+  setText(find('light-name'), transport === null ? t(`light_${state}`) : t(`transport_${transport}`));
+  setText(find('light-rtt'), rtt === null ? '' : t('milliseconds', { n: Math.max(1, Math.round(rtt)) }));
+}
+
+function speak(language) {
+  setLanguage(language);
+  translate(document);
+  cards.clear();
+  finished.clear();
+  form.refresh();
+  showCommand(find('terminal'));
+  drawThemeButton();
+  drawLight();
+  draw();
+}
+
+function drawThemeButton() {
+  setAttribute(find('theme'), 'aria-label', t(root.dataset.theme === 'dark' ? 'theme_to_light' : 'theme_to_dark'));
+}
+
+function switchTheme() {
+  root.dataset.theme = root.dataset.theme === 'dark' ? 'light' : 'dark';
+  remember('localStorage', 'theme', root.dataset.theme);
+  drawThemeButton();
+}
+
+function switchLanguage() {
+  const language = otherLanguage();
+  remember('localStorage', 'lang', language);
+  speak(language);
+}
+
+setUpTerminal(find('terminal'));
+find('lang').addEventListener('click', switchLanguage);
+find('theme').addEventListener('click', switchTheme);
+speak(recall('localStorage', 'lang') ?? pickLanguage(navigator.languages ?? [navigator.language]));
+setInterval(() => {
+  cards.tick(Date.now());
+  finished.tick(Date.now());
+}, TICK);
+connection.start();

@@ -1,0 +1,55 @@
+/**
+ * How tasks, times and errors are put into words.
+ *
+ * Rules that hold here:
+ * - Task text is shown as it is; only codes that we know are translated.
+ * - A missing prompt has a name too, so that every card and button has a label.
+ */
+
+import { has, languageTag, t } from './i18n.js';
+
+export const MODES = ['landscape', 'orbits', 'weave', 'bloom'];
+
+/** @param {import('./board.js').Task} task */
+export function titleOf(task) {
+  return task.prompt.trim() || t('untitled');
+}
+
+/** @param {import('./board.js').Task} task */
+export function modeOf(task) {
+  return MODES.includes(task.mode) ? t(`mode_${task.mode}`) : task.mode;
+}
+
+/** @param {string} mode @returns {string} the symbol that stands for it */
+export function modeIcon(mode) {
+  return MODES.includes(mode) ? mode : 'any';
+}
+
+/** @param {import('./board.js').Task} task @returns {string} why it failed */
+export function errorOf(task) {
+  if (task.error === 'cancelled') return t('cancelled');
+  return has(`error_${task.error}`) ? t(`error_${task.error}`) : task.error || t('no_reason');
+}
+
+/** @param {{code?: unknown, message?: unknown}} error  as the server sends it */
+export function refusalOf(error) {
+  return has(`error_${error?.code}`) ? t(`error_${error.code}`) : String(error?.message ?? error?.code ?? '');
+}
+
+/** @param {import('./board.js').Task} task @param {number} now @returns {string} such as 1:05 */
+export function durationOf(task, now) {
+  const seconds = Math.max(0, Math.floor(((task.endedAt ?? now) - task.startedAt) / 1000));
+  const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+  const shown = parts[0] > 0 ? parts : parts.slice(1);
+  return shown.map((part, index) => (index === 0 ? String(part) : String(part).padStart(2, '0'))).join(':');
+}
+
+/** @param {number} time @param {number} now @returns {string} such as "3 minutes ago" */
+export function agoOf(time, now) {
+  const minutes = Math.floor((now - time) / 60_000);
+  if (minutes < 1) return t('just_now');
+  const format = new Intl.RelativeTimeFormat(languageTag(), { numeric: 'always' });
+  if (minutes < 60) return format.format(-minutes, 'minute');
+  if (minutes < 1440) return format.format(-Math.floor(minutes / 60), 'hour');
+  return format.format(-Math.floor(minutes / 1440), 'day');
+}
