@@ -7,7 +7,7 @@ Rules that hold here:
   (PROTOCOL.md, "Errors"); sentences may change in any release.
 - The table below is the only place where a code meets its HTTP status, its
   WebSocket close code and the advice to retry.
-- Close codes 4000–4499 mean "do not come back by yourself", 4500–4999 and
+- Close codes 4000 to 4499 mean "do not come back by yourself", 4500 to 4999 and
   1001 mean "do".
 """
 

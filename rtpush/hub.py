@@ -16,6 +16,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import secrets
@@ -140,13 +141,19 @@ class Session:
 
 
 class Hub:
-    """See the module's rules. `head` is the number up to which passes have gone."""
+    """See the module's rules.
+
+    `head` is the number up to which passes have gone; `idle` is set while
+    none is under way.
+    """
 
     def __init__(self, log: Log, settings: Settings, runtime: Runtime) -> None:
         self.log = log
         self.head = log.last
         self.sessions: dict[str, Session] = {}
         self.deliveries = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
         self._settings = settings
         self._runtime = runtime
         self._groups: dict[tuple[frozenset[str], Form], Group] = {}
@@ -320,6 +327,10 @@ class Hub:
                 if session.live:
                     self._write(session, framed[group.form])
 
+    def lagging(self) -> int:
+        """How many sessions wait for their wires to take more."""
+        return len(self._slow)
+
     def _write(self, session: Session, data: bytes) -> None:
         try:
             if session.wire is not None:
@@ -335,6 +346,7 @@ class Hub:
     def _grown(self) -> None:
         self._snapshots.clear()
         if self._passing is None:
+            self.idle.clear()
             self._passing = self._passes()
             self._step()
 
@@ -344,6 +356,7 @@ class Hub:
             self._runtime.call_soon(self._step)
             return
         self._passing = None
+        self.idle.set()
 
     def _passes(self) -> Iterator[None]:
         """Go on until everybody has been given everything; yield to breathe."""
@@ -391,7 +404,7 @@ class Hub:
     def _groups_of(self, rooms: set[str | None]) -> list[Group]:
         if None in rooms:
             return list(self._groups.values())
-        found = [self._rooms[room] for room in rooms if room in self._rooms]  # type: ignore[index]
+        found = [self._rooms[room] for room in rooms if room in self._rooms]
         return list(set().union(*found))
 
     def _all_read_for_themselves(self) -> None:
@@ -459,8 +472,7 @@ class Hub:
         frames = [
             entry.framed(wire.form)
             for entry in entries
-            if session.sees(entry)
-            and (entry.seq <= whole_until or not self.log.superseded(entry))
+            if session.sees(entry) and (entry.seq <= whole_until or not self.log.superseded(entry))
         ]
         session.cursor = upto
         if frames:

@@ -87,7 +87,7 @@ class Intake:
         if session.strikes >= MAX_STRIKES:
             self._hub.disconnect(
                 session,
-                RtpushError("bad_envelope", f"{MAX_STRIKES} bad envelopes in a row; see PROTOCOL.md."),
+                RtpushError("bad_envelope", f"{MAX_STRIKES} bad envelopes in a row."),
             )
 
     def _act(self, session: Session, envelope: Envelope, answer: Answer) -> None:
@@ -110,7 +110,8 @@ class Intake:
             return
         if not any(fnmatchcase(event, pattern) for pattern in self._relay):
             raise RtpushError(
-                "forbidden", "Clients may not send this event; the setting `relay` lists those they may."
+                "forbidden",
+                "Clients may not send this event: the setting `relay` does not list it.",
             )
 
     def _append(self, envelope: Envelope, answer: Answer) -> None:
@@ -159,13 +160,10 @@ class Intake:
 
         The outcomes are known when everything that could be is stored.
         """
-        outcomes: list[Outcome | None] = [self._draft(e) for e in envelopes]  # type: ignore[misc]
-        drafts = [(i, d) for i, d in enumerate(outcomes) if isinstance(d, Draft)]
-        if drafts:
-            stored = await self._log.append([draft for _, draft in drafts])
-            for (i, _), outcome in zip(drafts, stored, strict=True):
-                outcomes[i] = outcome
-        return outcomes
+        judged = [self._draft(envelope) for envelope in envelopes]
+        drafts = [draft for draft in judged if isinstance(draft, Draft)]
+        stored = iter(await self._log.append(drafts) if drafts else ())
+        return [next(stored) if isinstance(item, Draft) else item for item in judged]
 
     def _draft(self, envelope: Envelope | RtpushError) -> Draft | RtpushError | None:
         if isinstance(envelope, RtpushError):
@@ -194,7 +192,9 @@ def position_of(log: Log, seq: int) -> str:
 
 def _check_not_reserved(event: str) -> None:
     if event in RESERVED_EVENTS:
-        raise RtpushError("reserved_event", f'Only the server sends "{event}"; choose another name.')
+        raise RtpushError(
+            "reserved_event", f'Only the server sends "{event}"; choose another name.'
+        )
 
 
 def _room_of(envelope: Envelope) -> str:

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 
 from .errors import RtpushError
 from .protocol import FORMS, Envelope, Form, encode_data, encode_logged
-from .tasks import TaskBoard
+from .tasks import TaskBoard, task_key
 
 __all__ = ["Draft", "Entry", "Log", "LogError", "Outcome", "Page", "Position", "new_entry"]
 
@@ -70,12 +70,16 @@ class Draft:
 
     @classmethod
     def of(cls, envelope: Envelope) -> Draft:
-        """Raises RtpushError when the data cannot be encoded."""
+        """Raises RtpushError when the data cannot be encoded or names no task."""
+        key = envelope.key
+        if key is None and envelope.event == "task_progress":
+            # Of a task's progress only the newest matters to who is behind.
+            key = task_key(envelope.data)
         return cls(
             envelope.event,
             envelope.data,
             envelope.room,
-            envelope.key,
+            key,
             envelope.idempotency_key,
             encode_data(envelope.data),
         )
@@ -159,6 +163,15 @@ class Log(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Store what was accepted, then let go of everything."""
+
+    @property
+    @abstractmethod
+    def failing(self) -> bool:
+        """Did the last attempt to store fail?"""
+
+    @abstractmethod
+    async def wait_idle(self) -> None:
+        """Wait until everything that was accepted is stored."""
 
     @abstractmethod
     def append(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Outcome]]:

@@ -77,9 +77,7 @@ class Batch:
     drafts: list[Draft] = field(default_factory=list)
     keys: dict[str, int] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
-    answers: list[tuple[asyncio.Future[list[Outcome]], list[Outcome]]] = field(
-        default_factory=list
-    )
+    answers: list[tuple[asyncio.Future[list[Outcome]], list[Outcome]]] = field(default_factory=list)
 
 
 class EmbeddedLog(Log):

@@ -12,18 +12,21 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Final, cast
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
 
 from aiohttp import web
 
 from ..config import Settings
 from ..errors import RtpushError
 from ..hub import Hub, Session
+from ..intake import Intake
 from ..protocol import Form
 
-__all__ = ["Opening", "StreamWire", "read_opening", "take_transport"]
+__all__ = ["Front", "Opening", "StreamWire", "read_opening", "take_transport"]
 
 # Seconds that a peer has to answer a close, and a last write to leave.
 CLOSE_TIMEOUT: Final = 5.0
@@ -65,7 +68,7 @@ def take_transport(request: web.Request) -> tuple[asyncio.Transport, bytes]:
     request; they belong to the protocol that carries on.
     """
     handler = request.protocol
-    transport = cast("asyncio.Transport | None", request.transport)
+    transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError
     early = bytes(handler._message_tail)
@@ -76,30 +79,48 @@ def take_transport(request: web.Request) -> tuple[asyncio.Transport, bytes]:
     return transport, early
 
 
-class StreamWire(asyncio.Protocol):
-    """A taken transport as a wire of the hub: what WebSocket and SSE share.
+@dataclass(eq=False, slots=True)
+class Front:
+    """What the transports of one server share.
 
-    `open_wires` holds every one that has not lost its connection yet.
+    `wires` are the connections taken over that are not lost yet; `emptied`
+    is set when the last one goes.
     """
 
-    __slots__ = ("_hub", "_session", "_transport", "form")
+    hub: Hub
+    intake: Intake
+    settings: Settings
+    wires: set[StreamWire] = field(default_factory=set)
+    emptied: asyncio.Event = field(default_factory=asyncio.Event)
 
-    open_wires: ClassVar[set[StreamWire]] = set()
+    async def wait_closed(self, seconds: float) -> None:
+        """Until every connection is gone; those that stay longer are cut."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.wires:
+                    self.emptied.clear()
+                    await self.emptied.wait()
+        for wire in list(self.wires):
+            wire.abort()
 
-    def __init__(
-        self, transport: asyncio.Transport, form: Form, hub: Hub, settings: Settings
-    ) -> None:
+
+class StreamWire(asyncio.Protocol, ABC):
+    """A taken transport as a wire of the hub: what WebSocket and SSE share."""
+
+    __slots__ = ("_front", "_session", "_transport", "form")
+
+    def __init__(self, transport: asyncio.Transport, form: Form, front: Front) -> None:
         self.form = form
         self._transport = transport
-        self._hub = hub
+        self._front = front
         self._session: Session | None = None
-        transport.set_write_buffer_limits(high=settings.high_water)
+        transport.set_write_buffer_limits(high=front.settings.high_water)
         transport.set_protocol(self)
-        self.open_wires.add(self)
+        front.wires.add(self)
 
     def _open(self, opening: Opening) -> None:
         """Begin the session; raises RtpushError as `Hub.open` does."""
-        self._session = self._hub.open(
+        self._session = self._front.hub.open(
             self,
             opening.rooms,
             opening.last,
@@ -114,22 +135,24 @@ class StreamWire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._forget()
-        self.open_wires.discard(self)
+        self._front.wires.discard(self)
+        if not self._front.wires:
+            self._front.emptied.set()
 
     def pause_writing(self) -> None:
         """See asyncio.Protocol."""
         if self._session is not None:
-            self._hub.pause(self._session)
+            self._front.hub.pause(self._session)
 
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
         if self._session is not None:
-            self._hub.resume(self._session)
+            self._front.hub.resume(self._session)
 
     def _forget(self) -> None:
         session, self._session = self._session, None
         if session is not None:
-            self._hub.close(session)
+            self._front.hub.close(session)
 
     def write(self, data: bytes) -> None:
         """See hub.Wire."""
@@ -138,6 +161,18 @@ class StreamWire(asyncio.Protocol):
     def backlog(self) -> int:
         """See hub.Wire."""
         return self._transport.get_write_buffer_size()
+
+    @abstractmethod
+    def heartbeat(self) -> None:
+        """See hub.Wire."""
+
+    @abstractmethod
+    def close(self, code: int, reason: str) -> None:
+        """See hub.Wire."""
+
+    def abort(self) -> None:
+        """End it now, whatever was written."""
+        self._transport.abort()
 
     def _abort_later(self) -> None:
         asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)

@@ -18,13 +18,11 @@ from typing import Final
 
 from aiohttp import web
 
-from ..config import Settings
 from ..errors import RtpushError
 from ..hub import Hub, Session
-from ..intake import Intake
 from ..log import Position
 from ..protocol import JSON, Envelope, parse_many
-from . import Opening, read_opening
+from . import Front, Opening, read_opening
 
 __all__ = ["LongPollTransport", "read_body"]
 
@@ -36,10 +34,10 @@ MAX_TIMEOUT: Final = 55.0
 class LongPollTransport:
     """`GET /poll` and `POST /poll`."""
 
-    def __init__(self, hub: Hub, intake: Intake, settings: Settings) -> None:
-        self._hub = hub
-        self._intake = intake
-        self._settings = settings
+    def __init__(self, front: Front) -> None:
+        self._hub = front.hub
+        self._intake = front.intake
+        self._settings = front.settings
 
     async def read(self, request: web.Request) -> web.Response:
         """One read. Raises RtpushError."""
@@ -135,10 +133,10 @@ class Waiter:
         self._hub = hub
         self._woken = asyncio.Event()
 
-    async def wait(self, timeout: float) -> None:
+    async def wait(self, seconds: float) -> None:
         """Until there is something to answer, or the time is up."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 await self._woken.wait()
         except TimeoutError:
             return
@@ -214,5 +212,7 @@ def _timeout(request: web.Request, default: float) -> float:
     except ValueError:
         timeout = -1.0
     if not 0 <= timeout <= MAX_TIMEOUT:
-        raise RtpushError("bad_request", f'"timeout" is a number of seconds from 0 to {MAX_TIMEOUT:g}.')
+        raise RtpushError(
+            "bad_request", f'"timeout" is a number of seconds from 0 to {MAX_TIMEOUT:g}.'
+        )
     return timeout

@@ -14,10 +14,8 @@ from typing import Final
 
 from aiohttp import web
 
-from ..config import Settings
-from ..hub import Hub
 from ..protocol import SSE, encode
-from . import Opening, StreamWire, read_opening, take_transport
+from . import Front, Opening, StreamWire, read_opening, take_transport
 
 __all__ = ["SseTransport"]
 
@@ -40,9 +38,8 @@ _HEARTBEAT: Final = SSE.frame(encode("heartbeat", None), None)
 class SseTransport:
     """`GET /sse`."""
 
-    def __init__(self, hub: Hub, settings: Settings) -> None:
-        self._hub = hub
-        self._settings = settings
+    def __init__(self, front: Front) -> None:
+        self._front = front
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Check what is asked for, then carry on without aiohttp.
@@ -50,9 +47,9 @@ class SseTransport:
         Raises RtpushError while an HTTP status can still say it.
         """
         opening = read_opening(request)
-        self._hub.check_opening(opening.rooms, opening.last)
+        self._front.hub.check_opening(opening.rooms, opening.last)
         transport, _ = take_transport(request)
-        Stream(transport, SSE, self._hub, self._settings).start(opening)
+        Stream(transport, SSE, self._front).start(opening)
         return web.Response()
 
 

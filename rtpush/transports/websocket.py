@@ -15,23 +15,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
 from websockets.datastructures import Headers
 from websockets.exceptions import NegotiationError
 from websockets.extensions import Extension
-from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+from websockets.extensions.permessage_deflate import (
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
+)
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import OPEN, SERVER, Protocol
 from websockets.server import ServerProtocol
 from websockets.typing import ExtensionParameter
 
-from ..config import Settings
 from ..errors import RtpushError
-from ..hub import Hub
-from ..intake import Intake
 from ..protocol import (
     DEFLATE_WINDOW,
     WEBSOCKET,
@@ -40,7 +41,7 @@ from ..protocol import (
     encode_error,
     parse,
 )
-from . import Opening, StreamWire, read_opening, take_transport
+from . import Front, Opening, StreamWire, read_opening, take_transport
 
 __all__ = ["WebSocketTransport"]
 
@@ -65,7 +66,7 @@ class _DeflateFactory(ServerPerMessageDeflateFactory):
         super().__init__(server_no_context_takeover=True, client_no_context_takeover=True)
 
     def process_request_params(
-        self, params: list[ExtensionParameter], accepted_extensions: list[Extension]
+        self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
     ) -> tuple[list[ExtensionParameter], PerMessageDeflate]:
         answer, extension = super().process_request_params(params, accepted_extensions)
         if extension.local_max_window_bits < DEFLATE_WINDOW:
@@ -76,11 +77,9 @@ class _DeflateFactory(ServerPerMessageDeflateFactory):
 class WebSocketTransport:
     """`GET /ws`."""
 
-    def __init__(self, hub: Hub, intake: Intake, settings: Settings) -> None:
-        self._hub = hub
-        self._intake = intake
-        self._settings = settings
-        self._extensions = [_DeflateFactory()] if settings.compress else []
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._extensions = [_DeflateFactory()] if front.settings.compress else []
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer the handshake, then carry on without aiohttp."""
@@ -90,9 +89,7 @@ class WebSocketTransport:
         if response.status_code != 101:
             return _refusal(response)
         transport, early = take_transport(request)
-        connection = Connection(
-            transport, handshake.extensions, self._hub, self._intake, self._settings
-        )
+        connection = Connection(transport, handshake.extensions, self._front)
         transport.write(response.serialize())
         connection.start(opening)
         if early:
@@ -106,7 +103,7 @@ def _as_websockets(request: web.Request) -> Request:
     for name, value in request.headers.items():
         headers[name] = value
     version = "HTTP/{}.{}".format(*request.version)
-    return Request(request.method, request.path_qs, headers, version)
+    return Request(request.path_qs, headers, request.method, version)
 
 
 def _refusal(response: Response) -> web.Response:
@@ -125,21 +122,16 @@ def _refusal(response: Response) -> web.Response:
 class Connection(StreamWire):
     """One WebSocket: a wire of the hub, and where its client's envelopes are answered."""
 
-    __slots__ = ("_fragments", "_held", "_intake", "_protocol", "_silent", "_under_way")
+    __slots__ = ("_fragments", "_held", "_protocol", "_silent", "_under_way")
 
     def __init__(
-        self,
-        transport: asyncio.Transport,
-        extensions: list[Extension],
-        hub: Hub,
-        intake: Intake,
-        settings: Settings,
+        self, transport: asyncio.Transport, extensions: list[Extension], front: Front
     ) -> None:
-        super().__init__(transport, WEBSOCKET_DEFLATE if extensions else WEBSOCKET, hub, settings)
-        protocol = Protocol(SERVER, state=OPEN, max_size=settings.max_message, logger=_quiet)
+        super().__init__(transport, WEBSOCKET_DEFLATE if extensions else WEBSOCKET, front)
+        size = front.settings.max_message
+        protocol = Protocol(SERVER, state=OPEN, max_size=size, logger=_quiet)
         protocol.extensions = extensions
         self._protocol = protocol
-        self._intake = intake
         self._fragments: list[bytes] = []
         self._silent = 0
         self._under_way = 0
@@ -193,7 +185,7 @@ class Connection(StreamWire):
             self._held = True
             self._transport.pause_reading()
         assert self._session is not None
-        self._intake.take(self._session, envelope, self)
+        self._front.intake.take(self._session, envelope, self)
 
     def send(self, envelope: bytes) -> None:
         """See intake.Answer."""

@@ -1,0 +1,314 @@
+"""The HTTP API: publish, look, steer.
+
+Rules that hold here:
+
+- Every refusal is `{"error": {"code", "message"}}` with the status that the
+  code has in `rtpush.errors`, and `Retry-After` when trying again can help.
+- Nothing here has state: it asks the hub, the log and the board.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from .config import Settings
+from .errors import RtpushError
+from .hub import Hub, Session
+from .intake import Intake, position_of
+from .log import Log, Outcome, Position
+from .metrics import Metrics
+from .openapi import document
+from .protocol import check_room, parse_many
+from .transports.longpoll import read_body
+
+__all__ = ["Api", "answer_errors"]
+
+logger = logging.getLogger("rtpush.api")
+
+HISTORY_LIMIT: Final = 1000
+# Entries that one history request looks at when it asks for a room: a page of
+# a quiet room in a busy log must not become a read of the whole log.
+HISTORY_SCAN: Final = 10_000
+
+# What a browser may do with the page: run and fetch our own files, and show
+# pictures that tasks bring along as data. Tasks are other people's text.
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; "
+        "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    # Always asked for again, and answered 304 by its ETag: a new release
+    # reaches every browser at once.
+    "Cache-Control": "no-cache",
+}
+
+
+def _json(data: Any, status: int = 200) -> web.Response:
+    return web.Response(
+        body=orjson.dumps(data),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def error_response(error: RtpushError) -> web.Response:
+    """The one shape of every refusal over HTTP."""
+    response = _json({"error": error.as_data()}, error.meaning.status)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    return response
+
+
+def answer_errors(metrics: Metrics) -> Middleware:
+    """Middleware: exceptions of any handler become refusals."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except RtpushError as error:
+            refusal = error
+        except web.HTTPMethodNotAllowed as exc:
+            allowed = ", ".join(sorted(exc.allowed_methods))
+            refusal = RtpushError("method_not_allowed", f"{request.path} takes {allowed}.")
+        except web.HTTPNotFound:
+            refusal = RtpushError("not_found", f"There is nothing at {request.path}.")
+        except web.HTTPException:
+            raise
+        except ConnectionError:
+            raise
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.path)
+            refusal = RtpushError("internal", "The server failed; its log says more.")
+        metrics.refusals[refusal.code] += 1
+        return error_response(refusal)
+
+    return middleware
+
+
+class Api:
+    """Handlers of everything but the transports."""
+
+    def __init__(
+        self,
+        log: Log,
+        hub: Hub,
+        intake: Intake,
+        metrics: Metrics,
+        settings: Settings,
+        client: Path,
+    ) -> None:
+        self._log = log
+        self._hub = hub
+        self._intake = intake
+        self._metrics = metrics
+        self._settings = settings
+        self._client = client.resolve()
+        self.ready = False
+
+    def routes(self) -> list[web.RouteDef]:
+        """Everything that this API answers."""
+        return [
+            web.post("/api/publish", self.publish),
+            web.get("/api/tasks", self.tasks),
+            web.get("/api/tasks/{id}", self.task),
+            web.get("/api/history", self.history),
+            web.get("/api/rooms", self.rooms),
+            web.get("/api/rooms/{room}", self.room),
+            web.get("/api/connections", self.connections),
+            web.delete("/api/connections/{sid}", self.disconnect),
+            web.get("/api/openapi.json", self.openapi),
+            web.get("/healthz", self.healthz),
+            web.get("/readyz", self.readyz),
+            web.get("/metrics", self.metrics),
+            web.get("/{path:.*}", self.file),
+        ]
+
+    # -------------------------------------------------------------- publish
+
+    async def publish(self, request: web.Request) -> web.Response:
+        """One envelope, an array or NDJSON. See PROTOCOL.md, section 8."""
+        envelopes, many = parse_many(await read_body(request, self._settings.max_body))
+        if len(envelopes) > self._settings.max_batch:
+            raise RtpushError(
+                "too_large", f"Publish at most {self._settings.max_batch} events at once."
+            )
+        # Shielded: a publisher that hangs up does not undo what it sent.
+        outcomes = await asyncio.shield(self._intake.publish(envelopes))
+        self._metrics.published += sum(not isinstance(o, RtpushError) for o in outcomes)
+        if many:
+            return self._many(outcomes)
+        if isinstance(outcomes[0], RtpushError):
+            raise outcomes[0]
+        return _json(self._result(outcomes[0]))
+
+    def _many(self, outcomes: Sequence[Outcome | None]) -> web.Response:
+        errors = [outcome for outcome in outcomes if isinstance(outcome, RtpushError)]
+        self._metrics.refusals.update(error.code for error in errors)
+        if not errors:
+            status = 200
+        else:
+            status = 207 if len(errors) < len(outcomes) else errors[0].meaning.status
+        response = _json([self._result(outcome) for outcome in outcomes], status)
+        waits = [error.retry_after for error in errors if error.retry_after is not None]
+        if waits:
+            response.headers["Retry-After"] = str(math.ceil(max(waits)))
+        return response
+
+    def _result(self, outcome: Outcome | None) -> dict[str, Any]:
+        if isinstance(outcome, RtpushError):
+            return {"error": outcome.as_data()}
+        return {"id": None if outcome is None else position_of(self._log, outcome)}
+
+    # ----------------------------------------------------------------- look
+
+    async def tasks(self, _request: web.Request) -> web.Response:
+        """The whole board, all rooms."""
+        board = self._log.board
+        return _json(
+            {
+                "tasks": [task.data for task in board.all_active()],
+                "finished": [task.data for task in board.all_finished(time.time())],
+                "position": str(self._log.position),
+            }
+        )
+
+    async def task(self, request: web.Request) -> web.Response:
+        """One task, active or lately finished."""
+        task = self._log.board.get(request.match_info["id"])
+        if task is None:
+            raise RtpushError("not_found", "No such task: it never began, or it ended a while ago.")
+        return _json(task.data)
+
+    async def history(self, request: web.Request) -> web.Response:
+        """Logged events after a position, oldest first; all rooms or one."""
+        room = request.query.get("room")
+        if room is not None:
+            check_room(room)
+        limit = _whole(request, "limit", 100, HISTORY_LIMIT)
+        after = self._after(request.query.get("after"))
+        found: list[orjson.Fragment] = []
+        scanned, upto = 0, after
+        while len(found) < limit and upto < self._log.last and scanned < HISTORY_SCAN:
+            page = await self._log.read(upto, limit)
+            scanned += len(page.entries)
+            upto = page.upto
+            for entry in page.entries:
+                if room is None or entry.room == room:
+                    found.append(orjson.Fragment(entry.json))
+                    if len(found) == limit:
+                        upto = entry.seq
+                        break
+        return _json(
+            {
+                "events": found,
+                "last": position_of(self._log, upto),
+                "more": upto < self._log.last,
+            }
+        )
+
+    def _after(self, text: str | None) -> int:
+        oldest = self._log.first - 1
+        if text is None:
+            return oldest
+        position = Position.parse(text)
+        lost = self._log.covers(position)
+        if lost is not None:
+            raise RtpushError(
+                "bad_position",
+                f"The log does not reach that position ({lost}); leave `after` out to begin "
+                "with the oldest event.",
+            )
+        return position.seq
+
+    async def rooms(self, _request: web.Request) -> web.Response:
+        """Every room that somebody is in."""
+        rooms = sorted(self._hub.rooms().items())
+        return _json({"rooms": [{"room": room, "members": n} for room, n in rooms]})
+
+    async def room(self, request: web.Request) -> web.Response:
+        """Who is in a room; an empty list when nobody is."""
+        room = check_room(request.match_info["room"])
+        members = [self._describe(session) for session in self._hub.members(room)]
+        return _json({"room": room, "members": members})
+
+    async def connections(self, _request: web.Request) -> web.Response:
+        """Every session."""
+        sessions = self._hub.sessions.values()
+        return _json({"connections": [self._describe(session) for session in sessions]})
+
+    def _describe(self, session: Session) -> dict[str, Any]:
+        cursor = self._hub.cursor_of(session)
+        return {
+            "sid": session.sid,
+            "transport": session.group.form.name if session.group else None,
+            "address": session.address,
+            "opened": session.opened,
+            "rooms": list(session.rooms),
+            "position": position_of(self._log, cursor),
+            "behind": self._log.last - cursor,
+        }
+
+    async def disconnect(self, request: web.Request) -> web.Response:
+        """End a session; its client is told not to come back by itself."""
+        session = self._hub.sessions.get(request.match_info["sid"])
+        if session is None:
+            raise RtpushError("not_found", "No such connection; it may have closed by itself.")
+        self._hub.disconnect(
+            session, RtpushError("forbidden", "The connection was ended by the operator.")
+        )
+        return _json({"sid": session.sid})
+
+    # ----------------------------------------------------------- operations
+
+    async def healthz(self, _request: web.Request) -> web.Response:
+        """Is the process alive?"""
+        return _json({"status": "ok"})
+
+    async def readyz(self, _request: web.Request) -> web.Response:
+        """Should it be sent traffic?"""
+        if not self.ready:
+            raise RtpushError("going_away", "The server is stopping; use another or come back.")
+        if self._log.failing:
+            raise RtpushError("unavailable", "The log cannot be written; see the server's log.")
+        return _json({"status": "ready", "position": str(self._log.position)})
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """Counters for Prometheus."""
+        return web.Response(text=self._metrics.render(self._hub))
+
+    async def openapi(self, _request: web.Request) -> web.Response:
+        """This API, described for machines."""
+        return _json(document())
+
+    # ---------------------------------------------------------------- files
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """The page and its files. Nothing outside the folder, whatever the path says."""
+        name = request.match_info["path"] or "index.html"
+        path = (self._client / name).resolve() if "\0" not in name else self._client
+        if not path.is_relative_to(self._client) or not path.is_file():
+            raise RtpushError("not_found", f"There is nothing at {request.path}.")
+        return web.FileResponse(path, headers=PAGE_HEADERS)
+
+
+def _whole(request: web.Request, name: str, default: int, highest: int) -> int:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= highest:
+        raise RtpushError("bad_request", f'"{name}" is a whole number from 1 to {highest}.')
+    return int(text)
