@@ -21,6 +21,7 @@ from aiohttp import web
 
 from .api import Api, answer_errors
 from .config import Settings, client_dir
+from .demo import draw_picture
 from .errors import RtpushError
 from .hub import Hub, Runtime
 from .intake import Intake
@@ -32,6 +33,7 @@ from .transports import Front
 from .transports.longpoll import LongPollTransport
 from .transports.sse import SseTransport
 from .transports.websocket import WebSocketTransport
+from .worker import Work, Worker
 
 __all__ = ["LogError", "Server"]
 
@@ -50,8 +52,13 @@ class Server:
     log: Log
     hub: Hub
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, work: Work | None = None) -> None:
+        """With `work`, or the demo's when the settings ask for it, tasks are done here."""
         self.settings = settings or Settings()
+        if work is None and self.settings.demo:
+            work = draw_picture
+        self._work = work
+        self._worker: Worker | None = None
         self.port = self.settings.port
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -75,6 +82,9 @@ class Server:
             raise
         self._api.ready = True
         self._tick()
+        if self._work is not None:
+            self._worker = Worker(self.hub, self.intake, self._work)
+            self._worker.start()
 
     def _build(self) -> None:
         loop = asyncio.get_running_loop()
@@ -156,6 +166,8 @@ class Server:
     async def stop(self) -> None:
         """Let nothing new in, deliver what was accepted, say when to come back, close."""
         self._api.ready = False
+        if self._worker is not None:
+            self._worker.stop()
         for site in list(self._runner.sites):
             await site.stop()
         await self.log.wait_idle()
