@@ -33,7 +33,6 @@
 
 const FINISHED_KEPT = 50;
 const PICTURE_PREFIXES = ['data:image/svg+xml;base64,', 'data:image/png;base64,'];
-const END_FIELDS = ['endedAt', 'endTime', 'finishedAt', 'ended_at', 'finished_at', 'ended'];
 
 /** @returns {Board} */
 export function emptyBoard() {
@@ -149,7 +148,8 @@ function applySnapshot(board, data, room, now) {
   const before = board.tasks;
   board.tasks = keep(board.tasks, stays);
   board.finished = keep(board.finished, stays);
-  for (const raw of asList(data.finished)) addFinished(board, withRoom(raw, room), now);
+  // The newest end comes first on the wire; a Map is kept in the order of the ends.
+  for (const raw of asList(data.finished).reverse()) addFinished(board, withRoom(raw, room), now);
   for (const raw of asList(data.tasks)) addActive(board, withRoom(raw, room), before, now);
   trimFinished(board);
   return true;
@@ -195,14 +195,13 @@ function merge(task, data, now) {
 }
 
 function asEnded(task, status, data, now) {
-  const endedAt = END_FIELDS.map((name) => asTime(data[name], now)).find((time) => time !== null);
   return {
     ...task,
     status,
     draft: false,
     progress: status === 'completed' ? 100 : task.progress,
     error: status === 'failed' ? errorText(data.error) : '',
-    endedAt: endedAt ?? now,
+    endedAt: asTime(data.endTime, now) ?? now,
   };
 }
 

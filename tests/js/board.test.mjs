@@ -44,7 +44,7 @@ test('a snapshot is the whole truth', () => {
   const board = fold(created('gone'), created('stays'), completed('old'),
     snapshot([{ id: 'stays', progress: 50 }], [{ id: 'done', status: 'completed' }, { id: 'bad', error: 'x' }]));
   assert.deepEqual([...board.tasks.keys()], ['stays']);
-  assert.deepEqual([...board.finished.values()].map((task) => [task.id, task.status]), [['done', 'completed'], ['bad', 'failed']]);
+  assert.deepEqual([...board.finished.values()].map((task) => [task.id, task.status]), [['bad', 'failed'], ['done', 'completed']]);
 });
 
 test("a room's snapshot leaves other rooms alone", () => {
