@@ -50,7 +50,8 @@ class Report(Protocol):
 
 
 # Takes the task's fields and a report; returns the `result` of its
-# `task_completed`. What it raises becomes the `error` of a `task_failed`.
+# `task_completed`. The message of a ValueError becomes the `error` of a
+# `task_failed`; of any other exception only the name does.
 Work = Callable[[dict[str, Any], Report], Any]
 
 
@@ -127,10 +128,12 @@ class Worker:
             self._tell(Envelope("task_completed", {"id": key, "result": result}), attempts=100)
         except TaskEnded:
             logger.debug("task %s ended while it was worked on", key)
+        except ValueError as exc:
+            self._fail(key, str(exc))
         except Exception as exc:
-            if not isinstance(exc, ValueError):
-                logger.exception("task %s failed", key)
-            self._fail(key, str(exc) or type(exc).__name__)
+            # What it says is for who runs the server, not for everybody's screen.
+            logger.exception("task %s failed", key)
+            self._fail(key, f"The work failed ({type(exc).__name__}).")
 
     def _fail(self, key: str, error: str) -> None:
         try:
