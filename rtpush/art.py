@@ -1,0 +1,528 @@
+"""Pictures for the demo: a job that takes a while, done in stages that can be watched.
+
+Rules that hold here:
+
+- The same prompt and mode give the same bytes, on every machine and in every
+  process: the only chance is a generator seeded with a SHA-256.
+- Nothing of the prompt but its hash reaches the picture. What a user typed is
+  never markup.
+- A picture refers to nothing outside itself, and its ids begin with a part of
+  the hash, so that several can stand in one page.
+- Progress is the share of the work done. A step's work is the number of
+  marks that it sets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from math import cos, pi, sin, sqrt, tau
+from random import Random
+from typing import Final, NamedTuple
+
+__all__ = ["MODES", "Stage", "draw"]
+
+WIDTH: Final = 640
+HEIGHT: Final = 400
+MAX_PROMPT: Final = 500
+_GOLDEN_ANGLE: Final = pi * (3 - sqrt(5))
+
+Point = tuple[float, float]
+Noise = Callable[[float], float]
+# Frequency, phase, amplitude.
+Wave = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a picture.
+
+    `progress` is from 0 to 100; `message` says what was just done; `svg` is
+    the picture so far, None while there is nothing to see.
+    """
+
+    progress: float
+    message: str
+    svg: str | None
+
+
+class Step(NamedTuple):
+    """A part of a picture: what it is called, how many marks it sets, how it is drawn."""
+
+    message: str
+    work: int
+    draw: Callable[[], str]
+
+
+def draw(prompt: str, mode: str) -> Iterator[Stage]:
+    """Draw a picture for a prompt, in one of `MODES`; the last stage is the whole of it.
+
+    Raises ValueError, with a sentence for the user, for a prompt that is
+    empty or longer than 500 characters and for an unknown mode.
+    """
+    if mode not in MODES:
+        raise ValueError(f"Choose one of the modes {', '.join(MODES)}.")
+    if not prompt.strip():
+        raise ValueError("Say in a few words what to draw.")
+    if len(prompt) > MAX_PROMPT:
+        raise ValueError(f"Keep the prompt to {MAX_PROMPT} characters; this one has {len(prompt)}.")
+    # A lone surrogate cannot be encoded, and is no reason to fail.
+    seed = hashlib.sha256(f"{mode}\n{prompt}".encode(errors="surrogatepass"))
+    return _stages(MODES[mode](Brush(seed.hexdigest())))
+
+
+def _stages(steps: list[Step]) -> Iterator[Stage]:
+    total = 1 + sum(step.work for step in steps)
+    yield Stage(round(100 / total, 1), "Mixing the colours", None)
+    done, body = 1, ""
+    for step in steps:
+        body += step.draw()
+        done += step.work
+        yield Stage(round(100 * done / total, 1), step.message, _svg(body))
+
+
+def _svg(body: str) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"'
+        f' width="{WIDTH}" height="{HEIGHT}">{body}</svg>'
+    )
+
+
+# ------------------------------------------------------------------ colours
+
+
+def oklch(light: float, chroma: float, hue: float) -> str:
+    """`#rrggbb` of an OKLCH colour; hue in turns.
+
+    Equal steps in OKLCH look equal, which HSL's do not: its yellow is bright
+    and its blue dark at the same number.
+    """
+    a, b = chroma * cos(tau * hue), chroma * sin(tau * hue)
+    l3 = (light + 0.3963377774 * a + 0.2158037573 * b) ** 3
+    m3 = (light - 0.1055613458 * a - 0.0638541728 * b) ** 3
+    s3 = (light - 0.0894841775 * a - 1.2914855480 * b) ** 3
+    linear = (
+        4.0767416621 * l3 - 3.3077115913 * m3 + 0.2309699292 * s3,
+        -1.2684380046 * l3 + 2.6097574011 * m3 - 0.3413193965 * s3,
+        -0.0041960863 * l3 - 0.7034186147 * m3 + 1.7076147010 * s3,
+    )
+    return "#" + "".join(f"{round(255 * _gamma(x)):02x}" for x in linear)
+
+
+def _gamma(x: float) -> float:
+    x = min(1.0, max(0.0, x))
+    return 12.92 * x if x <= 0.0031308 else 1.055 * float(x ** (1 / 2.4)) - 0.055
+
+
+class Brush:
+    """Chance, colours and shapes for one picture.
+
+    The palette is two hues: the second lies beside the first, across from it,
+    or a third of the circle away.
+    """
+
+    def __init__(self, seed: str) -> None:
+        self.random = Random(int(seed, 16))
+        self.name = "a" + seed[:10]
+        self.hue = self.random.random()
+        self.turn = self.random.choice([0.09, -0.09, 0.14, -0.16, 0.33, -0.33, 0.42, 0.5])
+
+    def colour(self, light: float, chroma: float, towards: float = 0.0) -> str:
+        """From the first hue (0) to the second (1)."""
+        return oklch(light, chroma, self.hue + self.turn * towards)
+
+    def between(self, low: float, high: float) -> float:
+        """A number from an interval."""
+        return self.random.uniform(low, high)
+
+    def gradient(
+        self, id: str, *stops: tuple[float, str, float], kind: str = "linear", at: str = ""
+    ) -> str:
+        """A gradient from stops of offset, colour and opacity; linear ones run downwards."""
+        where = at or ('x2="0" y2="1"' if kind == "linear" else "")
+        inner = "".join(
+            f'<stop offset="{number(o)}" stop-color="{c}" stop-opacity="{number(a, 2)}"/>'
+            for o, c, a in stops
+        )
+        return f'<{kind}Gradient id="{self.name}{id}" {where}>{inner}</{kind}Gradient>'
+
+    def ref(self, id: str) -> str:
+        """The paint of a gradient."""
+        return f"url(#{self.name}{id})"
+
+    def backdrop(self, id: str, *colours: str, kind: str = "linear", at: str = "") -> str:
+        """The whole canvas in one gradient."""
+        last = len(colours) - 1
+        stops = [(i / last, colour, 1.0) for i, colour in enumerate(colours)]
+        paint = self.gradient(id, *stops, kind=kind, at=at)
+        return f'{paint}<rect width="{WIDTH}" height="{HEIGHT}" fill="{self.ref(id)}"/>'
+
+    def glow(self, id: str, centre: Point, radius: float, colour: str, strength: float) -> str:
+        """Light that fades outwards."""
+        stops = [(0.0, colour, strength), (0.4, colour, strength * 0.35), (1.0, colour, 0.0)]
+        return self.gradient(id, *stops, kind="radial") + disc(centre, radius, self.ref(id))
+
+    def noise(self, scale: float, octaves: int) -> Noise:
+        """Value noise in 0..1 with details down to `scale / 2**octaves`."""
+        knots = [self.random.random() for _ in range(256)]
+
+        def single(x: float) -> float:
+            i, t = int(x // 1), x % 1
+            t = t * t * (3 - 2 * t)
+            return knots[i % 256] * (1 - t) + knots[(i + 1) % 256] * t
+
+        def layered(x: float) -> float:
+            parts = (single(x / scale * 2.0**k + 31 * k) / 2.0**k for k in range(octaves))
+            return sum(parts) / (2 - 2.0 ** (1 - octaves))
+
+        return layered
+
+    def scatter(self, count: int, apart: float, top: float, bottom: float) -> list[Point]:
+        """At most `count` points, none nearer to another than `apart` (Poisson-disc)."""
+        points: list[Point] = []
+        for _ in range(count * 6):
+            x, y = self.between(0, WIDTH), self.between(top, bottom)
+            if all((x - a) ** 2 + (y - b) ** 2 > apart * apart for a, b in points):
+                points.append((x, y))
+        return points[:count]
+
+    def stars(self, points: list[Point], colour: str) -> str:
+        """Points of three sizes, few of them large."""
+        groups: list[list[Point]] = [[], [], []]
+        for point in points:
+            groups[min(2, int(self.random.expovariate(1.1)))].append(point)
+        widths, alphas = (0.9, 1.5, 2.4), (0.55, 0.75, 0.95)
+        rows = zip(groups, widths, alphas, strict=True)
+        return "".join(dots(group, colour, width, alpha) for group, width, alpha in rows)
+
+
+# ------------------------------------------------------------------- shapes
+
+
+def number(x: float, digits: int = 1) -> str:
+    """The shortest decimal: a byte saved on each of a thousand coordinates."""
+    text = f"{x:.{digits}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
+def pair(point: Point) -> str:
+    """`x y`."""
+    return f"{number(point[0])} {number(point[1])}"
+
+
+def disc(centre: Point, radius: float, fill: str, extra: str = "") -> str:
+    """A filled circle."""
+    x, y = map(number, centre)
+    return f'<circle cx="{x}" cy="{y}" r="{number(radius)}" fill="{fill}"{extra}/>'
+
+
+def shape(path: str, fill: str, extra: str = "") -> str:
+    """A filled path."""
+    return f'<path d="{path}" fill="{fill}"{extra}/>'
+
+
+def dots(points: list[Point], colour: str, width: float, alpha: float = 1.0) -> str:
+    """Round points of one size as one path, a quarter of the bytes of circles."""
+    path = "".join(f"M{pair(point)}h0" for point in points)
+    return (
+        f'<path d="{path}" stroke="{colour}" stroke-width="{number(width, 2)}"'
+        f' stroke-linecap="round" opacity="{number(alpha, 2)}"/>'
+        if points
+        else ""
+    )
+
+
+def curve(points: list[Point]) -> str:
+    """A smooth line: parabolas through the middles between the points."""
+    middles = [((a + c) / 2, (b + d) / 2) for (a, b), (c, d) in pairwise(points)]
+    bends = "".join(f"Q{pair(p)} {pair(m)}" for p, m in zip(points[1:-1], middles[1:], strict=True))
+    return f"M{pair(points[0])}L{pair(middles[0])}{bends}L{pair(points[-1])}"
+
+
+def around(centre: Point, radius: float, angle: float, flat: float = 1.0) -> Point:
+    """A point of an ellipse whose height is `flat` times its width."""
+    return centre[0] + radius * cos(angle), centre[1] + flat * radius * sin(angle)
+
+
+def petal(centre: Point, start: float, end: float, angle: float, width: float) -> str:
+    """A pointed leaf from one radius to another; `width` is an angle."""
+    tip = pair(around(centre, end, angle))
+    middle = start + (end - start) * 0.62
+    left = pair(around(centre, middle, angle - width))
+    right = pair(around(centre, middle, angle + width))
+    root = pair(around(centre, start, angle))
+    return f"M{root}Q{left} {tip}Q{right} {root}z"
+
+
+# -------------------------------------------------------------------- modes
+
+
+def landscape(b: Brush) -> list[Step]:
+    """Ranges in haze behind each other, under a sun or a moon."""
+    night = b.random.random() < 0.35
+    # From teal by blue and rose to orange: no sky is green.
+    b.hue, b.turn = b.between(0.54, 1.12), b.random.choice([-0.14, -0.1, 0.1, 0.14])
+    sun = (b.between(120, 520), b.between(70, 170))
+    far, near = (0.42, 0.12) if night else (0.8, 0.2)
+    sky = [(0.2, 0.06, 0.0), (0.32, 0.08, 0.4), (0.5, 0.09, 1.0)]
+    if not night:
+        sky = [(0.62, 0.1, 0.0), (0.82, 0.08, 0.6), (0.93, 0.07, 1.0)]
+
+    def air() -> str:
+        return b.backdrop("sky", *(b.colour(*step) for step in sky))
+
+    def light() -> str:
+        core = oklch(0.97, 0.02 if night else 0.06, 0.25)
+        glow = b.glow("sun", sun, 200, core, 0.5 if night else 0.95)
+        return glow + disc(sun, b.between(16, 34), core)
+
+    def clouds() -> str:
+        path = ""
+        for at in b.scatter(9, 60, 30, 190):
+            w, h = b.between(100, 300), b.between(8, 22)
+            path += f"M{pair(at)}q{pair((w / 2, -h))} {pair((w, 0))}q{pair((-w / 2, h / 2))} "
+            path += pair((-w, 0))
+        return shape(path, b.colour(0.5 if night else 0.98, 0.03, 1), ' opacity=".35"')
+
+    def ridge(i: int) -> str:
+        depth, noise = i / 5, b.noise(190 - 12 * i, 5)
+        level, height = 235 + 30 * i, 150 - 16 * i
+        points: list[Point] = [
+            (x, level - height * (noise(x) - 0.35)) for x in range(-8, WIDTH + 9, 8)
+        ]
+        light = far + (near - far) * depth
+        top = b.colour(light, 0.05 + 0.03 * depth, 1 - depth)
+        haze = b.colour(min(0.95, light + 0.14), 0.06, 1 - depth * 0.7)
+        paint = b.gradient(f"r{i}", (0, top, 1), (0.9, haze, 1))
+        hill = shape(f"{curve(points)}V{HEIGHT}H0z", b.ref(f"r{i}"))
+        return paint + hill + (forest(points, i) if i > 3 else "")
+
+    def forest(points: list[Point], i: int) -> str:
+        trees = []
+        for x, y in b.random.sample(points, 52):
+            h, x = b.between(6, 13) * (i - 2.6), x + b.between(-4, 4)
+            half = number(h * 0.2)
+            trees.append(f"M{pair((x, y - h))}l{half} {number(h * 1.25)}h-{number(h * 0.4)}z")
+        return shape("".join(trees), b.colour(near + 0.05 * (5 - i), 0.05, 0.1))
+
+    high = Step("Hanging out the stars", 90, lambda: b.stars(b.scatter(90, 12, 0, 240), "#fff"))
+    ranges = [Step(f"Raising range {i + 1} of 6", 82, partial(ridge, i)) for i in range(6)]
+    return [
+        Step("Filling the sky", 20, air),
+        *([high] if night else []),
+        Step("Drawing out clouds", 27, clouds),
+        Step("Lighting the moon" if night else "Lighting the sun", 20, light),
+        *ranges,
+    ]
+
+
+def orbits(b: Brush) -> list[Step]:
+    """A star, its planets on tilted orbits, and what drifts between them."""
+    sun = (b.between(250, 390), b.between(180, 220))
+    flat, tilt = b.between(0.28, 0.5), b.between(-24, 24)
+    radii = [58 + 42 * i + b.between(-8, 8) for i in range(6)]
+    angles = [_GOLDEN_ANGLE * i + b.between(0, 1) for i in range(6)]
+
+    def tilted(body: str) -> str:
+        return f'<g transform="rotate({number(tilt)} {pair(sun)})">{body}</g>'
+
+    def space() -> str:
+        at = f'cx="{number(sun[0] / WIDTH, 2)}" cy=".5" r=".8"'
+        dark = [b.colour(0.27, 0.09, 1), b.colour(0.18, 0.06), b.colour(0.1, 0.03)]
+        return b.backdrop("space", *dark, kind="radial", at=at)
+
+    def nebula() -> str:
+        clouds = enumerate(b.scatter(12, 70, 20, 380))
+        return "".join(
+            b.glow(f"n{i}", p, b.between(70, 190), b.colour(0.55, 0.16, b.between(0, 1)), 0.28)
+            for i, p in clouds
+        )
+
+    def star() -> str:
+        glow = b.glow("g", sun, 150, b.colour(0.85, 0.13, 1), 0.8)
+        core = b.gradient("s", (0, "#fff", 1), (1, b.colour(0.88, 0.13, 1), 1), kind="radial")
+        return glow + core + disc(sun, 25, b.ref("s"))
+
+    def tracks() -> str:
+        rings = "".join(
+            f'<ellipse cx="{number(sun[0])}" cy="{number(sun[1])}" rx="{number(r)}"'
+            f' ry="{number(r * flat)}"/>'
+            for r in radii
+        )
+        ink = b.colour(0.85, 0.06, 1)
+        return tilted(f'<g fill="none" stroke="{ink}" stroke-opacity=".25">{rings}</g>')
+
+    def belt() -> str:
+        where = radii[3] + 21
+        rocks = [around(sun, b.random.gauss(where, 5), b.between(0, tau), flat) for _ in range(260)]
+        return tilted(dots(rocks, b.colour(0.8, 0.07, 0.7), 1.1, 0.6))
+
+    def trail(i: int) -> str:
+        ink, parts = b.colour(0.85, 0.12, i / 5), ""
+        for k in range(8):
+            arc = [around(sun, radii[i], angles[i] - 0.11 * (k + j / 3), flat) for j in range(4)]
+            parts += f'<path d="{curve(arc)}" stroke-opacity="{number(0.85 - k / 10, 2)}"/>'
+        return f'<g fill="none" stroke="{ink}" stroke-width="1.8">{parts}</g>'
+
+    def planets(*which: int) -> str:
+        return tilted("".join(trail(i) + planet(i) for i in which))
+
+    def planet(i: int) -> str:
+        centre = around(sun, radii[i], angles[i], flat)
+        size, hue = b.between(5, 9) + 1.6 * i, b.between(0, 1)
+        # The bright side looks at the star.
+        fx, fy = around((0.5, 0.5), -0.32, angles[i])
+        at = f'cx="{number(fx, 2)}" cy="{number(fy, 2)}" r=".8"'
+        stops = [(0.0, b.colour(0.93, 0.06, hue), 1.0), (0.45, b.colour(0.66, 0.15, hue), 1.0)]
+        body = b.gradient(f"p{i}", *stops, (1, b.colour(0.2, 0.06, hue), 1), kind="radial", at=at)
+        body += disc(centre, size, b.ref(f"p{i}"))
+        if i > 2 and b.random.random() < 0.6:
+            # Only the near half, so that the ring goes round behind.
+            arc = curve([around(centre, 1.8 * size, 0.3 * k - 0.4, 0.35) for k in range(14)])
+            ink = b.colour(0.9, 0.08, 1 - hue)
+            body += shape(arc, "none", f' stroke="{ink}" stroke-width="2.2"')
+        moons = [around(centre, size + 6, b.between(0, tau)) for _ in range(i // 2)]
+        return body + dots(moons, b.colour(0.92, 0.03, hue), 2.6)
+
+    return [
+        Step("Darkening space", 20, space),
+        Step("Blowing gas clouds", 48, nebula),
+        Step("Scattering stars", 220, lambda: b.stars(b.scatter(220, 10, 0, HEIGHT), "#fff")),
+        Step("Lighting the star", 20, star),
+        Step("Bending the orbits", 24, tracks),
+        Step("Sowing the asteroid belt", 130, belt),
+        Step("Setting off the inner planets", 60, lambda: planets(0, 1)),
+        Step("Setting off the middle planets", 70, lambda: planets(2, 3)),
+        Step("Setting off the giants", 80, lambda: planets(4, 5)),
+    ]
+
+
+def weave(b: Brush) -> list[Step]:
+    """Ribbons of harmonic curves that swing through each other."""
+    dark = b.random.random() < 0.7
+
+    def cloth() -> str:
+        light = 0.16 if dark else 0.96
+        step = 0.07 if dark else -0.06
+        ends = (b.colour(light + step, 0.05, 0.6), b.colour(light, 0.03))
+        return b.backdrop("cloth", *ends, kind="radial", at='r=".8"')
+
+    def ribbon(i: int) -> str:
+        waves = [(b.between(0.6, 2.4), b.between(0, tau), b.between(20, 62)) for _ in range(3)]
+        base, drift = 45 + 52 * i + b.between(-15, 15), b.between(0.04, 0.1)
+        return "".join(thread(base, waves, k, k * drift, (i + k / 10) / 7) for k in range(10))
+
+    def thread(base: float, waves: list[Wave], k: int, shift: float, t: float) -> str:
+        # Each thread swings wider than the one before: ribbons open like fans.
+        swing, line = 0.55 + 0.09 * k, 0.62 if dark else 0.55
+        points: list[Point] = [
+            (x, base + swing * sum(a * sin(f * (tau * x / WIDTH + shift) + p) for f, p, a in waves))
+            for x in range(-24, WIDTH + 60, 52)
+        ]
+        ink = b.colour(line + (0.22 if dark else 0.13) * sin(t * tau), 0.14, t)
+        return shape(curve(points), "none", f' stroke="{ink}"')
+
+    def laid(i: int) -> str:
+        width = number(b.between(1.0, 2.6))
+        return f'<g stroke-width="{width}" stroke-opacity=".8">{ribbon(i)}</g>'
+
+    def beads() -> str:
+        noise, points = b.noise(120, 3), b.scatter(110, 14, 0, HEIGHT)
+        lying = [p for p in points if noise(p[0] + 3 * p[1]) > 0.45]
+        return b.stars(lying, b.colour(0.9 if dark else 0.35, 0.08, 1))
+
+    names = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
+    ribbons = [
+        Step(f"Weaving the {name} ribbon", 60, partial(laid, i)) for i, name in enumerate(names)
+    ]
+    return [Step("Stretching the cloth", 20, cloth), *ribbons, Step("Sewing on beads", 50, beads)]
+
+
+def bloom(b: Brush) -> list[Step]:
+    """One large flower, its seeds set by the golden angle, among small ones."""
+    # From blue by rose to yellow: petals are never as green as leaves.
+    b.hue = b.between(0.68, 1.28)
+    heart = (b.between(230, 410), b.between(180, 215))
+    dark, count = b.random.random() < 0.5, b.random.choice([9, 11, 13, 16])
+    reach = b.between(135, 165)
+
+    def ground() -> str:
+        light = (0.42, 0.26, 0.16) if dark else (0.98, 0.93, 0.84)
+        colours = [b.colour(x, 0.06, 0.9) for x in light]
+        return b.backdrop("g", *colours, kind="radial", at='r=".75"')
+
+    def bokeh() -> str:
+        lights = enumerate(b.scatter(14, 60, 0, HEIGHT))
+        return "".join(
+            disc(p, b.between(10, 46), b.colour(0.8, 0.12, i / 14), ' opacity=".13"')
+            for i, p in lights
+        )
+
+    def leaves() -> str:
+        angles = [_GOLDEN_ANGLE * i + b.between(0, 0.3) for i in range(9)]
+        path = "".join(petal(heart, 40, reach * b.between(1.1, 1.45), a, 0.22) for a in angles)
+        edge = f' stroke="{oklch(0.32, 0.07, 0.38)}"'
+        return shape(path, oklch(0.45 if dark else 0.6, 0.1, 0.38), edge)
+
+    def blossoms() -> str:
+        free = [p for p in b.scatter(16, 80, 10, 390) if abs(p[0] - heart[0]) > reach + 20]
+        return "".join(blossom(p, b.between(14, 30), i / len(free)) for i, p in enumerate(free))
+
+    def blossom(centre: Point, size: float, t: float) -> str:
+        turn = b.between(0, tau)
+        path = "".join(petal(centre, 2, size, turn + tau * k / 6, 0.5) for k in range(6))
+        centre_dot = disc(centre, size / 6, b.colour(0.9, 0.13, 1 - t))
+        return shape(path, b.colour(0.74, 0.13, t), ' opacity=".9"') + centre_dot
+
+    def layer(i: int) -> str:
+        outer, turn, sway = reach * (1 - 0.17 * i), pi / count * i, b.noise(1.7, 2)
+        lengths = [outer * (0.9 + 0.2 * sway(k)) for k in range(count)]
+        path = "".join(
+            petal(heart, 12, end, turn + tau * k / count, 2.6 / count)
+            for k, end in enumerate(lengths)
+        )
+        x, y = map(number, heart)
+        at = f'cx="{x}" cy="{y}" r="{number(outer)}" gradientUnits="userSpaceOnUse"'
+        deep, tip = b.colour(0.42 + 0.05 * i, 0.16, i / 8), b.colour(0.74 + 0.04 * i, 0.14, i / 5)
+        paint = b.gradient(f"l{i}", (0.15, deep, 1), (1, tip, 1), kind="radial", at=at)
+        edge = f' stroke="{b.colour(0.9, 0.06, i / 5)}" stroke-opacity=".5" stroke-width=".8"'
+        return paint + shape(path, b.ref(f"l{i}"), edge)
+
+    def seeds() -> str:
+        points = [around(heart, 2.75 * sqrt(i), i * _GOLDEN_ANGLE) for i in range(240)]
+        bed = disc(heart, 46, b.colour(0.28, 0.07, 1))
+        rings = [points[:60], points[60:130], points[130:190], points[190:]]
+        return bed + "".join(
+            dots(ring, b.colour(0.55 + 0.11 * k, 0.14, 1), 2.6 + 0.45 * k)
+            for k, ring in enumerate(rings)
+        )
+
+    def pollen() -> str:
+        return b.stars(b.scatter(90, 16, 0, HEIGHT), b.colour(0.95 if dark else 0.75, 0.1, 1))
+
+    ordinals = ("outermost", "second", "third", "fourth", "innermost")
+    petals = [
+        Step(f"Opening the {name} petals", 5 * count, partial(layer, i))
+        for i, name in enumerate(ordinals)
+    ]
+    return [
+        Step("Preparing the ground", 20, ground),
+        Step("Letting light through", 28, bokeh),
+        Step("Unfolding leaves", 36, leaves),
+        Step("Planting small blossoms", 60, blossoms),
+        *petals,
+        Step("Setting the seeds by the golden angle", 120, seeds),
+        Step("Shaking out pollen", 90, pollen),
+    ]
+
+
+MODES: Final[dict[str, Callable[[Brush], list[Step]]]] = {
+    "landscape": landscape,
+    "orbits": orbits,
+    "weave": weave,
+    "bloom": bloom,
+}
