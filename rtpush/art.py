@@ -291,9 +291,8 @@ def landscape(b: Brush) -> list[Step]:
     def ridge(i: int) -> str:
         depth, noise = i / 5, b.noise(190 - 12 * i, 5)
         level, height = 235 + 30 * i, 150 - 16 * i
-        points: list[Point] = [
-            (x, level - height * (noise(x) - 0.35)) for x in range(-8, WIDTH + 9, 8)
-        ]
+        xs = range(-8, WIDTH + 9, 8)
+        points = [(float(x), level - height * (noise(x) - 0.35)) for x in xs]
         light = far + (near - far) * depth
         top = b.colour(light, 0.05 + 0.03 * depth, 1 - depth)
         haze = b.colour(min(0.95, light + 0.14), 0.06, 1 - depth * 0.7)
@@ -430,16 +429,8 @@ def weave(b: Brush) -> list[Step]:
         width = number(b.between(1.0, 2.6))
         return f'<g stroke-width="{width}" stroke-opacity=".8">{ribbon(i)}</g>'
 
-    def beads() -> str:
-        noise, points = b.noise(120, 3), b.scatter(110, 14, 0, HEIGHT)
-        lying = [p for p in points if noise(p[0] + 3 * p[1]) > 0.45]
-        return b.stars(lying, b.colour(0.9 if dark else 0.35, 0.08, 1))
-
-    names = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
-    ribbons = [
-        Step(f"Weaving the {name} ribbon", 60, partial(laid, i)) for i, name in enumerate(names)
-    ]
-    return [Step("Stretching the cloth", 20, cloth), *ribbons, Step("Sewing on beads", 50, beads)]
+    ribbons = [Step(f"Weaving ribbon {i + 1} of 7", 60, partial(laid, i)) for i in range(7)]
+    return [Step("Stretching the cloth", 20, cloth), *ribbons]
 
 
 def bloom(b: Brush) -> list[Step]:
@@ -504,17 +495,13 @@ def bloom(b: Brush) -> list[Step]:
     def pollen() -> str:
         return b.stars(b.scatter(90, 16, 0, HEIGHT), b.colour(0.95 if dark else 0.75, 0.1, 1))
 
-    ordinals = ("outermost", "second", "third", "fourth", "innermost")
-    petals = [
-        Step(f"Opening the {name} petals", 5 * count, partial(layer, i))
-        for i, name in enumerate(ordinals)
-    ]
+    rings = [Step(f"Opening ring {i + 1} of 5", 5 * count, partial(layer, i)) for i in range(5)]
     return [
         Step("Preparing the ground", 20, ground),
         Step("Letting light through", 28, bokeh),
         Step("Unfolding leaves", 36, leaves),
         Step("Planting small blossoms", 60, blossoms),
-        *petals,
+        *rings,
         Step("Setting the seeds by the golden angle", 120, seeds),
         Step("Shaking out pollen", 90, pollen),
     ]
