@@ -29,7 +29,7 @@ export function el(tag, props = {}, ...children) {
 }
 
 /**
- * @param {string} name  a symbol of icons.svg
+ * @param {string} name  a symbol of index.html, without its `icon-`
  * @returns {SVGElement}
  */
 export function icon(name) {
@@ -44,7 +44,7 @@ export function icon(name) {
 
 /** @param {SVGElement} svg @param {string} name */
 export function setIcon(svg, name) {
-  const href = `icons.svg#${name}`;
+  const href = `#icon-${name}`;
   const use = svg.firstElementChild;
   if (use.getAttribute('href') !== href) use.setAttribute('href', href);
 }

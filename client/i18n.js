@@ -88,6 +88,7 @@ export const MESSAGES = {
     error_too_large: 'the message is too large',
     error_queue_full: 'too much is waiting to be sent',
     error_given_up: 'the server never answered',
+    error_unknown: 'the server gave no reason',
     error_expired: 'nothing was heard of it for too long',
   },
   zh: {
@@ -169,6 +170,7 @@ export const MESSAGES = {
     error_too_large: '消息太大',
     error_queue_full: '等待发送的内容太多',
     error_given_up: '服务器一直没有答复',
+    error_unknown: '服务器没有说明原因',
     error_expired: '太久没有任何消息',
   },
 };

@@ -36,7 +36,8 @@ const viewer = new Viewer(find('viewer'));
 const cards = new Cards(find('cards'), { cancel, retry, download, enlarge: (task) => viewer.open(task) });
 const finished = new FinishedList(find('finished'), openFinished);
 const form = new TaskForm(find('task-form'), (formData) => createTask(formData, formData.mode, null));
-const connection = new Connection({ onEvent, onStatus, onNotice, onTransport }, allowedTransports(), recall('sessionStorage', 'transport'));
+const transports = allowedTransports();
+const connection = new Connection({ onEvent, onStatus, onNotice, onTransport }, transports, recall('sessionStorage', 'transport'));
 
 function allowedTransports() {
   const forced = new URLSearchParams(location.search).get('transport');
@@ -58,7 +59,8 @@ function onStatus(next) {
 }
 
 function onTransport(kind) {
-  remember('sessionStorage', 'transport', kind);
+  // What was forced upon a page says nothing about what works best.
+  if (transports.length > 1) remember('sessionStorage', 'transport', kind);
 }
 
 const NOTICES = {

@@ -33,7 +33,7 @@ export function errorOf(task) {
 
 /** @param {{code?: unknown, message?: unknown}} error  as the server sends it */
 export function refusalOf(error) {
-  return has(`error_${error?.code}`) ? t(`error_${error.code}`) : String(error?.message ?? error?.code ?? '');
+  return has(`error_${error?.code}`) ? t(`error_${error.code}`) : String(error?.message ?? error?.code ?? t('error_unknown'));
 }
 
 /** @param {import('./board.js').Task} task @param {number} now @returns {string} such as 1:05 */
