@@ -25,7 +25,7 @@ from pathlib import Path
 from crowd import Crowd, event_text, frame
 from servers import Kind, Server, kinds, raise_file_limit
 
-RTPUSH, FLOOR, RIVAL = "rtpush", "C epoll send()", "websockets"
+RTPUSH, FLOOR = "rtpush", "C epoll send()"
 
 # The name of a measure to each server's figures, one for each round.
 Results = dict[str, dict[str, list[float]]]
@@ -152,7 +152,7 @@ def table(results: Results) -> str:
             median = statistics.median(values)
             lines.append(
                 f"{measure:20} {name:16} {median:9.2f} {min(values):9.2f} {max(values):9.2f}"
-                + (f"   × {median / own:.2f}" if own and name != RTPUSH else "")
+                + (f"   x {median / own:.2f}" if own and name != RTPUSH else "")
             )
             measure = ""
     return "\n".join(lines)

@@ -1,12 +1,14 @@
 """The servers that are compared, each in a process of its own.
 
 `python bench/servers.py websockets|socketio PORT` is what such a process runs.
+Heartbeats are off, as far as a server allows: the clients do not answer them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 import os
 import resource
 import shutil
@@ -38,7 +40,8 @@ class Kind:
 def kinds(build: Path) -> list[Kind]:
     """Those that this machine can run; `build` is where the C one is compiled to."""
     python = [sys.executable]
-    rtpush = [*python, "-m", "rtpush", "--log", "memory:", "--log-level", "error", "--port"]
+    rtpush = [*python, "-m", "rtpush", "--log", "memory:", "--log-level", "error"]
+    rtpush += ["--heartbeat", "10m", "--port"]
     found = [
         Kind("rtpush", rtpush, "/ws?conflate=0"),
         Kind("websockets", [*python, str(HERE / "servers.py"), "websockets"]),
@@ -137,7 +140,7 @@ async def serve_websockets(port: int) -> None:
         finally:
             connections.remove(connection)
 
-    async with serve(handle, "127.0.0.1", port):
+    async with serve(handle, "127.0.0.1", port, ping_interval=None):
         await asyncio.Future()
 
 
@@ -146,7 +149,7 @@ async def serve_socketio(port: int) -> None:
     import socketio
     from aiohttp import web
 
-    server = socketio.AsyncServer(async_mode="aiohttp")
+    server = socketio.AsyncServer(async_mode="aiohttp", ping_interval=600)
 
     @server.event
     async def news(_sid: str, data: object) -> None:
@@ -163,5 +166,7 @@ async def serve_socketio(port: int) -> None:
 if __name__ == "__main__":
     import uvloop
 
+    # The end of the run resets every connection; that is no news.
+    logging.disable()
     serve_one = {"websockets": serve_websockets, "socketio": serve_socketio}[sys.argv[1]]
     uvloop.run(serve_one(int(sys.argv[2])))
