@@ -117,7 +117,6 @@ class Api:
         self._metrics = metrics
         self._settings = settings
         self._client = client.resolve()
-        self.ready = False
 
     def routes(self) -> list[web.RouteDef]:
         """Everything that this API answers."""
@@ -280,7 +279,7 @@ class Api:
 
     async def readyz(self, _request: web.Request) -> web.Response:
         """Should it be sent traffic?"""
-        if not self.ready:
+        if self._hub.stopping:
             raise RtpushError("going_away", "The server is stopping; use another or come back.")
         if self._log.failing:
             raise RtpushError("unavailable", "The log cannot be written; see the server's log.")

@@ -34,7 +34,7 @@ def draw_picture(task: dict[str, Any], report: Report) -> dict[str, str]:
         if stage.svg is not None:
             picture = _data_url(stage.svg)
         if stage.progress < 100:
-            report(stage.progress, stage.message, preview=picture)
+            report(stage.progress, stage.message, result={"image": picture})
             time.sleep(PAUSE)
     return {"image": picture}
 

@@ -144,7 +144,7 @@ class Hub:
     """See the module's rules.
 
     `head` is the number up to which passes have gone; `idle` is set while
-    none is under way.
+    none is under way. While `stopping`, nobody new is let in.
     """
 
     def __init__(self, log: Log, settings: Settings, runtime: Runtime) -> None:
@@ -152,6 +152,7 @@ class Hub:
         self.head = log.last
         self.sessions: dict[str, Session] = {}
         self.deliveries = 0
+        self.stopping = False
         self.idle = asyncio.Event()
         self.idle.set()
         self._settings = settings
@@ -248,6 +249,8 @@ class Hub:
 
     def check_opening(self, rooms: Sequence[str], last: str | None) -> None:
         """May a session begin like this? Raises as `open` does."""
+        if self.stopping:
+            raise RtpushError("going_away", "The server is stopping; connect again in a moment.")
         if last is not None:
             Position.parse(last)
         for room in rooms:
@@ -352,9 +355,13 @@ class Hub:
 
     def _step(self) -> None:
         assert self._passing is not None
-        for _ in self._passing:
-            self._runtime.call_soon(self._step)
-            return
+        try:
+            for _ in self._passing:
+                self._runtime.call_soon(self._step)
+                return
+        except Exception:
+            # The next growth begins a pass at the same place.
+            logger.exception("a pass over the sessions failed")
         self._passing = None
         self.idle.set()
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from websockets.frames import Frame, Opcode
 
 from .errors import RtpushError
 
@@ -295,12 +294,16 @@ DEFLATE_WINDOW: Final = 12
 
 def text_frame(payload: bytes, _position: str | None = None) -> bytes:
     """An unmasked, final text frame (RFC 6455, section 5.2)."""
+    return _frame(b"\x81", payload)
+
+
+def _frame(first: bytes, payload: bytes) -> bytes:
     size = len(payload)
     if size < 126:
-        return b"\x81" + size.to_bytes(1, "big") + payload
+        return first + size.to_bytes(1, "big") + payload
     if size < 65536:
-        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
+        return first + b"\x7e" + size.to_bytes(2, "big") + payload
+    return first + b"\x7f" + size.to_bytes(8, "big") + payload
 
 
 def deflated_frame(payload: bytes, _position: str | None = None) -> bytes:
@@ -313,7 +316,9 @@ def deflated_frame(payload: bytes, _position: str | None = None) -> bytes:
         return text_frame(payload)
     deflate = zlib.compressobj(6, zlib.DEFLATED, -DEFLATE_WINDOW, 5)
     data = deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH)
-    return Frame(Opcode.TEXT, data[:-4], rsv1=True).serialize(mask=False)
+    # 0xC1: final, RSV1 (compressed), text. The empty block at the end is left
+    # out (RFC 7692, section 7.2.1).
+    return _frame(b"\xc1", data[:-4])
 
 
 def sse_event(payload: bytes, position: str | None = None) -> bytes:

@@ -80,7 +80,6 @@ class Server:
             await self._runner.cleanup()
             await self.log.close()
             raise
-        self._api.ready = True
         self._tick()
         if self._work is not None:
             self._worker = Worker(self.hub, self.intake, self._work)
@@ -165,7 +164,7 @@ class Server:
 
     async def stop(self) -> None:
         """Let nothing new in, deliver what was accepted, say when to come back, close."""
-        self._api.ready = False
+        self.hub.stopping = True
         if self._worker is not None:
             self._worker.stop()
         for site in list(self._runner.sites):

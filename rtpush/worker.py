@@ -115,7 +115,11 @@ class Worker:
         """In a thread: one task after the other."""
         while not self._stopped:
             task = self._queue.get()
-            self._do(task.key, dict(task.data))
+            try:
+                self._do(task.key, dict(task.data))
+            except Exception:
+                # The other tasks still want to be done.
+                logger.exception("task %s could not be ended", task.key)
 
     def _do(self, key: str, task: dict[str, Any]) -> None:
 

@@ -1,0 +1,155 @@
+"""Real processes for tests: the server as people start it, and nginx in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from needs import program
+
+ROOT = Path(__file__).parent.parent
+# Seconds that a program gets to start or to end.
+PATIENCE = 20.0
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ServerProcess:
+    """`python -m rtpush` on a port of its own, with its data in `folder`."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self.folder = folder
+        self.flags = flags
+        self.port = 0
+        self.banner = ""
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start it, the second time on the same port; returns when it answers."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "rtpush",
+            f"--port={self.port}",
+            *self.flags,
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        self.banner = await asyncio.wait_for(self._read_banner(), PATIENCE)
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", self.banner)
+        assert found is not None, self.banner
+        self.port = int(found[1])
+
+    async def _read_banner(self) -> str:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        lines: list[str] = []
+        while not lines or not lines[-1].strip().startswith("Stop"):
+            line = await self._process.stdout.readline()
+            if not line:
+                _, errors = await self._process.communicate()
+                raise AssertionError(f"it did not start: {errors.decode()}")
+            lines.append(line.decode())
+        return "".join(lines)
+
+    async def kill(self) -> None:
+        """`kill -9`."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.communicate()
+
+    async def stop(self) -> tuple[int, str]:
+        """SIGTERM; the exit code, and what it wrote to stderr."""
+        assert self._process is not None
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        _, errors = await asyncio.wait_for(self._process.communicate(), PATIENCE)
+        assert self._process.returncode is not None
+        return self._process.returncode, errors.decode()
+
+
+@asynccontextmanager
+async def running(folder: Path, *flags: str) -> AsyncIterator[ServerProcess]:
+    """A server for the length of a block."""
+    server = ServerProcess(folder, *flags)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+NGINX = """
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 256; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    {http}
+    server {{
+        listen 127.0.0.1:{port};
+        {server}
+    }}
+}}
+"""
+
+
+@asynccontextmanager
+async def nginx(folder: Path, server: str, http: str = "") -> AsyncIterator[str]:
+    """nginx with these directives; gives its address."""
+    port = free_port()
+    conf = folder / "nginx.conf"
+    conf.write_text(NGINX.format(folder=folder, port=port, server=server, http=http))
+    process = await asyncio.create_subprocess_exec(
+        program("nginx"), "-e", "stderr", "-c", str(conf), stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        await asyncio.wait_for(_wait_listening(process, port), PATIENCE)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await process.communicate()
+
+
+async def _wait_listening(process: asyncio.subprocess.Process, port: int) -> None:
+    while process.returncode is None:
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            await writer.wait_closed()
+            return
+        await asyncio.sleep(0)
+    assert process.stderr is not None
+    raise AssertionError((await process.stderr.read()).decode())

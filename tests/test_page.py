@@ -1,0 +1,249 @@
+"""The page in a real Chromium: two devices, bad networks, hostile tasks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from needs import needs, program
+from playwright.async_api import Browser, Page, async_playwright, expect
+from processes import nginx, running
+
+pytestmark = needs("chromium")
+
+# The flags keep Chromium from calling its maker, which a test machine may not reach.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 20_000  # milliseconds
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(executable_path=program("chromium"), args=FLAGS)
+        yield chromium
+        await chromium.close()
+
+
+class Device:
+    """A browser context of its own with the page open in it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.problems: list[str] = []
+        self.addresses: list[str] = []
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("console", self._heard)
+        page.on("request", lambda request: self.addresses.append(request.url))
+
+    def _heard(self, message: Any) -> None:
+        # What the network did is in the console of every browser; the rest is a bug.
+        network = ("ERR_", "WebSocket", "Failed to load resource")
+        if message.type == "error" and not any(word in message.text for word in network):
+            self.problems.append(message.text)
+
+    async def wait_online(self, transport: str) -> None:
+        root = self.page.locator("html")
+        await expect(root).to_have_attribute("data-state", "online", timeout=PATIENCE)
+        await expect(root).to_have_attribute("data-transport", transport, timeout=PATIENCE)
+
+    async def ask_for(self, prompt: str, mode: str = "landscape") -> None:
+        await self.page.fill("#prompt", prompt)
+        await self.page.select_option("#mode", mode)
+        await self.page.press("#prompt", "Control+Enter")
+
+    def card(self, prompt: str) -> Any:
+        return self.page.locator("article[data-task-id]").filter(has_text=prompt)
+
+    async def wait_status(self, prompt: str, status: str) -> None:
+        await expect(self.card(prompt)).to_have_attribute("data-status", status, timeout=PATIENCE)
+
+
+async def device(browser: Browser, url: str, **options: Any) -> Device:
+    context = await browser.new_context(locale="en-GB", **options)
+    opened = Device(await context.new_page())
+    await opened.page.goto(url)
+    return opened
+
+
+async def publish(url: str, event: str, data: Any) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/api/publish", json={"event": event, "data": data}) as answer,
+    ):
+        assert answer.status == 200, await answer.text()
+
+
+async def test_a_task_is_watched_live_on_two_devices(browser: Browser, tmp_path: Path) -> None:
+    async with running(tmp_path, "--demo") as server:
+        desk = await device(browser, server.url, viewport={"width": 1280, "height": 900})
+        phone = await device(browser, server.url, viewport={"width": 360, "height": 800})
+        await desk.wait_online("websocket")
+        await phone.wait_online("websocket")
+
+        await desk.ask_for("a lake at dawn")
+
+        for seen in (desk, phone):
+            bar = seen.card("a lake at dawn").get_by_role("progressbar")
+            await expect(bar).to_have_attribute(
+                "aria-valuenow", re.compile("^[1-9]"), timeout=PATIENCE
+            )
+        for seen in (desk, phone):
+            await seen.wait_status("a lake at dawn", "completed")
+            picture = seen.card("a lake at dawn").locator("img").first
+            assert await picture.evaluate("image => image.decode().then(() => image.naturalWidth)")
+            await expect(seen.page.locator("#finished")).to_contain_text("a lake at dawn")
+            assert seen.problems == []
+            assert {address.split("/")[2] for address in seen.addresses if "://" in address} == {
+                f"127.0.0.1:{server.port}"
+            }
+
+
+async def test_who_comes_later_sees_what_is_under_way_and_how_it_ended(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with running(tmp_path) as server:
+        fields = {"id": 1, "formData": {"prompt": "early bird"}, "mode": "bloom"}
+        await publish(server.url, "task_created", fields)
+        await publish(server.url, "task_progress", {"id": 1, "progress": 40, "message": "roots"})
+        late = await device(browser, server.url)
+        await expect(late.card("early bird")).to_contain_text("roots", timeout=PATIENCE)
+        await publish(server.url, "task_failed", {"id": "1", "error": "no more ink"})
+        await late.wait_status("early bird", "failed")
+        later = await device(browser, server.url)
+        await expect(later.page.locator("#finished")).to_contain_text(
+            "no more ink", timeout=PATIENCE
+        )
+
+
+async def test_kill_9_in_the_middle_loses_nothing(browser: Browser, tmp_path: Path) -> None:
+    async with running(tmp_path, "--demo") as server:
+        desk = await device(browser, server.url)
+        phone = await device(browser, server.url)
+        await desk.wait_online("websocket")
+        await phone.wait_online("websocket")
+        await desk.ask_for("a bridge", "weave")
+        bar = phone.card("a bridge").get_by_role("progressbar")
+        await expect(bar).to_have_attribute("aria-valuenow", re.compile("^[1-9]"), timeout=PATIENCE)
+
+        await server.kill()
+        await expect(desk.page.locator("html")).not_to_have_attribute("data-state", "online")
+        await desk.ask_for("asked while nobody listened", "orbits")
+        await server.start()
+
+        for seen in (desk, phone):
+            await seen.wait_status("a bridge", "completed")
+            await seen.wait_status("asked while nobody listened", "completed")
+            assert seen.problems == []
+
+
+async def test_cancel_and_retry(browser: Browser, tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        desk = await device(browser, server.url)
+        await desk.wait_online("websocket")
+        await desk.ask_for("second thoughts")
+        await desk.wait_status("second thoughts", "active")
+        await desk.card("second thoughts").get_by_role("button", name="Cancel").click()
+        await desk.wait_status("second thoughts", "failed")
+        await desk.card("second thoughts").get_by_role("button", name="Try again").click()
+        active = desk.page.locator("article[data-status=active]")
+        await expect(active).to_contain_text("second thoughts")
+
+
+async def test_languages_and_themes(browser: Browser, tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        desk = await device(browser, server.url, color_scheme="light")
+        root = desk.page.locator("html")
+        await expect(root).to_have_attribute("lang", "en")
+        await desk.page.click("#lang")
+        await expect(root).to_have_attribute("lang", re.compile("^zh"))
+        await expect(desk.page.locator("#submit")).to_contain_text("绘制")
+        ground = "getComputedStyle(document.documentElement).backgroundColor"
+        light = await desk.page.evaluate(ground)
+        await desk.page.click("#theme")
+        assert await desk.page.evaluate(ground) != light
+        await desk.page.reload()
+        await expect(root).to_have_attribute("lang", re.compile("^zh"))
+        assert await desk.page.evaluate(ground) != light
+
+
+MARKUP = "<img src=x onerror='window.pwned=1'><script>window.pwned=1</script>"
+
+
+async def test_a_task_is_never_markup(browser: Browser, tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        desk = await device(browser, server.url)
+        await desk.wait_online("websocket")
+        hostile = {
+            "id": MARKUP,
+            "formData": {"prompt": MARKUP, "__proto__": {"pwned": 1}},
+            "mode": MARKUP,
+            "startTime": MARKUP,
+            "__proto__": {"pwned": 1},
+            "constructor": {"prototype": {"pwned": 1}},
+        }
+        await publish(server.url, "task_created", hostile)
+        progress = {"id": MARKUP, "progress": 5, "message": MARKUP, "preview": "javascript:pwned=1"}
+        await publish(server.url, "task_progress", progress)
+        await expect(desk.card("<script>")).to_contain_text("onerror", timeout=PATIENCE)
+        await publish(server.url, "task_failed", {"id": MARKUP, "error": MARKUP})
+        await desk.wait_status("<script>", "failed")
+        for odd in (None, 7, "text", [], {"formData": 3}, {"formData": {"prompt": {"a": 1}}}):
+            data = odd if isinstance(odd, dict) else {"formData": odd}
+            await publish(server.url, "task_created", {"id": str(odd), **data})
+        await expect(desk.page.locator("article[data-status=active]")).to_have_count(6)
+        assert await desk.page.evaluate("[window.pwned, {}.pwned]") == [None, None]
+        assert desk.problems == []
+
+
+PLAIN = "proxy_pass {url}; proxy_http_version 1.1; proxy_read_timeout 60s;"
+PROXIES = {
+    # Upgrade and Connection are not passed on unless a proxy is told to.
+    "sse": "location / {{ " + PLAIN + " }}",
+    # Holds a response back until it is over, whatever the application says.
+    "poll": "location / {{ " + PLAIN + " proxy_ignore_headers X-Accel-Buffering; }}",
+}
+
+
+def documented_nginx() -> tuple[str, str]:
+    page = (Path(__file__).parent.parent / "docs/how-to/deploy.md").read_text()
+    server, http = re.findall(r"^```nginx\n(.*?)^```$", page, re.M | re.S)
+    return server.replace("http://127.0.0.1:5000", "{url}"), http
+
+
+@needs("nginx")
+@pytest.mark.parametrize("transport", ["websocket", "sse", "poll"])
+async def test_the_page_works_behind_nginx(
+    browser: Browser, tmp_path: Path, transport: str
+) -> None:
+    if transport == "websocket":
+        location, http = documented_nginx()
+    else:
+        location, http = PROXIES[transport].replace("{{", "{").replace("}}", "}"), ""
+    async with running(tmp_path, "--demo") as server:
+        location = location.replace("{url}", server.url)
+        async with nginx(tmp_path, location, http) as url:
+            desk = await device(browser, url)
+            phone = await device(browser, url)
+            await desk.wait_online(transport)
+            await phone.wait_online(transport)
+            await desk.ask_for("through the needle's eye", "orbits")
+            await phone.wait_status("through the needle's eye", "completed")
+            await server.kill()
+            await server.start()
+            await desk.wait_online(transport)
+            await phone.wait_online(transport)
+            await phone.ask_for("after the storm", "bloom")
+            await desk.wait_status("after the storm", "completed")
+            assert desk.problems == []
