@@ -40,6 +40,9 @@ HISTORY_LIMIT: Final = 1000
 # a quiet room in a busy log must not become a read of the whole log.
 HISTORY_SCAN: Final = 10_000
 
+# The answer ends here, and says that there is more.
+HISTORY_BYTES: Final = 4 << 20
+
 # What a browser may do with the page: run and fetch our own files, and show
 # pictures that tasks bring along as data. Tasks are other people's text.
 PAGE_HEADERS: Final = {
@@ -200,17 +203,20 @@ class Api:
         limit = _whole(request, "limit", 100, HISTORY_LIMIT)
         after = self._after(request.query.get("after"))
         found: list[orjson.Fragment] = []
-        scanned, upto = 0, after
-        while len(found) < limit and upto < self._log.last and scanned < HISTORY_SCAN:
+        scanned, size, upto = 0, 0, after
+        full = False
+        while not full and upto < self._log.last and scanned < HISTORY_SCAN:
             page = await self._log.read(upto, limit)
             scanned += len(page.entries)
             upto = page.upto
             for entry in page.entries:
                 if room is None or entry.room == room:
                     found.append(orjson.Fragment(entry.json))
-                    if len(found) == limit:
-                        upto = entry.seq
-                        break
+                    size += len(entry.json)
+                    full = len(found) == limit or size > HISTORY_BYTES
+                if full:
+                    upto = entry.seq
+                    break
         return _json(
             {
                 "events": found,
@@ -297,11 +303,18 @@ class Api:
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """The page and its files. Nothing outside the folder, whatever the path says."""
-        name = request.match_info["path"] or "index.html"
-        path = (self._client / name).resolve() if "\0" not in name else self._client
-        if not path.is_relative_to(self._client) or not path.is_file():
+        path = self._find_file(request.match_info["path"] or "index.html")
+        if path is None:
             raise RtpushError("not_found", f"There is nothing at {request.path}.")
         return web.FileResponse(path, headers=PAGE_HEADERS)
+
+    def _find_file(self, name: str) -> Path | None:
+        try:
+            path = (self._client / name).resolve()
+            return path if path.is_relative_to(self._client) and path.is_file() else None
+        except (OSError, ValueError):
+            # A name that no file system takes: too long, or with a NUL.
+            return None
 
 
 def _whole(request: web.Request, name: str, default: int, highest: int) -> int:

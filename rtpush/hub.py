@@ -38,6 +38,8 @@ logger = logging.getLogger("rtpush.hub")
 # transport, so that a reader that keeps up is never taken for a slow one.
 WRITE_BYTES: Final = 32 << 10
 READ_ENTRIES: Final = 500
+# Snapshots that are kept framed, until the log grows.
+MAX_SNAPSHOTS: Final = 4
 # Seconds after which a pass over many sessions lets the event loop breathe.
 BREATHE_AFTER: Final = 0.004
 
@@ -163,7 +165,7 @@ class Hub:
         self._slow: dict[Session, tuple[float, int]] = {}
         self._slots: list[dict[Session, None]] = [{} for _ in range(int(settings.heartbeat))]
         self._ticks = 0
-        self._snapshots: dict[frozenset[str], bytes] = {}
+        self._snapshots: dict[tuple[frozenset[str], Form], bytes] = {}
         log.on_grow = self._grown
 
     # -------------------------------------------------------------- opening
@@ -282,9 +284,9 @@ class Hub:
         greeting = [self._connect(session, position, recovered=not fresh)] if greet else []
         if lost is not None:
             greeting.append(encode("resync", {"reason": lost}))
-        if fresh:
-            greeting.append(self._snapshot(session))
         self.send(session, *greeting)
+        if fresh:
+            self._send_snapshot(session)
         self._catch_up(session)
 
     def _connect(self, session: Session, position: Position, *, recovered: bool) -> bytes:
@@ -301,15 +303,18 @@ class Hub:
             },
         )
 
-    def _snapshot(self, session: Session) -> bytes:
-        # A thousand clients that come at once get the same bytes.
-        rooms = frozenset(session.rooms)
-        snapshot = self._snapshots.get(rooms)
+    def _send_snapshot(self, session: Session) -> None:
+        # A thousand clients that come at once get, and hold, the same bytes.
+        assert session.wire is not None
+        form, rooms = session.wire.form, frozenset(session.rooms)
+        snapshot = self._snapshots.get((rooms, form))
         if snapshot is None:
             board = self.log.board.snapshot(rooms, self._runtime.wall())
-            snapshot = encode("active_tasks", board, str(self.log.position))
-            self._snapshots[rooms] = snapshot
-        return snapshot
+            envelope = encode("active_tasks", board, str(self.log.position))
+            if len(self._snapshots) >= MAX_SNAPSHOTS:
+                self._snapshots.clear()
+            snapshot = self._snapshots[rooms, form] = form.frame(envelope, str(self.log.position))
+        session.wire.write(snapshot)
 
     # -------------------------------------------------------------- sending
 
@@ -508,7 +513,8 @@ class Hub:
 
     def _resync(self, session: Session) -> None:
         session.cursor = session.whole_until = self.log.last
-        self.send(session, encode("resync", {"reason": "expired"}), self._snapshot(session))
+        self.send(session, encode("resync", {"reason": "expired"}))
+        self._send_snapshot(session)
 
     # ---------------------------------------------------------------- rooms
 

@@ -139,7 +139,7 @@ class EmbeddedLog(Log):
     def _store(self, batch: Batch) -> None:
         """Store the batch, then see that `_stored` is called on the loop."""
 
-    def _stored(self, batch: Batch, error: Exception | None) -> None:
+    def _stored(self, batch: Batch, error: BaseException | None) -> None:
         self._note_health(error)
         if error is None:
             self._publish(batch)
@@ -166,7 +166,7 @@ class EmbeddedLog(Log):
             self._seen.add(key, seq, batch.time)
         self.on_grow()
 
-    def _note_health(self, error: Exception | None) -> None:
+    def _note_health(self, error: BaseException | None) -> None:
         if error is not None and not self._failing:
             logger.error("the log cannot be written, publishes are refused: %s", error)
         elif error is None and self._failing:

@@ -139,8 +139,6 @@ class SqliteLog(EmbeddedLog):
         error = done.exception()
         if error is None:
             self.first = done.result()
-        elif not isinstance(error, sqlite3.Error):
-            raise error
         self._stored(batch, error)
 
     async def read(self, after: int, limit: int, whole_until: int | None = None) -> Page:

@@ -107,13 +107,14 @@ class Front:
 class StreamWire(asyncio.Protocol, ABC):
     """A taken transport as a wire of the hub: what WebSocket and SSE share."""
 
-    __slots__ = ("_front", "_session", "_transport", "form")
+    __slots__ = ("_front", "_full", "_session", "_transport", "form")
 
     def __init__(self, transport: asyncio.Transport, form: Form, front: Front) -> None:
         self.form = form
         self._transport = transport
         self._front = front
         self._session: Session | None = None
+        self._full = False
         transport.set_write_buffer_limits(high=front.settings.high_water)
         transport.set_protocol(self)
         front.wires.add(self)
@@ -127,6 +128,9 @@ class StreamWire(asyncio.Protocol, ABC):
             conflate=opening.conflate,
             address=opening.address,
         )
+        if self._full:
+            # A large greeting has filled the wire before there was a session to pause.
+            self._front.hub.pause(self._session)
 
     def eof_received(self) -> None:
         """See asyncio.Protocol. The transport closes itself."""
@@ -141,11 +145,13 @@ class StreamWire(asyncio.Protocol, ABC):
 
     def pause_writing(self) -> None:
         """See asyncio.Protocol."""
+        self._full = True
         if self._session is not None:
             self._front.hub.pause(self._session)
 
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
+        self._full = False
         if self._session is not None:
             self._front.hub.resume(self._session)
 

@@ -5,8 +5,8 @@ Rules that hold here:
 - Everything is a callback. There is no task and no queue per connection.
 - What is shared is framed elsewhere and only written here; the Sans-I/O
   protocol sees what comes in, and makes control frames.
-- A client that sends faster than the log stores is not read until its
-  envelopes are answered, so what it may have under way is bounded.
+- A client that sends faster than the log stores, or does not take its replies
+  and pongs, is not read until it does: what it can make us hold is bounded.
 - Nothing keeps a dying connection: a close that the peer does not answer
   ends in an abort.
 """
@@ -132,7 +132,8 @@ class Connection(StreamWire):
         protocol = Protocol(SERVER, state=OPEN, max_size=size, logger=_quiet)
         protocol.extensions = extensions
         self._protocol = protocol
-        self._fragments: list[bytes] = []
+        # One growing buffer: a list would let a flood of empty fragments grow it.
+        self._fragments = bytearray()
         self._silent = 0
         self._under_way = 0
         self._held = False
@@ -159,15 +160,36 @@ class Connection(StreamWire):
                 self._take_frame(frame)
         self._flush()
 
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol."""
+        super().pause_writing()
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        super().resume_writing()
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """Read only as long as what reading leads to has somewhere to go."""
+        hold = self._full or self._under_way >= MAX_UNDER_WAY
+        if hold == self._held or self._transport.is_closing():
+            return
+        self._held = hold
+        if hold:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
     # -------------------------------------------------------------- incoming
 
     def _take_frame(self, frame: Frame) -> None:
         data = bytes(frame.data)
         if not frame.fin or frame.opcode is Opcode.CONT:
-            self._fragments.append(data)
+            self._fragments += data
             if not frame.fin:
                 return
-            data, self._fragments = b"".join(self._fragments), []
+            data, self._fragments = bytes(self._fragments), bytearray()
         self._take_message(data, text=frame.opcode is not Opcode.BINARY)
 
     def _take_message(self, data: bytes, *, text: bool) -> None:
@@ -181,9 +203,7 @@ class Connection(StreamWire):
             self._protocol.fail(CloseCode.INVALID_DATA, f"invalid UTF-8 at byte {exc.start}")
             return
         self._under_way += 1
-        if self._under_way == MAX_UNDER_WAY:
-            self._held = True
-            self._transport.pause_reading()
+        self._regulate()
         assert self._session is not None
         self._front.intake.take(self._session, envelope, self)
 
@@ -195,10 +215,7 @@ class Connection(StreamWire):
     def done(self, reply: bytes | None) -> None:
         """See intake.Answer."""
         self._under_way -= 1
-        if self._held and self._under_way <= MAX_UNDER_WAY // 2:
-            self._held = False
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
+        self._regulate()
         if reply is not None:
             self.send(reply)
 
