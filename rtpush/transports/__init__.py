@@ -107,11 +107,13 @@ class Front:
 class StreamWire(asyncio.Protocol, ABC):
     """A taken transport as a wire of the hub: what WebSocket and SSE share."""
 
-    __slots__ = ("_front", "_full", "_session", "_transport", "form")
+    __slots__ = ("_front", "_full", "_session", "_transport", "form", "write")
 
     def __init__(self, transport: asyncio.Transport, form: Form, front: Front) -> None:
         self.form = form
         self._transport = transport
+        # See hub.Wire. The transport's own, since no call is made more often.
+        self.write = transport.write
         self._front = front
         self._session: Session | None = None
         self._full = False
@@ -159,10 +161,6 @@ class StreamWire(asyncio.Protocol, ABC):
         session, self._session = self._session, None
         if session is not None:
             self._front.hub.close(session)
-
-    def write(self, data: bytes) -> None:
-        """See hub.Wire."""
-        self._transport.write(data)
 
     def backlog(self) -> int:
         """See hub.Wire."""
