@@ -26,7 +26,7 @@ from ..hub import Hub, Session
 from ..intake import Intake
 from ..protocol import Form
 
-__all__ = ["Front", "Opening", "StreamWire", "read_opening", "take_transport"]
+__all__ = ["Front", "Opening", "StreamWire", "Taken", "read_opening", "take_transport"]
 
 # Seconds that a peer has to answer a close, and a last write to leave.
 CLOSE_TIMEOUT: Final = 5.0
@@ -77,6 +77,16 @@ def take_transport(request: web.Request) -> tuple[asyncio.Transport, bytes]:
     # aiohttp may have paused reading while bytes piled up behind the request.
     transport.resume_reading()
     return transport, early
+
+
+class Taken(web.Response):
+    """What a handler returns that took the transport: aiohttp has nothing left to write to."""
+
+    async def prepare(self, _request: web.BaseRequest) -> None:
+        """Nothing."""
+
+    async def write_eof(self, _data: bytes = b"") -> None:
+        """Nothing."""
 
 
 @dataclass(eq=False, slots=True)

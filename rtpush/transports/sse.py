@@ -15,7 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from ..protocol import SSE, encode
-from . import Front, Opening, StreamWire, read_opening, take_transport
+from . import Front, Opening, StreamWire, Taken, read_opening, take_transport
 
 __all__ = ["SseTransport"]
 
@@ -50,7 +50,7 @@ class SseTransport:
         self._front.hub.check_opening(opening.rooms, opening.last)
         transport, _ = take_transport(request)
         Stream(transport, SSE, self._front).start(opening)
-        return web.Response()
+        return Taken()
 
 
 class Stream(StreamWire):

@@ -41,7 +41,7 @@ from ..protocol import (
     encode_error,
     parse,
 )
-from . import Front, Opening, StreamWire, read_opening, take_transport
+from . import Front, Opening, StreamWire, Taken, read_opening, take_transport
 
 __all__ = ["WebSocketTransport"]
 
@@ -54,6 +54,17 @@ _quiet.setLevel(logging.WARNING)
 MAX_UNDER_WAY: Final = 64
 # Heartbeats without a sign of life.
 MAX_SILENT: Final = 2
+
+# The headers that decide a handshake; a browser sends as many others again.
+_HANDSHAKE: Final = (
+    "Connection",
+    "Upgrade",
+    "Origin",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Extensions",
+)
 
 _PING: Final = Frame(Opcode.PING, b"").serialize(mask=False)
 _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
@@ -79,29 +90,30 @@ class WebSocketTransport:
 
     def __init__(self, front: Front) -> None:
         self._front = front
-        self._extensions = [_DeflateFactory()] if front.settings.compress else []
+        extensions = [_DeflateFactory()] if front.settings.compress else []
+        # One for all: `accept` decides from the request alone.
+        self._handshake = ServerProtocol(extensions=extensions, logger=_quiet)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer the handshake, then carry on without aiohttp."""
         opening = read_opening(request)
-        handshake = ServerProtocol(extensions=self._extensions, logger=_quiet)
-        response = handshake.accept(_as_websockets(request))
+        response = self._handshake.accept(_as_websockets(request))
         if response.status_code != 101:
             return _refusal(response)
         transport, early = take_transport(request)
-        connection = Connection(transport, handshake.extensions, self._front)
+        connection = Connection(transport, self._handshake.extensions, self._front)
         transport.write(response.serialize())
         connection.start(opening)
         if early:
             connection.data_received(early)
-        # Nobody reads this: the connection is no longer aiohttp's.
-        return web.Response()
+        return Taken()
 
 
 def _as_websockets(request: web.Request) -> Request:
     headers = Headers()
-    for name, value in request.headers.items():
-        headers[name] = value
+    for name in _HANDSHAKE:
+        for value in request.headers.getall(name, ()):
+            headers[name] = value
     version = "HTTP/{}.{}".format(*request.version)
     return Request(request.path_qs, headers, request.method, version)
 
