@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import socket
@@ -62,6 +63,8 @@ def _run(settings: Settings) -> int:
     def on_ready() -> None:
         nonlocal ready
         ready = True
+        # What is here now stays; the collector need not look at it again.
+        gc.freeze()
         lan = lan_address(settings.host)
         print(banner(settings, server.port, lan=lan, colour=_has_colours()), flush=True)
 
