@@ -12,22 +12,33 @@ Rules that hold here:
   at once.
 - Every source speaks text. A TOML value is turned into the text that the
   environment would hold, so a value means the same wherever it stands.
-- Durations are seconds (float) and sizes are bytes (int) once parsed.
 - Building `Settings` directly checks nothing: that is for programs and tests.
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
-import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Generic, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from . import __version__
+from .values import (
+    DIRECTORY,
+    HOST,
+    LOG,
+    PATTERNS,
+    SWITCH,
+    Hint,
+    Kind,
+    choice,
+    count,
+    did_you_mean,
+    duration,
+    size,
+)
 
 __all__ = ["SETTINGS", "ConfigError", "Setting", "Settings", "client_dir", "load", "markdown_table"]
 
@@ -64,170 +75,6 @@ class ConfigError(Exception):
         self.problems = list(problems)
 
 
-class _Hint(ValueError):
-    """A bad value of which we can guess what was meant."""
-
-
-# ---- kinds of values ---------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
-    """How a value is written: `parse` raises ValueError, `show` is its inverse.
-
-    `allowed` completes the sentence "'x' is not …".
-    """
-
-    metavar: str
-    allowed: str
-    parse: Callable[[str], T]
-    show: Callable[[T], str] = str
-
-
-DURATIONS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-SIZES: Final = {"b": 1} | {
-    letter + ending: base**power
-    for power, letter in enumerate("kmgt", 1)
-    for ending, base in (("b", 1000), ("ib", 1024))
-}
-SIZE_NAMES: Final = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
-FOREVER: Final = 3650 * 86400.0
-HUGE: Final = 2**50
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of "1.5h", "30s" or "30"; ValueError for anything else."""
-    return _scaled(text, DURATIONS)
-
-
-def show_duration(seconds: float) -> str:
-    """Text that `parse_duration` reads back as the same number."""
-    if seconds and seconds < 1:
-        return f"{seconds * 1000:g}ms"
-    for unit in ("d", "h", "m"):
-        # From two on: a day reads better as 24h, and a minute as 60s.
-        if seconds >= 2 * DURATIONS[unit] and seconds % DURATIONS[unit] == 0:
-            return f"{int(seconds // DURATIONS[unit])}{unit}"
-    return f"{int(seconds) if seconds == int(seconds) else seconds}s"
-
-
-def parse_size(text: str) -> int:
-    """Bytes of "64KiB", "256MB" or "4096"; ValueError for anything else."""
-    return int(_scaled(text, SIZES))
-
-
-def show_size(size: int) -> str:
-    """Text that `parse_size` reads back as the same number."""
-    for name, unit in SIZE_NAMES.items():
-        if size and size % unit == 0:
-            return f"{size // unit}{name}"
-    return str(size)
-
-
-def _scaled(text: str, units: Mapping[str, float]) -> float:
-    match = re.fullmatch(r"([0-9]{1,18})(\.[0-9]{1,9})?\s*([a-z]*)", text.strip().lower())
-    if match is None:
-        raise ValueError(text)
-    whole, fraction, unit = match.groups()
-    scale = units.get(unit) if unit else 1
-    if scale is None:
-        raise ValueError(text)
-    # Whole numbers stay integers: a float cannot hold every number of bytes.
-    return float(whole + fraction) * scale if fraction else int(whole) * scale
-
-
-def _ranged(parse: Callable[[str], T], low: Any, high: Any) -> Callable[[str], T]:
-    def checked(text: str) -> T:
-        value = parse(text)
-        if not low <= value <= high:
-            raise ValueError(text)
-        return value
-
-    return checked
-
-
-def _count(low: int, high: int = 10**12) -> Kind[int]:
-    limits = f"from {low} to {high}" if high < 10**12 else f"of at least {low}"
-    return Kind("N", f"a whole number {limits}", _ranged(int, low, high))
-
-
-def _duration(low: float, high: float = FOREVER) -> Kind[float]:
-    limits = f"from {show_duration(low)} to {show_duration(high)}"
-    parse = _ranged(lambda text: float(parse_duration(text)), low, high)
-    return Kind("TIME", f"a duration {limits}, like 30s, 10m, 24h or 7d", parse, show_duration)
-
-
-def _size(low: int, high: int = HUGE) -> Kind[int]:
-    limits = f"from {show_size(low)} to {show_size(high)}"
-    parse = _ranged(parse_size, low, high)
-    return Kind("SIZE", f"a size {limits}, like 4096, 64KiB or 256MB", parse, show_size)
-
-
-def _choice(*words: str) -> Kind[str]:
-    def parse(text: str) -> str:
-        if text not in words:
-            raise _Hint(_did_you_mean(text, words))
-        return text
-
-    return Kind("|".join(words), f"{', '.join(words[:-1])} or {words[-1]}", parse)
-
-
-def _parse_switch(text: str) -> bool:
-    words = {"true": True, "1": True, "yes": True, "on": True}
-    words |= {"false": False, "0": False, "no": False, "off": False}
-    try:
-        return words[text.strip().lower()]
-    except KeyError:
-        raise ValueError(text) from None
-
-
-def _parse_host(text: str) -> str:
-    if "://" in text or re.fullmatch(r"\[.*\]", text):
-        raise _Hint("write the bare name or address, without scheme or brackets")
-    if not re.fullmatch(r"[^\s/]{1,253}", text):
-        raise ValueError(text)
-    text.encode("idna")  # what the resolver does; raises a ValueError of its own
-    return text
-
-
-def _parse_log(text: str) -> str:
-    if text.startswith(("redis:", "rediss:")):
-        raise _Hint("Redis is not in this version")
-    if text in ("memory", ":memory:", "sqlite::memory:", "memory://"):
-        raise _Hint("did you mean memory:?")
-    if text.startswith("sqlite://"):
-        raise _Hint("PATH is a plain path, as in sqlite:/var/lib/rtpush/rtpush.db")
-    if re.fullmatch(r"[^:]+\.(db|sqlite3?)", text):
-        raise _Hint(f"did you mean sqlite:{text}?")
-    if text != "memory:" and not re.fullmatch(r"sqlite:[^\0]*[^\0\s][^\0]*", text):
-        raise ValueError(text)
-    return text
-
-
-def _parse_patterns(text: str) -> tuple[str, ...]:
-    patterns = tuple(part.strip() for part in text.split(",") if part.strip())
-    if any(len(pattern) > 128 for pattern in patterns):
-        raise ValueError(text)
-    return patterns
-
-
-def _parse_directory(text: str) -> Path:
-    if not text:
-        raise ValueError(text)
-    return Path(text)
-
-
-SWITCH: Final = Kind("", "true or false", _parse_switch, lambda on: "true" if on else "false")
-HOST: Final = Kind("HOST", "a host name or an IP address", _parse_host)
-LOG: Final = Kind("LOG", "memory: or sqlite:PATH", _parse_log)
-PATTERNS: Final = Kind(
-    "NAMES", "event names of up to 128 characters, separated by commas", _parse_patterns, ",".join
-)
-DIRECTORY: Final[Kind[Path | None]] = Kind(
-    "DIR", "a directory", _parse_directory, lambda path: "" if path is None else str(path)
-)
-
-
 # ---- the settings ------------------------------------------------------------
 
 
@@ -246,7 +93,7 @@ class Settings:
         "address to listen on; 0.0.0.0 (IPv4) or :: (IPv6) for every network",
     )
     port: int = _setting(
-        5000, _count(0, 65535), "Listening", "port to listen on; 0 takes any free one"
+        5000, count(0, 65535), "Listening", "port to listen on; 0 takes any free one"
     )
     client: Path | None = _setting(
         None,
@@ -262,41 +109,41 @@ class Settings:
         "where events are kept: memory: (until the server stops) or sqlite:PATH",
     )
     retention_count: int = _setting(
-        1_000_000, _count(1), "Log", "number of events to keep; the oldest go first"
+        1_000_000, count(1), "Log", "number of events to keep; the oldest go first"
     )
     retention_bytes: int = _setting(
-        256 * 2**20, _size(2**10), "Log", "bytes of events to keep; the oldest go first"
+        256 * 2**20, size(2**10), "Log", "bytes of events to keep; the oldest go first"
     )
-    retention_age: float = _setting(7 * 86400.0, _duration(1), "Log", "how long to keep an event")
+    retention_age: float = _setting(7 * 86400.0, duration(1), "Log", "how long to keep an event")
 
     task_ttl: float = _setting(
-        24 * 3600.0, _duration(1), "Tasks", "a task without news for this long fails as expired"
+        24 * 3600.0, duration(1), "Tasks", "a task without news for this long fails as expired"
     )
     finished_for: float = _setting(
-        600.0, _duration(0), "Tasks", "how long latecomers are told of a task that has ended"
+        600.0, duration(0), "Tasks", "how long latecomers are told of a task that has ended"
     )
 
-    heartbeat: float = _setting(25.0, _duration(1, 3600), "Connections", "time between heartbeats")
+    heartbeat: float = _setting(25.0, duration(1, 3600), "Connections", "time between heartbeats")
     write_timeout: float = _setting(
         60.0,
-        _duration(1, 3600),
+        duration(1, 3600),
         "Connections",
         "close a connection that took nothing for this long",
     )
     poll_timeout: float = _setting(
-        25.0, _duration(1, 60), "Connections", "how long a long-poll waits unless it asks otherwise"
+        25.0, duration(1, 60), "Connections", "how long a long-poll waits unless it asks otherwise"
     )
     session_lease: float = _setting(
-        60.0, _duration(1, 86400), "Connections", "forget a long-poll session idle for this long"
+        60.0, duration(1, 86400), "Connections", "forget a long-poll session idle for this long"
     )
     high_water: int = _setting(
         64 * 2**10,
-        _size(2**10, 2**30),
+        size(2**10, 2**30),
         "Connections",
         "unsent bytes from which a connection counts as slow and is fed no more",
     )
     grace: float = _setting(
-        10.0, _duration(0, 3600), "Connections", "time to deliver what was accepted when stopping"
+        10.0, duration(0, 3600), "Connections", "time to deliver what was accepted when stopping"
     )
     compress: bool = _setting(
         True, SWITCH, "Connections", "compress WebSocket messages (permessage-deflate)"
@@ -309,14 +156,14 @@ class Settings:
         "events that clients may send to each other: names or patterns like chat_*; "
         "repeatable; empty for none",
     )
-    max_message: int = _setting(2**20, _size(2**10, 2**30), "Limits", "largest envelope")
-    max_batch: int = _setting(1000, _count(1, 1_000_000), "Limits", "most envelopes in one POST")
-    max_body: int = _setting(16 * 2**20, _size(2**10, 2**30), "Limits", "largest body of a POST")
+    max_message: int = _setting(2**20, size(2**10, 2**30), "Limits", "largest envelope")
+    max_batch: int = _setting(1000, count(1, 1_000_000), "Limits", "most envelopes in one POST")
+    max_body: int = _setting(16 * 2**20, size(2**10, 2**30), "Limits", "largest body of a POST")
     max_rooms: int = _setting(
-        100, _count(1, 1_000_000), "Limits", "most rooms that one session is in"
+        100, count(1, 1_000_000), "Limits", "most rooms that one session is in"
     )
     max_connections: int = _setting(
-        100_000, _count(1, 10_000_000), "Limits", "most connections at once"
+        100_000, count(1, 10_000_000), "Limits", "most connections at once"
     )
 
     demo: bool = _setting(
@@ -324,7 +171,7 @@ class Settings:
     )
     log_level: str = _setting(
         "info",
-        _choice("debug", "info", "warning", "error"),
+        choice("debug", "info", "warning", "error"),
         "Other",
         "least severe messages to print",
     )
@@ -395,7 +242,7 @@ def _parse(given: Iterable[_Given], problems: list[str]) -> dict[str, Any]:
         try:
             values[item.setting.name] = kind.parse(item.text)
         except ValueError as exc:
-            hint = f"; {exc}" if isinstance(exc, _Hint) and str(exc) else ""
+            hint = f"; {exc}" if isinstance(exc, Hint) and str(exc) else ""
             problems.append(f"{item.where}: {_shorten(item.text)} is not {kind.allowed}{hint}")
     return values
 
@@ -472,14 +319,7 @@ def _text(value: object) -> str:
 
 
 def _unknown(what: str, name: str, names: Iterable[str]) -> str:
-    return f"unknown {what} {name}; {_did_you_mean(name, names) or 'see --help for all of them'}"
-
-
-def _did_you_mean(word: str, words: Iterable[str]) -> str:
-    # The prefix of all variables would make any two of them look alike.
-    by_tail = {other.removeprefix("RTPUSH_"): other for other in words}
-    close = difflib.get_close_matches(word.removeprefix("RTPUSH_"), list(by_tail), n=1)
-    return f"did you mean {by_tail[close[0]]}?" if close else ""
+    return f"unknown {what} {name}; {did_you_mean(name, names) or 'see --help for all of them'}"
 
 
 def _shorten(text: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtpush.art import MODES, Stage, draw
+from rtpush.demo.art import MODES, Stage, draw
 
 modes = pytest.mark.parametrize("mode", list(MODES))
 HOSTILE = [
@@ -34,7 +34,7 @@ def final(prompt: str, mode: str) -> str:
 @modes
 def test_the_same_bytes_in_every_process(mode: str) -> None:
     code = (
-        "import hashlib; from rtpush.art import draw;"
+        "import hashlib; from rtpush.demo.art import draw;"
         f"print(hashlib.sha256(list(draw('星夜', {mode!r}))[-1].svg.encode()).hexdigest())"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

@@ -17,11 +17,8 @@ from rtpush.config import (
     client_dir,
     load,
     markdown_table,
-    parse_duration,
-    parse_size,
-    show_duration,
-    show_size,
 )
+from rtpush.values import parse_duration, parse_size, show_duration, show_size
 
 # A value for each setting that is allowed and not its default.
 OTHER = {

@@ -12,8 +12,8 @@ import base64
 import time
 from typing import Any, Final
 
+from ..worker import Report
 from .art import draw
-from .worker import Report
 
 __all__ = ["draw_picture"]
 
