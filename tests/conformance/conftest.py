@@ -1,0 +1,137 @@
+"""What the conformance tests share: a server over every log, and clients over every transport.
+
+`site` is a running server; `@pytest.mark.settings(max_rooms=3)` changes its settings.
+`kind` runs a test over each transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from clients import KINDS, PATIENCE, Client, Envelope
+
+from rtpush.config import Settings
+from rtpush.server import Server
+
+
+class Site:
+    """A running server, and what a test does with it from outside."""
+
+    def __init__(self, settings: Settings, http: aiohttp.ClientSession) -> None:
+        self.settings = settings
+        self.http = http
+        self.server = Server(settings)
+        self._clients: list[Client] = []
+
+    @property
+    def url(self) -> str:
+        return self.server.url.rstrip("/")
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    async def open(
+        self,
+        kind: type[Client],
+        rooms: Sequence[str] = (),
+        last: str | None = None,
+        *,
+        conflate: bool = True,
+    ) -> Client:
+        """A connected client; it is closed after the test."""
+        client = await kind.open(self.url, self.http, rooms, last, conflate=conflate)
+        self._clients.append(client)
+        return client
+
+    async def call(
+        self, method: str, path: str, data: Any = None, **query: Any
+    ) -> tuple[int, Any, dict[str, str]]:
+        """Status, JSON and headers of a request."""
+        async with (
+            asyncio.timeout(PATIENCE),
+            self.http.request(method, self.url + path, data=data, params=query) as response,
+        ):
+            assert response.content_type == "application/json", await response.text()
+            return response.status, await response.json(), dict(response.headers)
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """The JSON of a GET that succeeds."""
+        status, answer, _ = await self.call("GET", path, **query)
+        assert status == 200, answer
+        return answer
+
+    async def publish(self, *envelopes: Envelope) -> list[str]:
+        """Publish events that are all taken; their positions."""
+        async with self.http.post(self.url + "/api/publish", json=list(envelopes)) as response:
+            answers = await response.json()
+            assert response.status == 200, answers
+            return [answer["id"] for answer in answers]
+
+    async def emit(self, count: int, **fields: Any) -> list[str]:
+        """Publish so many events `tick` with data 0, 1, 2, …; their positions."""
+        return await self.publish(*({"event": "tick", "data": i} | fields for i in range(count)))
+
+    async def restart(self) -> None:
+        """Stop the server and start another one on the same log and port."""
+        port = self.port
+        await self.stop()
+        settings = Settings(
+            **{
+                name: getattr(self.settings, name)
+                for name in Settings.__dataclass_fields__
+                if name != "port"
+            },
+            port=port,
+        )
+        self.server = Server(settings)
+        await self.server.start()
+
+    async def stop(self) -> None:
+        """Close the clients, then the server."""
+        while self._clients:
+            await self._clients.pop().close()
+        await self.server.stop()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "settings(**changes): settings of the `site`")
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """No keep-alive limit, no environment: every test has connections of its own."""
+    async with aiohttp.ClientSession(trust_env=False) as session:
+        yield session
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def site(
+    request: pytest.FixtureRequest, tmp_path: Path, http: aiohttp.ClientSession
+) -> AsyncIterator[Site]:
+    """A running server."""
+    log = "memory:" if request.param == "memory" else f"sqlite:{tmp_path}/rtpush.db"
+    mark = request.node.get_closest_marker("settings")
+    site = Site(Settings(port=0, log=log, **(mark.kwargs if mark else {})), http)
+    await site.server.start()
+    yield site
+    await site.stop()
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
+def kind(request: pytest.FixtureRequest) -> type[Client]:
+    """Each transport."""
+    found: type[Client] = request.param
+    return found
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until something holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0)
