@@ -17,6 +17,8 @@ from needs import program
 ROOT = Path(__file__).parent.parent
 # Seconds that a program gets to start or to end.
 PATIENCE = 20.0
+# And `make run` in a fresh checkout, which installs first.
+INSTALL_PATIENCE = 180.0
 
 
 def free_port() -> int:
@@ -28,11 +30,15 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """`python -m rtpush` on a port of its own, with its data in `folder`."""
+    """`python -m rtpush` on a port of its own, with its data in `folder`.
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    Or `make run`, in a folder that holds a checkout.
+    """
+
+    def __init__(self, folder: Path, *flags: str, make: bool = False) -> None:
         self.folder = folder
         self.flags = flags
+        self.make = make
         self.port = 0
         self.banner = ""
         self._process: asyncio.subprocess.Process | None = None
@@ -48,18 +54,23 @@ class ServerProcess:
 
     async def start(self) -> None:
         """Start it, the second time on the same port; returns when it answers."""
+        flags = [f"--port={self.port}", *self.flags]
+        command = [sys.executable, "-m", "rtpush", *flags]
+        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+        if self.make:
+            command = ["make", "run", f"ARGS={' '.join(flags)}"]
+        else:
+            environment |= {"PYTHONPATH": str(ROOT)}
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "rtpush",
-            f"--port={self.port}",
-            *self.flags,
+            *command,
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+            env=environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
-        self.banner = await asyncio.wait_for(self._read_banner(), PATIENCE)
+        patience = INSTALL_PATIENCE if self.make else PATIENCE
+        self.banner = await asyncio.wait_for(self._read_banner(), patience)
         found = re.search(r"http://127\.0\.0\.1:(\d+)/", self.banner)
         assert found is not None, self.banner
         self.port = int(found[1])
@@ -86,7 +97,8 @@ class ServerProcess:
         """SIGTERM; the exit code, and what it wrote to stderr."""
         assert self._process is not None
         with suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
+            # The whole group, as a terminal does with Ctrl+C: make has a child.
+            os.killpg(self._process.pid, signal.SIGTERM)
         _, errors = await asyncio.wait_for(self._process.communicate(), PATIENCE)
         assert self._process.returncode is not None
         return self._process.returncode, errors.decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import aiohttp
 import pytest
 from needs import needs, program
 from playwright.async_api import Browser, Page, async_playwright, expect
-from processes import nginx, running
+from processes import ROOT, ServerProcess, nginx, running
 
 pytestmark = needs("chromium")
 
@@ -108,6 +109,24 @@ async def test_a_task_is_watched_live_on_two_devices(browser: Browser, tmp_path:
             assert {address.split("/")[2] for address in seen.addresses if "://" in address} == {
                 f"127.0.0.1:{server.port}"
             }
+
+
+async def test_a_fresh_clone_needs_one_command(browser: Browser, tmp_path: Path) -> None:
+    checkout = tmp_path / "rtpush"
+    git = await asyncio.create_subprocess_exec("git", "clone", "-q", str(ROOT), str(checkout))
+    assert await git.wait() == 0
+    server = ServerProcess(checkout, make=True)
+    await server.start()
+    try:
+        desk = await device(browser, server.url)
+        phone = await device(browser, server.url, viewport={"width": 360, "height": 800})
+        await desk.wait_online("websocket")
+        await phone.wait_online("websocket")
+        await phone.ask_for("the first picture")
+        await desk.wait_status("the first picture", "completed")
+    finally:
+        await server.stop()
+    assert (checkout / "rtpush.db").exists()
 
 
 async def test_who_comes_later_sees_what_is_under_way_and_how_it_ended(
@@ -217,7 +236,7 @@ PROXIES = {
 
 
 def documented_nginx() -> tuple[str, str]:
-    page = (Path(__file__).parent.parent / "docs/how-to/deploy.md").read_text()
+    page = (ROOT / "docs/how-to/deploy.md").read_text()
     server, http = re.findall(r"^```nginx\n(.*?)^```$", page, re.M | re.S)
     return server.replace("http://127.0.0.1:5000", "{url}"), http
 
