@@ -49,6 +49,8 @@ class Crowd:
     def __init__(self, port: int, path: str, hello: Sequence[bytes] = ()) -> None:
         self.port = port
         self.received = 0
+        # By each client, under its file number.
+        self.counts: dict[int, int] = {}
         self._request = (
             f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -63,10 +65,10 @@ class Crowd:
     def __len__(self) -> int:
         return len(self._sockets)
 
-    def open(self, count: int) -> None:
+    def open(self, count: int, at_once: int = AT_ONCE) -> None:
         """Connect so many more, and wait until all are answered."""
-        for begin in range(0, count, AT_ONCE):
-            fresh = [self._connect() for _ in range(min(AT_ONCE, count - begin))]
+        for begin in range(0, count, at_once):
+            fresh = [self._connect() for _ in range(min(at_once, count - begin))]
             for sock in fresh:
                 self._await_handshake(sock)
                 self._epoll.register(sock, select.EPOLLIN)
@@ -89,9 +91,14 @@ class Crowd:
             answer += data
             if not data or not answer.startswith(b"HTTP/1.1 101"[: len(answer)]):
                 raise ConnectionError(f"refused: {answer[:200]!r}")
+        self._count(sock.fileno(), answer.count(MARK))
         for data in self._hello:
             sock.sendall(data)
         sock.setblocking(True)
+
+    def _count(self, fd: int, events: int) -> None:
+        self.counts[fd] = self.counts.get(fd, 0) + events
+        self.received += events
 
     def publish(self, data: bytes) -> None:
         """Send frames through the first client, without waiting for anything."""
@@ -119,7 +126,7 @@ class Crowd:
             size = self._by_fd[fd].recv_into(buffer, 0, socket.MSG_DONTWAIT)
             if not size:
                 raise ConnectionError("the server closed a connection")
-            self.received += buffer.count(MARK, 0, size)
+            self._count(fd, buffer.count(MARK, 0, size))
 
     def close(self) -> None:
         """Reset all, so that no port stays in TIME_WAIT."""
