@@ -284,11 +284,12 @@ class Form:
     joiner: bytes = b""
 
 
-# Frames below this size leave plain: on the short JSON of a progress event,
-# deflate saves about 40 bytes and costs every receiver an inflate.
+# Frames below this size leave plain: deflate takes 40 bytes off the 160 of a
+# progress event, and costs every receiver an inflate. Off 512 it takes 216.
 DEFLATE_FROM: Final = 512
-# Window and memory small enough that a compressor costs 18 KiB and is built
-# in 4 µs; larger ones gain 2 % on envelopes of 2 KiB.
+# A compressor of this window holds 36 KiB at work and takes 13 µs for an
+# envelope of 2 KiB. The largest holds 100 KiB, takes 27 µs (12 of them to be
+# built), and gains less than 1 % on JSON of up to 32 KiB.
 DEFLATE_WINDOW: Final = 12
 
 
