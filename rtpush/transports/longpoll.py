@@ -114,10 +114,10 @@ class LongPollTransport:
         self, session: Session, envelopes: Sequence[Envelope | RtpushError]
     ) -> list[bytes]:
         exchange = Exchange(len(envelopes))
-        for envelope in envelopes:
-            self._intake.take(session, envelope, exchange)
+        for place, envelope in enumerate(envelopes):
+            self._intake.take(session, envelope, Place(exchange, place))
         await exchange.finished()
-        return exchange.answers
+        return exchange.answers()
 
 
 class Waiter:
@@ -161,10 +161,13 @@ class Waiter:
 
 
 class Exchange:
-    """The answers to the envelopes of one POST, in one array."""
+    """The answers to the envelopes of one POST, in one array.
+
+    They come as things get done; they go in the order of the envelopes.
+    """
 
     def __init__(self, count: int) -> None:
-        self.answers: list[bytes] = []
+        self.places: list[list[bytes]] = [[] for _ in range(count)]
         self._left = count
         self._finished = asyncio.Event()
         if not count:
@@ -174,17 +177,35 @@ class Exchange:
         """Until every envelope is answered."""
         await self._finished.wait()
 
+    def one_done(self) -> None:
+        """One more envelope is answered."""
+        self._left -= 1
+        if not self._left:
+            self._finished.set()
+
+    def answers(self) -> list[bytes]:
+        """All of them, in order."""
+        return [answer for place in self.places for answer in place]
+
+
+class Place:
+    """The answer to one envelope of an exchange."""
+
+    __slots__ = ("_answers", "_exchange")
+
+    def __init__(self, exchange: Exchange, index: int) -> None:
+        self._exchange = exchange
+        self._answers = exchange.places[index]
+
     def send(self, envelope: bytes) -> None:
         """See intake.Answer."""
-        self.answers.append(envelope)
+        self._answers.append(envelope)
 
     def done(self, reply: bytes | None) -> None:
         """See intake.Answer."""
         if reply is not None:
-            self.answers.append(reply)
-        self._left -= 1
-        if not self._left:
-            self._finished.set()
+            self._answers.append(reply)
+        self._exchange.one_done()
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
