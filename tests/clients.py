@@ -289,7 +289,9 @@ class LongPoll(_Posting):
     name = "poll"
 
     async def _connect(self, query: str) -> None:
-        await self._poll(query)
+        # With `last` and no sid it would be a read without a session; whoever comes back
+        # has a sid from before, which the server need not know.
+        await self._poll(f"{query}&sid=before" if self.position else query)
 
     async def _receive(self) -> None:
         query = [("sid", self.sid), ("last", self.position), ("timeout", "9")]

@@ -202,7 +202,7 @@ async def test_replies_have_no_event(site: Site, kind: type[Client]) -> None:
 
 CREATED = {
     "id": 1,
-    "formData": {"prompt": "一只在湖边看日落的猫 🐱🌅，水彩", "negative": "模糊"},
+    "formData": {"prompt": "一只在湖边看日落的猫 🐱🌅、水彩", "negative": "模糊"},
     "mode": "landscape",
     "startTime": 1759500000000,
 }

@@ -1,0 +1,218 @@
+"""PROTOCOL.md, section 4: what is particular to long-poll."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from clients import PATIENCE, LongPoll, WebSocket
+from conftest import Site
+
+
+async def poll(site: Site, **query: Any) -> tuple[list[dict[str, Any]], str]:
+    answer = await site.get("/poll", **query)
+    assert set(answer) == {"events", "last"}
+    return answer["events"], answer["last"]
+
+
+async def waiting(site: Site, **query: Any) -> asyncio.Task[tuple[list[dict[str, Any]], str]]:
+    """A poll that the server has begun to wait on: its session is listed as moved."""
+    task = asyncio.create_task(poll(site, **query))
+    # One exchange on another connection: the request before it has been read by then.
+    for _ in range(3):
+        await site.get("/healthz")
+    assert not task.done()
+    return task
+
+
+async def test_without_last_it_answers_at_once(site: Site) -> None:
+    (position,) = await site.emit(1)
+    events, last = await poll(site)
+    assert [e["event"] for e in events] == ["connect", "active_tasks"]
+    assert last == position
+
+
+async def test_it_answers_as_soon_as_there_is_something_newer(site: Site) -> None:
+    client = await site.open(LongPoll)
+    task = await waiting(site, sid=client.sid, last=client.position, timeout=55)
+    ids = await site.emit(1)
+    events, last = await asyncio.wait_for(task, PATIENCE)
+    assert [e["id"] for e in events] == ids == [last]
+
+
+async def test_it_answers_at_once_when_there_is_something_newer(site: Site) -> None:
+    client = await site.open(LongPoll)
+    ids = await site.emit(3)
+    events, last = await poll(site, sid=client.sid, last=client.position, timeout=55)
+    assert [e["id"] for e in events] == ids
+    assert last == ids[-1]
+
+
+async def test_an_event_of_another_room_does_not_answer_but_moves_last(site: Site) -> None:
+    client = await site.open(LongPoll)
+    (elsewhere,) = await site.emit(1, room="elsewhere")
+    events, last = await poll(site, sid=client.sid, last=client.position, timeout=0)
+    assert (events, last) == ([], elsewhere)
+
+
+@pytest.mark.parametrize("seconds", ["0", "0.05"])
+async def test_no_events_when_the_time_is_up(site: Site, seconds: str) -> None:
+    client = await site.open(LongPoll)
+    events, last = await poll(site, sid=client.sid, last=client.position, timeout=seconds)
+    assert (events, last) == ([], client.position)
+
+
+@pytest.mark.settings(poll_timeout=0.05)
+async def test_the_time_when_the_client_names_none(site: Site) -> None:
+    client = await site.open(LongPoll)
+    assert await poll(site, sid=client.sid, last=client.position) == ([], client.position)
+
+
+@pytest.mark.parametrize("seconds", ["-1", "56", "x", "", "nan", "inf", "1e9"])
+async def test_a_timeout_is_from_0_to_55(site: Site, seconds: str) -> None:
+    status, answer, _ = await site.call("GET", "/poll", timeout=seconds)
+    assert (status, answer["error"]["code"]) == (400, "bad_request")
+
+
+async def test_the_same_last_gives_the_same_events(site: Site) -> None:
+    client = await site.open(LongPoll)
+    first_ids = await site.emit(3)
+    first = await poll(site, sid=client.sid, last=client.position)
+    assert await poll(site, sid=client.sid, last=client.position) == first
+    more_ids = await site.emit(2, key="k")
+    events, last = await poll(site, sid=client.sid, last=client.position)
+    assert [e["id"] for e in events] == first_ids + more_ids
+    assert last == more_ids[-1]
+    # Going back after having gone on is no different.
+    await poll(site, sid=client.sid, last=last, timeout=0)
+    assert await poll(site, sid=client.sid, last=client.position) == (events, last)
+
+
+async def test_a_second_request_ends_the_first(site: Site) -> None:
+    client = await site.open(LongPoll)
+    first = await waiting(site, sid=client.sid, last=client.position, timeout=55)
+    second = await waiting(site, sid=client.sid, last=client.position, timeout=55)
+    assert await asyncio.wait_for(first, PATIENCE) == ([], client.position)
+    ids = await site.emit(1)
+    events, _ = await asyncio.wait_for(second, PATIENCE)
+    assert [e["id"] for e in events] == ids
+
+
+async def test_a_client_that_gives_up_waiting_misses_nothing(site: Site) -> None:
+    client = await site.open(LongPoll)
+    first = await waiting(site, sid=client.sid, last=client.position, timeout=55)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    ids = await site.emit(2)
+    events, _ = await poll(site, sid=client.sid, last=client.position)
+    assert [e["id"] for e in events] == ids
+
+
+async def test_an_unknown_sid_becomes_a_new_session_at_once(site: Site) -> None:
+    client = await site.open(LongPoll, ["a"])
+    ids = await site.emit(2) + await site.emit(1, room="a")
+    query = {"last": client.position, "room": "a", "timeout": 55}
+    events, last = await poll(site, sid="gone", **query)
+    hello = events[0]
+    assert hello["event"] == "connect"
+    assert hello["data"]["recovered"] is True
+    assert hello["data"]["sid"] not in ("gone", client.sid)
+    assert hello["data"]["rooms"] == ["a"]
+    if len(events) == 1:
+        # "then what was missed": in this answer or the next.
+        events, last = await poll(site, **(query | {"sid": hello["data"]["sid"], "last": last}))
+    else:
+        events = events[1:]
+    assert [e["id"] for e in events] == ids
+    assert last == ids[-1]
+
+
+async def test_an_unknown_sid_with_nothing_missed_answers_at_once_too(site: Site) -> None:
+    client = await site.open(LongPoll)
+    events, last = await poll(site, sid="gone", last=client.position, timeout=55)
+    assert [e["event"] for e in events] == ["connect"]
+    assert events[0]["data"]["recovered"] is True
+    assert last == client.position
+
+
+async def test_the_sid_of_another_transport_is_no_long_poll_session(site: Site) -> None:
+    other = await site.open(WebSocket)
+    events, _ = await poll(site, sid=other.sid, last=other.position, timeout=0)
+    assert events[0]["data"]["sid"] != other.sid
+    assert await other.accepted({"event": "ping"}) is None
+
+
+async def test_with_last_and_no_sid_it_reads_without_a_session(site: Site) -> None:
+    start = (await site.get("/api/tasks"))["position"]
+    ids = await site.emit(2) + await site.emit(1, room="a")
+    events, last = await poll(site, last=start)
+    assert [e["id"] for e in events] == ids[:2]
+    events, last = await poll(site, last=start, room="a")
+    assert [e["id"] for e in events] == ids
+    task = await waiting(site, last=last, room="a", timeout=55)
+    assert await site.get("/api/connections") == {"connections": []}
+    assert (await site.get("/api/rooms/a"))["members"] == []
+    (newer,) = await site.emit(1)
+    events, last = await asyncio.wait_for(task, PATIENCE)
+    assert [e["id"] for e in events] == [newer] == [last]
+
+
+async def test_it_waits_without_a_session_too(site: Site) -> None:
+    start = (await site.get("/api/tasks"))["position"]
+    assert await poll(site, last=start, timeout=0) == ([], start)
+
+
+@pytest.mark.settings(session_lease=0.05, heartbeat=1)
+async def test_a_session_without_requests_ends(site: Site) -> None:
+    client = await site.open(LongPoll)
+    async with asyncio.timeout(PATIENCE):
+        while (await site.get("/api/connections"))["connections"]:
+            pass
+    status, answer, _ = await site.call("POST", "/poll", '{"event":"ping"}', sid=client.sid)
+    assert (status, answer["error"]["code"]) == (404, "not_found")
+    ids = await site.emit(1)
+    again = await site.open(LongPoll, last=client.position)
+    assert again.hello["recovered"] is True
+    # The new session may have ended, too, when the client asks again.
+    assert [e["id"] for e in await again.until("tick") if "id" in e] == ids
+
+
+@pytest.mark.settings(session_lease=0.05)
+async def test_a_session_does_not_end_while_its_request_waits(site: Site) -> None:
+    client = await site.open(LongPoll)
+    task = await waiting(site, sid=client.sid, last=client.position, timeout=55)
+    # The server's own clock ticks by: sessions whose time is up end now.
+    for _ in range(100):
+        site.server.hub.tick()
+    (id_,) = await site.emit(1)
+    events, _ = await asyncio.wait_for(task, PATIENCE)
+    assert [e["id"] for e in events] == [id_]
+
+
+async def test_after_a_restart_the_client_goes_on(site: Site) -> None:
+    client = await site.open(LongPoll, ["a"])
+    ids = await site.emit(2, room="a")
+    await site.restart()
+    events, last = await poll(site, sid=client.sid, last=client.position, room="a", timeout=0)
+    assert events[0]["event"] == "connect"
+    if site.settings.log == "memory:":
+        assert [e["event"] for e in events] == ["connect", "resync", "active_tasks"]
+        assert events[1]["data"] == {"reason": "epoch"}
+        return
+    assert events[0]["data"]["recovered"] is True
+    if len(events) == 1:
+        events += (await poll(site, sid=events[0]["data"]["sid"], last=last, timeout=0))[0]
+    assert [e["id"] for e in events[1:]] == ids
+
+
+async def test_volatile_events_reach_a_request_that_waits(site: Site) -> None:
+    client = await site.open(LongPoll)
+    task = await waiting(site, sid=client.sid, last=client.position, timeout=55)
+    async with asyncio.timeout(PATIENCE):
+        while not task.done():
+            await site.publish({"event": "now", "data": 1, "volatile": True})
+    events, last = await task
+    assert events[0] == {"event": "now", "data": 1}
+    assert last == client.position

@@ -1,0 +1,135 @@
+"""PROTOCOL.md, section 4: what is particular to Server-Sent Events, and sending without one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from clients import PATIENCE, LongPoll, Sse, _Posting
+from conftest import Site
+
+POSTING = pytest.mark.parametrize("kind", [Sse, LongPoll], ids=lambda kind: kind.name)
+
+
+@asynccontextmanager
+async def stream(
+    site: Site, query: str = "", **headers: str
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    async with (
+        asyncio.timeout(PATIENCE),
+        site.http.get(
+            f"{site.url}/sse{query}",
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
+        ) as response,
+    ):
+        yield response
+
+
+async def next_data(response: aiohttp.ClientResponse) -> dict[str, object]:
+    while not (line := await response.content.readline()).startswith(b"data: "):
+        assert line, "the stream ended"
+    envelope: dict[str, object] = json.loads(line[6:])
+    return envelope
+
+
+async def test_an_event_stream_that_nobody_holds_back(site: Site) -> None:
+    async with stream(site) as response:
+        assert response.status == 200
+        assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        assert "no-cache" in response.headers["Cache-Control"]
+        assert response.headers["X-Accel-Buffering"] == "no"
+        assert (await next_data(response))["event"] == "connect"
+
+
+async def test_last_event_id_wins_over_last(site: Site) -> None:
+    first, second, third = await site.emit(3)
+    async with stream(site, f"?last={first}", Last_Event_ID=second) as response:
+        hello = await next_data(response)
+        assert hello["data"]["recovered"] is True  # type: ignore[index]
+        assert (await next_data(response))["id"] == third
+
+
+async def test_a_bad_last_event_id_is_refused(site: Site) -> None:
+    async with stream(site, Last_Event_ID="nonsense") as response:
+        assert response.status == 400
+        assert (await response.json())["error"]["code"] == "bad_position"
+
+
+@POSTING
+async def test_one_envelope_an_array_or_lines(site: Site, kind: type[_Posting]) -> None:
+    client = await site.open(kind)
+    assert isinstance(client, _Posting)
+    one, two = {"event": "ping", "ack": 1}, {"event": "ping", "ack": 2, "data": "二"}
+    answers = [
+        {"event": "pong", "data": None},
+        {"ack": 1, "data": None},
+        {"event": "pong", "data": "二"},
+        {"ack": 2, "data": None},
+    ]
+    assert await client.post(json.dumps(one)) == answers[:2]
+    assert await client.post(json.dumps([one, two])) == answers
+    lines = json.dumps(one) + "\n\n" + json.dumps(two, ensure_ascii=False) + "\r\n"
+    assert await client.post(lines) == answers
+    assert await client.post("[]") == []
+
+
+@POSTING
+async def test_answers_come_in_order(site: Site, kind: type[_Posting]) -> None:
+    client = await site.open(kind)
+    assert isinstance(client, _Posting)
+    answers = await client.post(
+        json.dumps(
+            [
+                {"event": "join", "data": {"room": "a"}, "ack": "j"},
+                {"event": "said", "room": "a", "ack": "s"},
+                {"event": "connect"},
+                {"event": "ping"},
+                {"event": "said"},
+                {"event": "leave", "data": {"room": "a"}, "ack": "l"},
+            ]
+        )
+    )
+    told = [a.get("event") or a["ack"] for a in answers]
+    assert sorted(told) == sorted(["active_tasks", "j", "s", "error", "pong", "l"])
+    assert told == ["active_tasks", "j", "s", "error", "pong", "l"]
+
+
+@POSTING
+async def test_bad_lines_do_not_hide_good_ones(site: Site, kind: type[_Posting]) -> None:
+    client = await site.open(kind)
+    assert isinstance(client, _Posting)
+    answers = await client.post('{"event":"ping","ack":1}\nnonsense\n{"event":7,"ack":2}\n')
+    assert [a.get("event") or a["ack"] for a in answers] == ["pong", 1, "error", 2]
+    assert answers[2]["data"]["code"] == "bad_envelope"
+    assert answers[3]["error"]["code"] == "bad_event"
+
+
+@POSTING
+async def test_a_body_that_is_no_json_is_refused_as_a_whole(
+    site: Site, kind: type[_Posting]
+) -> None:
+    client = await site.open(kind)
+    for body in ("", "nonsense", b"\xff\xfe"):
+        status, answer, _ = await site.call("POST", "/poll", body, sid=client.sid)
+        assert (status, answer["error"]["code"]) == (400, "bad_envelope")
+
+
+@pytest.mark.parametrize("sid", ["", "unknown", "x" * 22])
+async def test_an_unknown_sid_is_not_found(site: Site, sid: str) -> None:
+    status, answer, _ = await site.call("POST", "/poll", '{"event":"ping"}', sid=sid)
+    assert (status, answer["error"]["code"]) == (404, "not_found")
+    assert (await site.get("/api/history"))["events"] == []
+
+
+async def test_a_closed_stream_is_no_session_any_more(site: Site) -> None:
+    client = await site.open(Sse)
+    await client.close()
+    async with asyncio.timeout(PATIENCE):
+        while (await site.get("/api/connections"))["connections"]:
+            pass
+    status, _, _ = await site.call("POST", "/poll", '{"event":"ping"}', sid=client.sid)
+    assert status == 404

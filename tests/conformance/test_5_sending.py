@@ -1,0 +1,237 @@
+"""PROTOCOL.md, section 5: what a client sends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from clients import KINDS, Client, LongPoll, Sse, WebSocket
+from conftest import Site
+
+RESERVED = [
+    "connect",
+    "connect_error",
+    "disconnect",
+    "active_tasks",
+    "resync",
+    "error",
+    "pong",
+    "heartbeat",
+    "presence",
+]
+
+
+@pytest.mark.parametrize("data", [None, 7, "你好 👋", {"a": [1]}, False])
+async def test_ping_is_answered_with_the_same_data(
+    site: Site, kind: type[Client], data: Any
+) -> None:
+    client = await site.open(kind)
+    await client.send({"event": "ping", "data": data})
+    assert await client.next() == {"event": "pong", "data": data}
+    assert await client.request({"event": "ping", "data": data}) == {"ack": 1, "data": None}
+    assert await client.next() == {"event": "pong", "data": data}
+    assert (await site.get("/api/history"))["events"] == []
+
+
+async def test_join_enters_a_room(site: Site, kind: type[Client]) -> None:
+    await site.publish({"event": "task_created", "data": {"id": 1}, "room": "a"})
+    await site.publish({"event": "task_created", "data": {"id": 2}})
+    await site.emit(3, room="a")
+    client = await site.open(kind)
+    assert await client.accepted({"event": "join", "data": {"room": "a"}}) == {"room": "a"}
+    snapshot = await client.next()
+    position = (await site.get("/api/tasks"))["position"]
+    assert snapshot == {
+        "event": "active_tasks",
+        "room": "a",
+        "id": position,
+        "data": {"tasks": [{"id": 1, "room": "a"}], "finished": []},
+    }
+    await site.publish({"event": "x", "room": "a"}, {"event": "end"})
+    # Nothing of the room from before the join.
+    assert [e["event"] for e in await client.until("end")] == ["x", "end"]
+
+
+async def test_leave_leaves_it(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind, ["a", "b"])
+    before = await site.emit(2, room="a")
+    assert await client.accepted({"event": "leave", "data": {"room": "a"}}) == {"room": "a"}
+    await site.emit(2, room="a")
+    after = await site.emit(1, room="b")
+    await site.publish({"event": "end"})
+    seen = [e["id"] for e in await client.until("end")][:-1]
+    if kind is not LongPoll:
+        assert seen == before + after
+    else:
+        # It read after it had left: the room's events are no longer its.
+        assert seen == after
+
+
+async def test_joining_and_leaving_twice_is_no_error(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    for event in ("leave", "join", "join", "leave", "leave"):
+        assert await client.accepted({"event": event, "data": {"room": "a"}}) == {"room": "a"}
+    snapshots = await client.take(2)
+    assert [e["event"] for e in snapshots] == ["active_tasks"] * 2
+    await site.publish({"event": "x", "room": "a"}, {"event": "end"})
+    assert [e["event"] for e in await client.until("end")] == ["end"]
+
+
+async def test_a_second_stay_begins_with_the_second_join(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    await client.accepted({"event": "join", "data": {"room": "a"}})
+    (first,) = await site.emit(1, room="a")
+    if kind is not LongPoll:
+        assert (await client.until("tick"))[-1]["id"] == first
+    await client.accepted({"event": "leave", "data": {"room": "a"}})
+    await site.emit(2, room="a")
+    await client.accepted({"event": "join", "data": {"room": "a"}})
+    (last,) = await site.emit(1, room="a")
+    await site.publish({"event": "end"})
+    told = [e["id"] for e in await client.until("end") if e["event"] == "tick"]
+    assert told == [last]
+
+
+async def test_joining_amid_a_stream_of_events_misses_and_repeats_none(
+    site: Site, kind: type[Client]
+) -> None:
+    """The room's snapshot names the point from which on its events come."""
+    client = await site.open(kind)
+    speaker = await site.open(WebSocket)
+    for i in range(50):
+        await speaker.send({"event": "said", "data": i, "room": "a"})
+    await client.send({"event": "join", "data": {"room": "a"}, "ack": "joined"})
+    for i in range(50, 100):
+        await speaker.send({"event": "said", "data": i, "room": "a"})
+    await speaker.accepted({"event": "end"})
+    told = await client.until("end")
+    (snapshot,) = [e for e in client.received if e.get("room") == "a" and e["event"] != "said"]
+    heard = [e["id"] for e in told if e.get("event") == "said"]
+    history = await site.get("/api/history", room="a", after=snapshot["id"], limit=1000)
+    assert heard == [e["id"] for e in history["events"]]
+
+
+@pytest.mark.parametrize("data", [{}, {"room": ""}, {"room": 7}, {"room": "x" * 129}, [], 7])
+@pytest.mark.parametrize("event", ["join", "leave"])
+async def test_a_room_needs_a_name(site: Site, kind: type[Client], event: str, data: Any) -> None:
+    client = await site.open(kind)
+    assert await client.refused({"event": event, "data": data}) == "bad_room"
+
+
+async def test_many_rooms(site: Site) -> None:
+    rooms = [f"room {i}" for i in range(100)]
+    clients = [await site.open(kind, rooms[i::3]) for i, kind in enumerate(KINDS)]
+    await site.publish(*({"event": "x", "room": room} for room in rooms), {"event": "end"})
+    for i, client in enumerate(clients):
+        heard = [e["room"] for e in await client.until("end") if e["event"] == "x"]
+        assert heard == rooms[i::3]
+
+
+async def test_auth_is_refused_without_authentication(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    assert await client.refused({"event": "auth", "data": {"token": "t"}}) == "forbidden"
+
+
+@pytest.mark.parametrize("event", RESERVED)
+async def test_what_only_the_server_says(site: Site, kind: type[Client], event: str) -> None:
+    client = await site.open(kind)
+    assert await client.refused({"event": event}) == "reserved_event"
+    assert await client.refused({"event": event, "volatile": True}) == "reserved_event"
+    status, answer, _ = await site.call("POST", "/api/publish", f'{{"event":"{event}"}}')
+    assert (status, answer["error"]["code"]) == (403, "reserved_event")
+
+
+async def test_any_other_event_goes_to_everyone_the_sender_included(
+    site: Site, kind: type[Client]
+) -> None:
+    sender = await site.open(kind)
+    others = [await site.open(other) for other in KINDS]
+    stored = await sender.accepted({"event": "said", "data": "大家好 👋"})
+    for client in (sender, *others):
+        assert await client.next() == {"event": "said", "data": "大家好 👋", "id": stored["id"]}
+
+
+async def test_one_need_not_be_in_a_room_to_send_to_it(site: Site, kind: type[Client]) -> None:
+    sender = await site.open(kind)
+    member = await site.open(WebSocket, ["a"])
+    await sender.accepted({"event": "said", "room": "a"})
+    assert (await member.next())["room"] == "a"
+    await site.publish({"event": "end"})
+    assert [e["event"] for e in await sender.until("end")] == ["end"]
+
+
+async def test_an_ack_means_stored(site: Site, kind: type[Client]) -> None:
+    """What is acknowledged is in the log by then."""
+    client = await site.open(kind)
+    for i in range(20):
+        stored = await client.accepted({"event": "said", "data": i})
+        history = await site.get("/api/history", limit=1000)
+        assert history["events"][-1]["id"] == stored["id"]
+
+
+async def test_acks_come_in_order_and_once(site: Site) -> None:
+    client = await site.open(WebSocket)
+    for i in range(200):
+        await client.send({"event": "said", "data": i, "ack": i})
+    await client.reply(199)
+    replies = [e for e in client.received if "ack" in e]
+    events = [e for e in client.received if e.get("event") == "said"]
+    assert [e["ack"] for e in replies] == list(range(200))
+    assert [e["data"] for e in events] == list(range(200))
+    assert [e["data"]["id"] for e in replies] == [e["id"] for e in events]
+
+
+async def test_without_ack_there_is_no_reply(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    await client.send({"event": "said"})
+    await client.send({"event": "leave", "data": {"room": "a"}})
+    await client.send({"event": "end"})
+    assert [e["event"] for e in await client.until("end")] == ["said", "end"]
+
+
+@pytest.mark.settings(relay=("chat_*", "note"))
+async def test_relay_says_what_clients_may_send(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    await client.accepted({"event": "chat_message"})
+    await client.accepted({"event": "note"})
+    await client.accepted({"event": "task_created", "data": {"id": 1}})
+    await client.accepted({"event": "ping"})
+    for event in ("notes", "CHAT_message", "other"):
+        assert await client.refused({"event": event}) == "forbidden"
+        assert await client.refused({"event": event, "volatile": True}) == "forbidden"
+    # Publishers are not clients.
+    await site.publish({"event": "other"})
+
+
+@pytest.mark.settings(relay=())
+async def test_relay_may_be_nothing(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    assert await client.refused({"event": "said"}) == "forbidden"
+
+
+@pytest.mark.parametrize("kind", [WebSocket, Sse], ids=lambda kind: kind.name)
+async def test_volatile_events_reach_those_who_are_connected(
+    site: Site, kind: type[Client]
+) -> None:
+    sender = await site.open(kind)
+    member = await site.open(kind, ["a"])
+    assert await sender.accepted({"event": "now", "data": "✨", "volatile": True}) is None
+    assert await sender.accepted({"event": "here", "room": "a", "volatile": True}) is None
+    await site.publish({"event": "end"})
+    assert (await member.until("end"))[:-1] == [
+        {"event": "now", "data": "✨"},
+        {"event": "here", "data": None, "room": "a"},
+    ]
+    assert [e["event"] for e in await sender.until("end")] == ["now", "end"]
+    history = await site.get("/api/history")
+    assert [e["event"] for e in history["events"]] == ["end"]
+
+
+@pytest.mark.parametrize(
+    "event", ["task_created", "task_progress", "task_completed", "task_failed"]
+)
+async def test_task_events_cannot_be_volatile(site: Site, kind: type[Client], event: str) -> None:
+    client = await site.open(kind)
+    envelope = {"event": event, "data": {"id": 1}, "volatile": True}
+    assert await client.refused(envelope) == "bad_task"
+    assert (await site.get("/api/tasks"))["tasks"] == []
