@@ -23,12 +23,13 @@ from aiohttp.typedefs import Handler, Middleware
 
 from .config import Settings
 from .errors import RtpushError
-from .hub import Hub, Session
+from .hub import Hub
 from .intake import Intake, position_of
 from .log import Log, Outcome, Position
 from .metrics import Metrics
 from .openapi import document
 from .protocol import check_room, parse_many
+from .session import Session
 from .transports.longpoll import read_body
 
 __all__ = ["Api", "answer_errors"]
@@ -241,13 +242,13 @@ class Api:
 
     async def rooms(self, _request: web.Request) -> web.Response:
         """Every room that somebody is in."""
-        rooms = sorted(self._hub.rooms().items())
+        rooms = sorted(self._hub.groups.rooms().items())
         return _json({"rooms": [{"room": room, "members": n} for room, n in rooms]})
 
     async def room(self, request: web.Request) -> web.Response:
         """Who is in a room; an empty list when nobody is."""
         room = check_room(request.match_info["room"])
-        members = [self._describe(session) for session in self._hub.members(room)]
+        members = [self._describe(session) for session in self._hub.groups.members(room)]
         return _json({"room": room, "members": members})
 
     async def connections(self, _request: web.Request) -> web.Response:

@@ -18,19 +18,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from . import __version__
 from .config import Settings
 from .errors import RtpushError
+from .greeting import Snapshots, connect
 from .log import Entry, Log, Position
-from .protocol import PROTOCOL_VERSION, Form, check_room, encode
+from .protocol import Form, check_room, encode
+from .session import Group, Groups, Session, Wire
+from .timetable import Heartbeats, SlowWires
 
-__all__ = ["Group", "Hub", "Runtime", "Session", "Wire"]
+__all__ = ["Hub", "Runtime"]
 
 logger = logging.getLogger("rtpush.hub")
 
@@ -38,30 +39,10 @@ logger = logging.getLogger("rtpush.hub")
 # transport, so that a reader that keeps up is never taken for a slow one.
 WRITE_BYTES: Final = 32 << 10
 READ_ENTRIES: Final = 500
-# Snapshots that are kept framed, until the log grows.
-MAX_SNAPSHOTS: Final = 4
 # Seconds after which a pass over many sessions lets the event loop breathe.
 BREATHE_AFTER: Final = 0.004
 # Sessions that are written to before it looks at the clock.
 AT_ONCE: Final = 50
-
-
-class Wire(Protocol):
-    """One connection to one client, as the hub sees it."""
-
-    form: Form
-
-    def write(self, data: bytes) -> None:
-        """Send framed bytes. Never blocks, never raises for a peer that is gone."""
-
-    def backlog(self) -> int:
-        """Bytes that were written and have not left."""
-
-    def heartbeat(self) -> None:
-        """Called every `heartbeat` seconds: show life, and see whether there is any."""
-
-    def close(self, code: int, reason: str) -> None:
-        """End it, after what was written has left (soon: a deadline holds)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,73 +58,6 @@ class Runtime:
     wall: Callable[[], float]
 
 
-class Group:
-    """The sessions that read the same rooms on the same form of wire.
-
-    They get the same bytes, so these are made once for all of them.
-    """
-
-    __slots__ = ("form", "rooms", "sessions")
-
-    def __init__(self, rooms: frozenset[str], form: Form) -> None:
-        self.rooms = rooms
-        self.form = form
-        self.sessions: dict[Session, None] = {}
-
-
-class Session:
-    """One client's place in the log.
-
-    `rooms` maps each room to the number after which the session sees it.
-    `whole_until` is the end of what it was owed when it came (back): up to
-    there nothing is conflated.
-    """
-
-    __slots__ = (
-        "address",
-        "conflate",
-        "cursor",
-        "expires",
-        "group",
-        "lagging",
-        "live",
-        "opened",
-        "paused",
-        "reading",
-        "rooms",
-        "sid",
-        "slot",
-        "strikes",
-        "whole_until",
-        "wire",
-    )
-
-    def __init__(self, sid: str, conflate: bool, address: str, opened: float) -> None:
-        self.sid = sid
-        self.conflate = conflate
-        self.address = address
-        self.opened = opened
-        self.rooms: dict[str, int] = {}
-        self.wire: Wire | None = None
-        self.group: Group | None = None
-        self.cursor = 0
-        self.whole_until = 0
-        self.live = False
-        self.lagging = False
-        self.paused = False
-        self.reading = False
-        self.strikes = 0
-        self.slot = 0
-        self.expires: float | None = None
-
-    def sees(self, entry: Entry) -> bool:
-        """Is the entry for this session?"""
-        if entry.room is None:
-            return True
-        since = self.rooms.get(entry.room)
-        return since is not None and entry.seq > since
-
-
 class Hub:
     """See the module's rules.
 
@@ -155,19 +69,17 @@ class Hub:
         self.log = log
         self.head = log.last
         self.sessions: dict[str, Session] = {}
+        self.groups = Groups()
         self.deliveries = 0
         self.stopping = False
         self.idle = asyncio.Event()
         self.idle.set()
         self._settings = settings
         self._runtime = runtime
-        self._groups: dict[tuple[frozenset[str], Form], Group] = {}
-        self._rooms: dict[str, set[Group]] = {}
         self._passing: Iterator[None] | None = None
-        self._slow: dict[Session, tuple[float, int]] = {}
-        self._slots: list[dict[Session, None]] = [{} for _ in range(int(settings.heartbeat))]
-        self._ticks = 0
-        self._snapshots: dict[tuple[frozenset[str], Form], bytes] = {}
+        self._heartbeats = Heartbeats(settings.heartbeat)
+        self._slow = SlowWires(settings.write_timeout)
+        self._snapshots = Snapshots(log, runtime.wall)
         log.on_grow = self._grown
 
     # -------------------------------------------------------------- opening
@@ -190,8 +102,7 @@ class Hub:
         session = Session(secrets.token_urlsafe(16), conflate, address, self._runtime.wall())
         session.rooms = dict.fromkeys(rooms, 0)
         self.sessions[session.sid] = session
-        session.slot = random.randrange(len(self._slots))
-        self._slots[session.slot][session] = None
+        self._heartbeats.add(session)
         self._attach(session, wire)
         self._begin(session, last, greet=True)
         return session
@@ -225,13 +136,13 @@ class Hub:
         session.cursor = self.cursor_of(session)
         session.wire = None
         session.live = session.paused = session.lagging = session.reading = False
-        self._slow.pop(session, None)
+        self._slow.remove(session)
 
     def close(self, session: Session) -> None:
         """Forget a session. Idempotent."""
         self.detach(session)
-        self._leave_group(session)
-        self._slots[session.slot].pop(session, None)
+        self.groups.remove(session)
+        self._heartbeats.remove(session)
         self.sessions.pop(session.sid, None)
 
     def disconnect(
@@ -283,42 +194,22 @@ class Hub:
         position = self.log.position if asked is None or lost is not None else asked
         session.cursor = position.seq
         session.whole_until = self.log.last
-        greeting = [self._connect(session, position, recovered=not fresh)] if greet else []
+        envelopes: list[bytes] = []
+        if greet:
+            beat = self._settings.heartbeat
+            envelopes.append(connect(session, position, beat, recovered=not fresh))
         if lost is not None:
-            greeting.append(encode("resync", {"reason": lost}))
-        self.send(session, *greeting)
+            envelopes.append(encode("resync", {"reason": lost}))
+        self.send(session, *envelopes)
         if fresh:
             self._send_snapshot(session)
         self._catch_up(session)
 
-    def _connect(self, session: Session, position: Position, *, recovered: bool) -> bytes:
-        return encode(
-            "connect",
-            {
-                "sid": session.sid,
-                "protocol": PROTOCOL_VERSION,
-                "server": f"rtpush/{__version__}",
-                "heartbeat": self._settings.heartbeat,
-                "recovered": recovered,
-                "position": str(position),
-                "rooms": list(session.rooms),
-            },
-        )
+    # -------------------------------------------------------------- sending
 
     def _send_snapshot(self, session: Session) -> None:
-        # A thousand clients that come at once get, and hold, the same bytes.
         assert session.wire is not None
-        form, rooms = session.wire.form, frozenset(session.rooms)
-        snapshot = self._snapshots.get((rooms, form))
-        if snapshot is None:
-            board = self.log.board.snapshot(rooms, self._runtime.wall())
-            envelope = encode("active_tasks", board, str(self.log.position))
-            if len(self._snapshots) >= MAX_SNAPSHOTS:
-                self._snapshots.clear()
-            snapshot = self._snapshots[rooms, form] = form.frame(envelope, str(self.log.position))
-        session.wire.write(snapshot)
-
-    # -------------------------------------------------------------- sending
+        session.wire.write(self._snapshots.framed(frozenset(session.rooms), session.wire.form))
 
     def send(self, session: Session, *envelopes: bytes) -> None:
         """Unlogged envelopes to one session, if it has a wire."""
@@ -330,7 +221,7 @@ class Hub:
         """To those who are connected and keep up now; nobody else will see it."""
         envelope = encode(event, data, room=room)
         framed: dict[Form, bytes] = {}
-        for group in self._groups_of({room}):
+        for group in self.groups.of({room}):
             if group.form not in framed:
                 framed[group.form] = group.form.frame(envelope, None)
             for session in list(group.sessions):
@@ -357,7 +248,7 @@ class Hub:
     # --------------------------------------------------------------- passes
 
     def _grown(self) -> None:
-        self._snapshots.clear()
+        self._snapshots.forget()
         if self._passing is None:
             self.idle.clear()
             self._passing = self._passes()
@@ -419,7 +310,7 @@ class Hub:
         """Each group that is concerned, with the bytes that its sessions share."""
         rooms = {entry.room for entry in entries}
         made: dict[tuple[frozenset[str | None], Form], bytes] = {}
-        for group in self._groups_of(rooms):
+        for group in self.groups.of(rooms):
             key = (group.rooms & rooms, group.form)
             data = made.get(key)
             if data is None:
@@ -428,14 +319,8 @@ class Hub:
                 )
             yield group, data
 
-    def _groups_of(self, rooms: set[str | None]) -> list[Group]:
-        if None in rooms:
-            return list(self._groups.values())
-        found = [self._rooms[room] for room in rooms if room in self._rooms]
-        return list(set().union(*found))
-
     def _all_read_for_themselves(self) -> None:
-        for group in list(self._groups.values()):
+        for group in self.groups:
             for session in list(group.sessions):
                 if session.live:
                     session.cursor = self.cursor_of(session)
@@ -448,13 +333,12 @@ class Hub:
         session.cursor = self.cursor_of(session)
         session.live = False
         session.paused = session.lagging = True
-        wire = session.wire
-        self._slow[session] = self._runtime.clock(), wire.backlog() if wire else 0
+        self._slow.add(session, self._runtime.clock())
 
     def resume(self, session: Session) -> None:
         """The session's wire has room again."""
         session.paused = False
-        self._slow.pop(session, None)
+        self._slow.remove(session)
         self._catch_up(session)
 
     def cursor_of(self, session: Session) -> int:
@@ -548,8 +432,7 @@ class Hub:
             self._settle(session)
             session.rooms[room] = self.log.last
             self._regroup(session)
-        board = self.log.board.snapshot_room(room, self._runtime.wall())
-        return encode("active_tasks", board, str(self.log.position), room)
+        return self._snapshots.of_room(room)
 
     def leave(self, session: Session, room: str) -> None:
         """Leave a room; nothing happens when the session is not in it."""
@@ -557,19 +440,6 @@ class Hub:
             self._settle(session)
             del session.rooms[room]
             self._regroup(session)
-
-    def members(self, room: str) -> list[Session]:
-        """Who is in a room."""
-        return [
-            session
-            for group in self._rooms.get(room, ())
-            for session in group.sessions
-            if session.sid
-        ]
-
-    def rooms(self) -> dict[str, int]:
-        """Every room that somebody is in, and how many are."""
-        return {room: len(self.members(room)) for room in self._rooms}
 
     def _settle(self, session: Session) -> None:
         """Give a live session what a pass still owes it, before its rooms change.
@@ -583,59 +453,24 @@ class Hub:
             self._catch_up(session)
 
     def _regroup(self, session: Session) -> None:
-        assert session.wire is not None or session.group is not None
-        form = session.wire.form if session.wire is not None else session.group.form  # type: ignore[union-attr]
-        key = (frozenset(session.rooms), form)
-        group = self._groups.get(key)
-        if group is not None and group is session.group:
-            return
-        self._leave_group(session)
-        if group is None:
-            group = self._groups[key] = Group(*key)
-            for room in group.rooms:
-                self._rooms.setdefault(room, set()).add(group)
-        group.sessions[session] = None
-        session.group = group
-
-    def _leave_group(self, session: Session) -> None:
-        group = session.group
-        if group is None:
-            return
-        session.group = None
-        del group.sessions[session]
-        if group.sessions:
-            return
-        del self._groups[group.rooms, group.form]
-        for room in group.rooms:
-            self._rooms[room].discard(group)
-            if not self._rooms[room]:
-                del self._rooms[room]
+        form = session.wire.form if session.wire is not None else None
+        if form is None and session.group is not None:
+            form = session.group.form
+        if form is not None:
+            self.groups.place(session, form)
 
     # ----------------------------------------------------------------- time
 
     def tick(self) -> None:
         """Once a second: heartbeats, write deadlines, leases."""
-        self._ticks += 1
-        self._snapshots.clear()
+        self._snapshots.forget()
         now = self._runtime.clock()
-        for session in list(self._slots[self._ticks % len(self._slots)]):
+        for session in self._heartbeats.tick():
             if session.wire is not None:
                 session.wire.heartbeat()
             elif session.expires is not None and session.expires < now:
                 self.close(session)
-        self._close_stuck(now)
-
-    def _close_stuck(self, now: float) -> None:
-        # Ordered by time: the first that is not due ends the search.
-        for session, (since, backlog) in list(self._slow.items()):
-            if now - since < self._settings.write_timeout:
-                return
-            left = session.wire.backlog() if session.wire is not None else 0
-            del self._slow[session]
-            if left < backlog:
-                self._slow[session] = now, left
-            else:
-                self.disconnect(
-                    session,
-                    RtpushError("too_slow", "Nothing was read for too long; read faster."),
-                )
+        for session in self._slow.stuck(now):
+            self.disconnect(
+                session, RtpushError("too_slow", "Nothing was read for too long; read faster.")
+            )

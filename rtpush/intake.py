@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 
 from .config import Settings
 from .errors import RtpushError
-from .hub import Hub, Session
+from .hub import Hub
 from .log import Draft, Log, Outcome, Position
 from .protocol import (
     RESERVED_EVENTS,
@@ -30,6 +30,7 @@ from .protocol import (
     encode_error,
     encode_reply,
 )
+from .session import Session
 from .tasks import TASK_EVENTS
 
 __all__ = ["Answer", "Intake", "position_of"]

@@ -24,10 +24,11 @@ from typing import Any, Final, Protocol
 import orjson
 
 from .errors import RtpushError
-from .hub import Hub, Session
+from .hub import Hub
 from .intake import Intake
 from .log import Outcome
 from .protocol import JSON, Envelope
+from .session import Session
 from .tasks import Task, task_key
 
 __all__ = ["Report", "TaskEnded", "Work", "Worker"]

@@ -22,9 +22,10 @@ from aiohttp import web
 
 from ..config import Settings
 from ..errors import RtpushError
-from ..hub import Hub, Session
+from ..hub import Hub
 from ..intake import Intake
 from ..protocol import Form
+from ..session import Session
 
 __all__ = ["Front", "Opening", "StreamWire", "Taken", "read_opening", "take_transport"]
 

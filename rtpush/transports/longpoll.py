@@ -19,9 +19,10 @@ from typing import Final
 from aiohttp import web
 
 from ..errors import RtpushError
-from ..hub import Hub, Session
+from ..hub import Hub
 from ..log import Position
 from ..protocol import JSON, Envelope, parse_many
+from ..session import Session
 from . import Front, Opening, read_opening
 
 __all__ = ["LongPollTransport", "read_body"]
