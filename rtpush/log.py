@@ -24,10 +24,25 @@ from .errors import RtpushError
 from .protocol import FORMS, Envelope, Form, encode_data, encode_logged
 from .tasks import TaskBoard, task_key
 
-__all__ = ["Draft", "Entry", "Log", "LogError", "Outcome", "Page", "Position", "new_entry"]
+__all__ = [
+    "IDEMPOTENCY_FOR",
+    "PAGE_BYTES",
+    "Draft",
+    "Entry",
+    "Log",
+    "LogError",
+    "Outcome",
+    "Page",
+    "Position",
+    "new_entry",
+]
 
 # Seconds for which a repeated idempotency key gives the answer of the first.
 IDEMPOTENCY_FOR: Final = 600.0
+
+# JSON that one `Log.read` returns. Entries may be 1 MiB each, and thousands of
+# slow readers each hold a page: their number alone would bound nothing.
+PAGE_BYTES: Final = 256 << 10
 
 _POSITION: Final = re.compile(r"([A-Za-z0-9]{1,32})-(0|[1-9][0-9]{0,17})")
 
@@ -131,7 +146,11 @@ def new_entry(
 
 
 class Page(NamedTuple):
-    """Entries that were read, and the number up to which nothing is missing from them."""
+    """Entries that were read, and the number up to which nothing is missing from them.
+
+    Who wants more reads on at `upto`. It rises with every page while there is
+    something newer, also when each entry that was looked at was left out.
+    """
 
     entries: list[Entry]
     upto: int
@@ -198,16 +217,20 @@ class Log(ABC):
 
     @abstractmethod
     async def read(self, after: int, limit: int, whole_until: int | None = None) -> Page:
-        """At most `limit` entries newer than `after`, oldest first, from the store.
+        """Of the `limit` entries after `after`, oldest first, from the store.
 
-        With `whole_until`, entries newer than it that a later one supersedes
-        are left out. Entries older than `first` are gone: the caller
-        compares first. Raises RtpushError (`unavailable`).
+        As many as fit into PAGE_BYTES of JSON, but at least one. With
+        `whole_until`, entries newer than it that a later one supersedes are
+        left out. Entries older than `first` are gone: the caller compares
+        first. Raises RtpushError (`unavailable`).
         """
 
     @abstractmethod
     def tick(self, now: float) -> None:
-        """Let go of what is older than retention allows. Once a second."""
+        """Let go of what is older than retention allows, but never of the newest entry.
+
+        Once a second. `now` is seconds since 1970.
+        """
 
     @property
     def position(self) -> Position:

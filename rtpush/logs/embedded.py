@@ -183,6 +183,7 @@ class EmbeddedLog(Log):
     def _decide(self) -> Batch:
         # Time never falls within a log, even when the machine's clock does.
         batch = Batch(max(self._clock(), self._newest_time()), self.board.fork())
+        self._seen.forget(batch.time - IDEMPOTENCY_FOR)
         count = size = 0
         while self._waiting and count < _BATCH_DRAFTS and size < _BATCH_BYTES:
             drafts, future = self._waiting.popleft()
@@ -237,6 +238,7 @@ class EmbeddedLog(Log):
     def tick(self, now: float) -> None:
         """See `Log.tick`."""
         self._seen.forget(now - IDEMPOTENCY_FOR)
+        self._tail.drop_older_than(now - self._settings.retention_age)
 
 
 def _size(drafts: Sequence[Draft]) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from time import time
 
 from ..config import Settings
-from ..log import Page
+from ..log import PAGE_BYTES, Page
 from .embedded import Batch, EmbeddedLog
 from .tail import Tail
 
@@ -45,14 +45,9 @@ class MemoryLog(EmbeddedLog):
 
     async def read(self, after: int, limit: int, whole_until: int | None = None) -> Page:
         """See `Log.read`."""
-        held = self._tail.after(max(after, self.first - 1), self._settings.retention_bytes) or ()
+        held = self._tail.after(max(after, self.first - 1), PAGE_BYTES) or ()
         entries = list(held[:limit])
-        upto = entries[-1].seq if len(held) > limit else self.last
+        upto = entries[-1].seq if entries else self.last
         if whole_until is not None:
             entries = [e for e in entries if e.seq <= whole_until or not self.superseded(e)]
         return Page(entries, upto)
-
-    def tick(self, now: float) -> None:
-        """See `Log.tick`."""
-        super().tick(now)
-        self._tail.drop_older_than(now - self._settings.retention_age)

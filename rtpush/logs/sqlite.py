@@ -13,11 +13,13 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import sqlite3
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -25,7 +27,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from ..config import Settings
 from ..errors import RtpushError
-from ..log import IDEMPOTENCY_FOR, Entry, LogError, Page, Position, new_entry
+from ..log import IDEMPOTENCY_FOR, PAGE_BYTES, Entry, LogError, Page, Position, new_entry
 from .embedded import Batch, EmbeddedLog
 from .tail import Tail
 
@@ -40,8 +42,8 @@ SCHEMA_VERSION: Final = 1
 TAIL_COUNT: Final = 20_000
 TAIL_BYTES: Final = 16 << 20
 
-# Trimming rides on commits, this many entries at the most each time, so that
-# no publisher waits for a long deletion.
+# Trimming rides on commits and, in a quiet log, on ticks: this many entries at
+# the most each time, so that no publisher waits for a long deletion.
 TRIM_AT_ONCE: Final = 5_000
 
 SCHEMA: Final = """
@@ -60,20 +62,28 @@ CREATE INDEX idempotency_time ON idempotency (time);
 _ROW_BYTES: Final = 100
 _SIZE: Final = f"length(data) + {_ROW_BYTES}"
 
-_SELECT: Final = "SELECT seq, time, event, room, key, data FROM entries WHERE seq > ? "
-_READ: Final = _SELECT + "ORDER BY seq LIMIT ?"
+_SELECT: Final = "SELECT seq, time, event, room, key, data FROM entries "
+_NEWEST_FIRST: Final = _SELECT + "ORDER BY seq DESC LIMIT ?"
+_READ: Final = _SELECT + "WHERE seq > ? AND seq <= ? ORDER BY seq"
 _READ_NEWEST_OF_KEY: Final = (
     _SELECT
-    + """AND (key IS NULL OR seq <= ? OR NOT EXISTS (
+    + """WHERE seq > ? AND seq <= ? AND (key IS NULL OR seq <= ? OR NOT EXISTS (
         SELECT 1 FROM entries later WHERE later.key = entries.key
         AND later.event = entries.event AND later.room IS entries.room
         AND later.seq > entries.seq))
-    ORDER BY seq LIMIT ?"""
+    ORDER BY seq"""
 )
 
 
+class Kept(NamedTuple):
+    """What trimming left: the oldest number, and the time at which there is more to trim."""
+
+    first: int
+    due: float
+
+
 class Restored(NamedTuple):
-    """What a file held when it was opened."""
+    """What a file held when it was opened; `newest` is what the tail begins with."""
 
     epoch: str
     first: int
@@ -94,27 +104,39 @@ class Row:
 
 
 class SqliteLog(EmbeddedLog):
-    """See `Log`. `path` is a file; it is made when there is none."""
+    """See `Log`. `path` is a file; it is made when there is none.
+
+    `tail_count` and `tail_bytes` bound what is kept in memory.
+    """
 
     def __init__(
-        self, settings: Settings, path: str | Path, clock: Callable[[], float] = time
+        self,
+        settings: Settings,
+        path: str | Path,
+        clock: Callable[[], float] = time,
+        *,
+        tail_count: int = TAIL_COUNT,
+        tail_bytes: int = TAIL_BYTES,
     ) -> None:
         super().__init__(settings, clock)
         self._file = _File(Path(path), settings)
         self._thread = ThreadPoolExecutor(1, "rtpush-sqlite")
+        self._tail_bounds = tail_count, tail_bytes
+        self._trim_due = 0.0
+        self._trimming = False
         self.first = 1
 
     async def open(self) -> None:
         """See `Log.open`."""
         try:
-            restored = await self._in_thread(self._file.open, self._clock())
+            restored = await self._in_thread(self._file.open, self._clock(), *self._tail_bounds)
         except LogError:
             self._thread.shutdown()
             raise
         self.epoch = restored.epoch
         self.first = restored.first
         last = restored.newest[-1].seq if restored.newest else 0
-        self._tail = Tail(last - len(restored.newest), TAIL_COUNT, TAIL_BYTES)
+        self._tail = Tail(last - len(restored.newest), *self._tail_bounds)
         for entry in restored.newest:
             self._tail.append(entry)
         self.board.restore(restored.tasks)
@@ -135,11 +157,28 @@ class SqliteLog(EmbeddedLog):
         stored = loop.run_in_executor(self._thread, self._file.commit, _rows(batch))
         stored.add_done_callback(lambda done: self._committed(batch, done))
 
-    def _committed(self, batch: Batch, done: asyncio.Future[int]) -> None:
+    def _committed(self, batch: Batch, done: asyncio.Future[Kept]) -> None:
         error = done.exception()
         if error is None:
-            self.first = done.result()
+            self.first, self._trim_due = done.result()
         self._stored(batch, error)
+
+    def tick(self, now: float) -> None:
+        """See `Log.tick`."""
+        super().tick(now)
+        if now > self._trim_due and not self._trimming:
+            self._trimming = True
+            loop = asyncio.get_running_loop()
+            loop.run_in_executor(self._thread, self._file.trim, now).add_done_callback(
+                self._trimmed
+            )
+
+    def _trimmed(self, done: asyncio.Future[Kept]) -> None:
+        self._trimming = False
+        # A store that cannot be written refuses the next append, and says so
+        # there. Here it is enough that the next tick tries again.
+        if done.exception() is None:
+            self.first, self._trim_due = done.result()
 
     async def read(self, after: int, limit: int, whole_until: int | None = None) -> Page:
         """See `Log.read`."""
@@ -177,7 +216,7 @@ class _File:
 
     # -------------------------------------------------------------- opening
 
-    def open(self, now: float) -> Restored:
+    def open(self, now: float, tail_count: int, tail_bytes: int) -> Restored:
         """Raises LogError, and then the file is as it was."""
         known = self._look()
         try:
@@ -185,7 +224,8 @@ class _File:
         except sqlite3.Error as exc:
             raise LogError(f"cannot open the log {self._path}: {exc}.") from exc
         try:
-            return self._open(known, now)
+            self._open(known, now)
+            return self._restore(tail_count, tail_bytes)
         except sqlite3.Error as exc:
             self._db.close()
             raise self._explain(exc) from exc
@@ -244,7 +284,7 @@ class _File:
             "to start with an empty log, or try `sqlite3 FILE .recover` on a copy."
         )
 
-    def _open(self, known: bool, now: float) -> Restored:
+    def _open(self, known: bool, now: float) -> None:
         execute = self._db.execute
         execute("PRAGMA locking_mode = EXCLUSIVE")
         if known:
@@ -257,7 +297,6 @@ class _File:
         execute("BEGIN IMMEDIATE")
         execute("DELETE FROM idempotency WHERE time < ?", (now - IDEMPOTENCY_FOR,))
         execute("COMMIT")
-        return self._restore()
 
     def _check_sound(self) -> None:
         for (problem,) in self._db.execute("PRAGMA quick_check(1)"):
@@ -275,21 +314,31 @@ class _File:
             COMMIT;"""
         )
 
-    def _restore(self) -> Restored:
+    def _restore(self, tail_count: int, tail_bytes: int) -> Restored:
         execute = self._db.execute
         (epoch,) = execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
         first, last, size = execute(
             f"SELECT min(seq), max(seq), sum({_SIZE}) FROM entries"
         ).fetchone()
         self._first, self._last, self._bytes = first or 1, last or 0, size or 0
-        newest = self.read(epoch, max(0, self._last - TAIL_COUNT), TAIL_COUNT, None).entries
         return Restored(
             epoch,
             self._first,
-            newest,
+            self._newest(epoch, tail_count, tail_bytes),
             [task for (task,) in execute("SELECT task FROM tasks")],
             execute("SELECT key, seq, time FROM idempotency ORDER BY time").fetchall(),
         )
+
+    def _newest(self, epoch: str, count: int, size: int) -> list[Entry]:
+        newest: list[Entry] = []
+        with closing(self._db.execute(_NEWEST_FIRST, (count,))) as rows:
+            for row in rows:
+                entry = _entry(epoch, *row)
+                size -= entry.size
+                if size < 0 and newest:
+                    break
+                newest.append(entry)
+        return newest[::-1]
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and unlock it."""
@@ -297,23 +346,29 @@ class _File:
 
     # --------------------------------------------------- writing and reading
 
-    def commit(self, rows: Row) -> int:
-        """Store a batch and trim; returns the oldest number that is left.
+    def commit(self, rows: Row) -> Kept:
+        """Store a batch and trim. Raises sqlite3.Error, and then nothing has changed."""
+        with self._transaction():
+            self._write(rows)
+            return self._trim(rows.time)
 
-        Raises sqlite3.Error, and then nothing has changed.
-        """
+    def trim(self, now: float) -> Kept:
+        """Trim only; likewise."""
+        with self._transaction():
+            return self._trim(now)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         before = self._first, self._last, self._bytes
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._write(rows)
-            self._trim(rows.time)
+            yield
             self._db.execute("COMMIT")
-        except sqlite3.Error:
+        except Exception:
             self._first, self._last, self._bytes = before
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-        return self._first
 
     def _write(self, rows: Row) -> None:
         many = self._db.executemany
@@ -324,22 +379,27 @@ class _File:
         self._last = rows.entries[-1][0]
         self._bytes += sum(len(entry[5]) + _ROW_BYTES for entry in rows.entries)
 
-    def _trim(self, now: float) -> None:
+    def _trim(self, now: float) -> Kept:
         execute = self._db.execute
         execute("DELETE FROM idempotency WHERE time < ?", (now - IDEMPOTENCY_FOR,))
         execute("DELETE FROM tasks WHERE ended < ?", (now - self._settings.finished_for,))
-        keep = self._last
+        keep, due = self._first, now
         for seq, made, size in execute(
             f"SELECT seq, time, {_SIZE} FROM entries ORDER BY seq LIMIT ?", (TRIM_AT_ONCE,)
-        ):
-            if seq == self._last or not self._too_much(seq, made, now):
-                keep = seq
+        ).fetchall():
+            keep = seq
+            if seq == self._last:
+                due = math.inf
+                break
+            if not self._too_much(seq, made, now):
+                due = made + self._settings.retention_age
                 break
             self._bytes -= size
             keep = seq + 1
         if keep > self._first:
             execute("DELETE FROM entries WHERE seq < ?", (keep,))
             self._first = keep
+        return Kept(keep, due)
 
     def _too_much(self, oldest: int, made: float, now: float) -> bool:
         settings = self._settings
@@ -351,12 +411,25 @@ class _File:
 
     def read(self, epoch: str, after: int, limit: int, whole_until: int | None) -> Page:
         """See `Log.read`."""
+        after = max(after, self._first - 1)
+        upto = min(after + limit, self._last)
         if whole_until is None:
-            rows = self._db.execute(_READ, (after, limit))
+            found = self._db.execute(_READ, (after, upto))
         else:
-            rows = self._db.execute(_READ_NEWEST_OF_KEY, (after, whole_until, limit))
-        entries = [
-            new_entry(Position(epoch, seq), time, event, room, key, data)
-            for seq, time, event, room, key, data in rows
-        ]
-        return Page(entries, entries[-1].seq if len(entries) == limit else self._last)
+            found = self._db.execute(_READ_NEWEST_OF_KEY, (after, upto, whole_until))
+        entries: list[Entry] = []
+        size = 0
+        with closing(found) as rows:
+            for row in rows:
+                entry = _entry(epoch, *row)
+                size += len(entry.json)
+                if size > PAGE_BYTES and entries:
+                    return Page(entries, entry.seq - 1)
+                entries.append(entry)
+        return Page(entries, upto)
+
+
+def _entry(
+    epoch: str, seq: int, time: float, event: str, room: str | None, key: str | None, data: bytes
+) -> Entry:
+    return new_entry(Position(epoch, seq), time, event, room, key, data)
