@@ -74,7 +74,11 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event that asks to be logged. `encoded` is the JSON of `data`."""
+    """An event that asks to be logged. `encoded` is the JSON of `data`.
+
+    `skip` names the sessions that are not to see it, and `ack` asks the one
+    session that it is for to reply.
+    """
 
     event: str
     data: Any = None
@@ -82,9 +86,11 @@ class Draft:
     key: str | None = None
     idempotency_key: str | None = None
     encoded: bytes = b"null"
+    skip: tuple[str, ...] = ()
+    ack: str | None = None
 
     @classmethod
-    def of(cls, envelope: Envelope) -> Draft:
+    def of(cls, envelope: Envelope, skip: tuple[str, ...] = (), ack: str | None = None) -> Draft:
         """Raises RtpushError when the data cannot be encoded or names no task."""
         key = envelope.key
         if key is None and envelope.event == "task_progress":
@@ -97,6 +103,8 @@ class Draft:
             key,
             envelope.idempotency_key,
             encode_data(envelope.data),
+            skip,
+            ack,
         )
 
 
@@ -116,6 +124,7 @@ class Entry:
     key: str | None
     json: bytes
     id: str
+    skip: tuple[str, ...] = ()
     _framed: list[bytes | None] = field(default_factory=lambda: [None] * len(FORMS))
 
     def framed(self, form: Form) -> bytes:
@@ -127,8 +136,12 @@ class Entry:
 
     @property
     def conflation_key(self) -> tuple[str | None, str, str] | None:
-        """A later entry with the same one supersedes this one."""
-        return None if self.key is None else (self.room, self.event, self.key)
+        """A later entry with the same one supersedes this one.
+
+        None when not everybody sees the entry: for whom it skips, the one
+        before is still the newest.
+        """
+        return None if self.key is None or self.skip else (self.room, self.event, self.key)
 
     @property
     def size(self) -> int:
@@ -137,12 +150,19 @@ class Entry:
 
 
 def new_entry(
-    position: Position, time: float, event: str, room: str | None, key: str | None, data: bytes
+    position: Position,
+    time: float,
+    event: str,
+    room: str | None,
+    key: str | None,
+    data: bytes,
+    skip: tuple[str, ...] = (),
+    ack: str | None = None,
 ) -> Entry:
     """The entry at a position; `data` is JSON."""
     id_ = str(position)
-    json = encode_logged(event, data, room, key, id_)
-    return Entry(position.seq, time, event, room, key, json, id_)
+    json = encode_logged(event, data, room, key, id_, ack)
+    return Entry(position.seq, time, event, room, key, json, id_, skip)
 
 
 class Page(NamedTuple):

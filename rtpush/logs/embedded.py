@@ -211,7 +211,16 @@ class EmbeddedLog(Log):
         seq = self.last + len(batch.entries) + 1
         position = Position(self.epoch, seq)
         batch.entries.append(
-            new_entry(position, batch.time, draft.event, draft.room, draft.key, draft.encoded)
+            new_entry(
+                position,
+                batch.time,
+                draft.event,
+                draft.room,
+                draft.key,
+                draft.encoded,
+                draft.skip,
+                draft.ack,
+            )
         )
         batch.drafts.append(draft)
         changed = batch.board.apply(draft.event, draft.data, draft.room, batch.time)

@@ -50,7 +50,7 @@ SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, time REAL NOT NULL, event TEXT NOT NULL,
-    room TEXT, key TEXT, data BLOB NOT NULL);
+    room TEXT, key TEXT, data BLOB NOT NULL, skip TEXT, ack TEXT);
 CREATE INDEX entries_keyed ON entries (key, event, room, seq) WHERE key IS NOT NULL;
 CREATE TABLE tasks (key TEXT PRIMARY KEY, ended REAL, task BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE idempotency (key TEXT PRIMARY KEY, seq INTEGER NOT NULL, time REAL NOT NULL)
@@ -62,15 +62,15 @@ CREATE INDEX idempotency_time ON idempotency (time);
 _ROW_BYTES: Final = 100
 _SIZE: Final = f"length(data) + {_ROW_BYTES}"
 
-_SELECT: Final = "SELECT seq, time, event, room, key, data FROM entries "
+_SELECT: Final = "SELECT seq, time, event, room, key, data, skip, ack FROM entries "
 _NEWEST_FIRST: Final = _SELECT + "ORDER BY seq DESC LIMIT ?"
 _READ: Final = _SELECT + "WHERE seq > ? AND seq <= ? ORDER BY seq"
 _READ_NEWEST_OF_KEY: Final = (
     _SELECT
-    + """WHERE seq > ? AND seq <= ? AND (key IS NULL OR seq <= ? OR NOT EXISTS (
+    + """WHERE seq > ? AND seq <= ? AND (key IS NULL OR skip IS NOT NULL OR seq <= ? OR NOT EXISTS (
         SELECT 1 FROM entries later WHERE later.key = entries.key
         AND later.event = entries.event AND later.room IS entries.room
-        AND later.seq > entries.seq))
+        AND later.skip IS NULL AND later.seq > entries.seq))
     ORDER BY seq"""
 )
 
@@ -96,7 +96,7 @@ class Restored(NamedTuple):
 class Row:
     """A batch in the form that the thread stores: no object that the loop may change."""
 
-    entries: list[tuple[int, float, str, str | None, str | None, bytes]]
+    entries: list[tuple[int, float, str, str | None, str | None, bytes, str | None, str | None]]
     tasks: list[tuple[str, float | None, bytes]]
     gone: list[tuple[str]]
     keys: list[tuple[str, int, float]]
@@ -192,7 +192,19 @@ def _rows(batch: Batch) -> Row:
     stored = {key: batch.board.stored(key) for key in batch.changed}
     drafts = zip(batch.entries, batch.drafts, strict=True)
     return Row(
-        [(e.seq, e.time, e.event, e.room, e.key, draft.encoded) for e, draft in drafts],
+        [
+            (
+                entry.seq,
+                entry.time,
+                entry.event,
+                entry.room,
+                entry.key,
+                draft.encoded,
+                " ".join(draft.skip) or None,
+                draft.ack,
+            )
+            for entry, draft in drafts
+        ],
         [
             (key, None if batch.board.is_active(key) else batch.time, task)
             for key, task in stored.items()
@@ -372,7 +384,7 @@ class _File:
 
     def _write(self, rows: Row) -> None:
         many = self._db.executemany
-        many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", rows.entries)
+        many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows.entries)
         many("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)", rows.tasks)
         many("DELETE FROM tasks WHERE key = ?", rows.gone)
         many("INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?)", rows.keys)
@@ -430,6 +442,15 @@ class _File:
 
 
 def _entry(
-    epoch: str, seq: int, time: float, event: str, room: str | None, key: str | None, data: bytes
+    epoch: str,
+    seq: int,
+    time: float,
+    event: str,
+    room: str | None,
+    key: str | None,
+    data: bytes,
+    skip: str | None,
+    ack: str | None,
 ) -> Entry:
-    return new_entry(Position(epoch, seq), time, event, room, key, data)
+    skipped = tuple(skip.split()) if skip else ()
+    return new_entry(Position(epoch, seq), time, event, room, key, data, skipped, ack)
