@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from .greeting import Snapshots, connect
 from .log import Entry, Log, Position
 from .protocol import Form, check_room, encode
 from .session import Group, Groups, Session, Wire
-from .timetable import Heartbeats, SlowWires
+from .timetable import Heartbeats, Lapsed, SlowWires
 
 __all__ = ["Hub", "Runtime"]
 
@@ -43,6 +43,9 @@ READ_ENTRIES: Final = 500
 BREATHE_AFTER: Final = 0.004
 # Sessions that are written to before it looks at the clock.
 AT_ONCE: Final = 50
+# Sessions without a connection that are kept for their clients to come back,
+# about 1 KiB each.
+MAX_LAPSED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ class Hub:
     """See the module's rules.
 
     `head` is the number up to which passes have gone; `idle` is set while
-    none is under way. While `stopping`, nobody new is let in.
+    none is under way. While `stopping`, nobody new is let in. `on_closed` is
+    told of every session that was admitted and is gone, and why.
     """
 
     def __init__(self, log: Log, settings: Settings, runtime: Runtime) -> None:
@@ -72,6 +76,7 @@ class Hub:
         self.groups = Groups()
         self.deliveries = 0
         self.stopping = False
+        self.on_closed: Callable[[Session, str], None] = lambda _session, _reason: None
         self.idle = asyncio.Event()
         self.idle.set()
         self._settings = settings
@@ -79,33 +84,59 @@ class Hub:
         self._passing: Iterator[None] | None = None
         self._heartbeats = Heartbeats(settings.heartbeat)
         self._slow = SlowWires(settings.write_timeout)
+        self._lapsed = Lapsed(settings.session_lease, MAX_LAPSED)
         self._snapshots = Snapshots(log, runtime.wall)
         log.on_grow = self._grown
 
+    def begin(self) -> None:
+        """Go on from the newest entry. Once, when the log is open."""
+        self.head = self.log.last
+
     # -------------------------------------------------------------- opening
 
-    def open(
+    def prepare(
         self,
-        wire: Wire,
         rooms: Sequence[str] = (),
         last: str | None = None,
         *,
         conflate: bool = True,
         address: str = "",
+        sid: str | None = None,
     ) -> Session:
-        """A new session: greet it, then let it read from `last` (or from now).
+        """The session that a client asks for; it hears nothing before `open`.
 
-        Raises RtpushError (`bad_room`, `bad_position`, `too_many_rooms`,
-        `unavailable` when the server is full) before anything has changed.
+        With `last` and the `sid` of a session that is known still, that one,
+        in the rooms where it was. Raises RtpushError (`bad_room`,
+        `bad_position`, `too_many_rooms`, `going_away`, `unavailable` when the
+        server is full) before anything has changed.
         """
         self.check_opening(rooms, last)
-        session = Session(secrets.token_urlsafe(16), conflate, address, self._runtime.wall())
-        session.rooms = dict.fromkeys(rooms, 0)
+        session = self._take_up(sid) if sid and last is not None else None
+        if session is None:
+            session = Session(secrets.token_urlsafe(16), conflate, address, self._runtime.wall())
+        for room in rooms:
+            session.rooms.setdefault(room, 0)
+        session.conflate, session.address = conflate, address
+        session.admitted = False
+        session.expires = None
+        session.cursor = self.log.last
         self.sessions[session.sid] = session
+        return session
+
+    def _take_up(self, sid: str) -> Session | None:
+        session = self.sessions.get(sid)
+        if session is not None:
+            # The client knows sooner than the server that a connection is dead.
+            if session.wire is not None:
+                session.wire.close(1000, "another connection took over")
+            self.close(session)
+        return self._lapsed.take(sid)
+
+    def open(self, session: Session, wire: Wire, last: str | None = None) -> None:
+        """Greet a prepared session, then let it read from `last` (or from now)."""
         self._heartbeats.add(session)
         self._attach(session, wire)
         self._begin(session, last, greet=True)
-        return session
 
     def peek(self, wire: Wire, rooms: Sequence[str], last: str) -> Session:
         """A reader without a session of its own: not greeted, not listed.
@@ -129,6 +160,8 @@ class Hub:
             session.wire.close(1000, "another request took over")
             self.detach(session)
         self._attach(session, wire)
+        owed, session.owed = session.owed, ()
+        self.send(session, *[self._snapshots.of_room(room) for room in owed])
         self._begin(session, last, greet=False)
 
     def detach(self, session: Session) -> None:
@@ -138,12 +171,21 @@ class Hub:
         session.live = session.paused = session.lagging = session.reading = False
         self._slow.remove(session)
 
-    def close(self, session: Session) -> None:
-        """Forget a session. Idempotent."""
+    def close(self, session: Session, reason: str = "transport close") -> None:
+        """End a session; its client may take it up again for a while. Idempotent."""
+        if self._forget(session):
+            self._lapsed.add(session, self._runtime.clock())
+            self.on_closed(session, reason)
+
+    def _forget(self, session: Session) -> bool:
+        """Was there an admitted session to forget?"""
         self.detach(session)
         self.groups.remove(session)
         self._heartbeats.remove(session)
-        self.sessions.pop(session.sid, None)
+        if self.sessions.get(session.sid) is not session:
+            return False
+        del self.sessions[session.sid]
+        return session.admitted
 
     def disconnect(
         self, session: Session, error: RtpushError, retry_after: float | None = None
@@ -158,9 +200,10 @@ class Hub:
                 "retry_after": retry,
             }
             self.send(session, encode("disconnect", data))
-            self.close(session)
+        if self._forget(session):
+            self.on_closed(session, "server disconnect")
+        if wire is not None:
             wire.close(error.meaning.close, error.code)
-        self.close(session)
 
     def check_opening(self, rooms: Sequence[str], last: str | None) -> None:
         """May a session begin like this? Raises as `open` does."""
@@ -192,7 +235,7 @@ class Hub:
         lost = None if asked is None else self.log.covers(asked)
         fresh = asked is None or lost is not None
         position = self.log.position if asked is None or lost is not None else asked
-        session.cursor = position.seq
+        prepared, session.cursor = session.cursor, position.seq
         session.whole_until = self.log.last
         envelopes: list[bytes] = []
         if greet:
@@ -202,8 +245,23 @@ class Hub:
             envelopes.append(encode("resync", {"reason": lost}))
         self.send(session, *envelopes)
         if fresh:
+            if greet:
+                self._send_own(session, prepared)
             self._send_snapshot(session)
         self._catch_up(session)
+
+    def _send_own(self, session: Session, after: int) -> None:
+        """What was sent to this session alone before it began."""
+        wire = session.wire
+        assert wire is not None
+        while after < session.cursor:
+            entries = self.log.recent(after, WRITE_BYTES)
+            if not entries:
+                return
+            after = entries[-1].seq
+            for entry in entries:
+                if entry.room == session.sid:
+                    wire.write(entry.framed(wire.form))
 
     # -------------------------------------------------------------- sending
 
@@ -217,15 +275,22 @@ class Hub:
             form = session.wire.form
             session.wire.write(form.joiner.join([form.frame(e, None) for e in envelopes]))
 
-    def send_volatile(self, event: str, data: Any, room: str | None) -> None:
+    def send_volatile(
+        self, event: str, data: Any, room: str | None, skip: Collection[str] = ()
+    ) -> None:
         """To those who are connected and keep up now; nobody else will see it."""
         envelope = encode(event, data, room=room)
+        alone = self.sessions.get(room or "")
+        if alone is not None:
+            if alone.live:
+                self.send(alone, envelope)
+            return
         framed: dict[Form, bytes] = {}
         for group in self.groups.of({room}):
             if group.form not in framed:
                 framed[group.form] = group.form.frame(envelope, None)
             for session in list(group.sessions):
-                if session.live:
+                if session.live and session.sid not in skip:
                     self._write(session, framed[group.form])
 
     def lagging(self) -> int:
@@ -280,6 +345,7 @@ class Hub:
             self.head = end
 
     def _fan_out(self, entries: Sequence[Entry], start: int, end: int) -> Iterator[None]:
+        self._serve_named(entries)
         clock = self._runtime.clock
         breathe_at = clock() + BREATHE_AFTER
         for group, data in self._shares(entries):
@@ -289,6 +355,16 @@ class Hub:
                 if clock() > breathe_at:
                     yield
                     breathe_at = clock() + BREATHE_AFTER
+
+    def _serve_named(self, entries: Sequence[Entry]) -> None:
+        """Let sessions that an entry is for, or is not for, read for themselves."""
+        sessions = self.sessions
+        named = {sid for e in entries for sid in (e.room, *e.skip) if sid in sessions}
+        for sid in named:
+            session = sessions[sid]
+            if session.live:
+                session.cursor = self.cursor_of(session)
+                self._catch_up(session)
 
     def _hand_out(self, data: bytes, sessions: Sequence[Session], start: int, end: int) -> None:
         for session in sessions:
@@ -430,9 +506,23 @@ class Hub:
                     f"A session may be in {self._settings.max_rooms} rooms at most; leave one.",
                 )
             self._settle(session)
-            session.rooms[room] = self.log.last
+            # Where it is put before it is let in, it has missed nothing but
+            # what lies before its position.
+            session.rooms[room] = self.log.last if session.admitted else 0
             self._regroup(session)
         return self._snapshots.of_room(room)
+
+    def put(self, session: Session, room: str) -> None:
+        """Let a session enter a room that it did not ask for. Raises as `join` does."""
+        snapshot = self.join(session, room)
+        if session.wire is not None:
+            self.send(session, snapshot)
+        elif session.admitted:
+            session.owed = (*session.owed, room)
+
+    def knows(self, sid: str) -> bool:
+        """Is there such a session, or may it come back?"""
+        return sid in self.sessions or sid in self._lapsed
 
     def leave(self, session: Session, room: str) -> None:
         """Leave a room; nothing happens when the session is not in it."""
@@ -465,11 +555,12 @@ class Hub:
         """Once a second: heartbeats, write deadlines, leases."""
         self._snapshots.forget()
         now = self._runtime.clock()
+        self._lapsed.tick(now)
         for session in self._heartbeats.tick():
             if session.wire is not None:
                 session.wire.heartbeat()
             elif session.expires is not None and session.expires < now:
-                self.close(session)
+                self.close(session, "ping timeout")
         for session in self._slow.stuck(now):
             self.disconnect(
                 session, RtpushError("too_slow", "Nothing was read for too long; read faster.")

@@ -7,23 +7,30 @@ Rules that hold here:
 - A reply to a logged event is sent when the event is stored, not before.
 - The same code serves every transport: what a client may say does not depend
   on how it came.
+- An event with a handler goes to the application and nowhere else. While one
+  of a session's events is handled, those behind it wait their turn; a `ping`,
+  and the replies that a handler may be waiting for, do not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
 
 from .config import Settings
 from .errors import RtpushError
+from .handlers import Handlers
 from .hub import Hub
 from .log import Draft, Log, Outcome, Position
 from .protocol import (
     RESERVED_EVENTS,
     Envelope,
+    Incoming,
+    Reply,
     check_room,
     encode,
     encode_data,
@@ -58,9 +65,18 @@ Command = Callable[[Session, Envelope, Answer], Any]
 class Intake:
     """Takes envelopes in. One for the whole server."""
 
-    def __init__(self, log: Log, hub: Hub, settings: Settings) -> None:
+    def __init__(
+        self,
+        log: Log,
+        hub: Hub,
+        handlers: Handlers,
+        settings: Settings,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+    ) -> None:
         self._log = log
         self._hub = hub
+        self._handlers = handlers
+        self._spawn = spawn
         self._relay = settings.relay
         self._commands: dict[str, Command] = {
             "ping": self._ping,
@@ -71,16 +87,45 @@ class Intake:
 
     # -------------------------------------------------------- from a session
 
-    def take(self, session: Session, envelope: Envelope | RtpushError, answer: Answer) -> None:
-        """Act on one envelope of a session."""
+    def take(self, session: Session, envelope: Incoming, answer: Answer) -> None:
+        """Act on one envelope of a session, when its turn has come."""
         if isinstance(envelope, RtpushError):
             self._refuse(session, envelope, answer)
             return
         session.strikes = 0
-        try:
+        if isinstance(envelope, Reply):
+            self._hand_over(session, envelope)
+            answer.done(None)
+        elif envelope.event == "ping" and not self._handlers.has("ping"):
             self._act(session, envelope, answer)
-        except RtpushError as error:
-            answer.done(encode_error(error, envelope.ack))
+        else:
+            self._in_turn(session, lambda: self._act(session, envelope, answer))
+
+    def _in_turn(self, session: Session, act: Callable[[], Awaitable[None] | None]) -> None:
+        """Now, or behind what the session has under way."""
+        if session.turns is not None:
+            session.turns.append(act)
+            return
+        work = act()
+        if work is not None:
+            session.turns = deque()
+            self._spawn(self._work_off(session, session.turns, work))
+
+    async def _work_off(
+        self, session: Session, turns: deque[Callable[[], Any]], work: Awaitable[None]
+    ) -> None:
+        await work
+        while turns:
+            next_work = turns.popleft()()
+            if next_work is not None:
+                await next_work
+        session.turns = None
+
+    def _hand_over(self, session: Session, reply: Reply) -> None:
+        """A reply that nobody waits for is one that came too late."""
+        take = session.asks.pop(str(reply.ack), None) if session.asks else None
+        if take is not None:
+            take(reply)
 
     def _refuse(self, session: Session, error: RtpushError, answer: Answer) -> None:
         session.strikes += 1
@@ -91,7 +136,18 @@ class Intake:
                 RtpushError("bad_envelope", f"{MAX_STRIKES} bad envelopes in a row."),
             )
 
-    def _act(self, session: Session, envelope: Envelope, answer: Answer) -> None:
+    def _act(self, session: Session, envelope: Envelope, answer: Answer) -> Awaitable[None] | None:
+        """Act on it; returns what the session's next turn has to wait for, if anything."""
+        try:
+            _check_not_reserved(envelope.event)
+            if self._handlers.has(envelope.event):
+                return self._handle(session, envelope, answer)
+            self._carry_out(session, envelope, answer)
+        except RtpushError as error:
+            answer.done(encode_error(error, envelope.ack))
+        return None
+
+    def _carry_out(self, session: Session, envelope: Envelope, answer: Answer) -> None:
         command = self._commands.get(envelope.event)
         if command is not None:
             data = command(session, envelope, answer)
@@ -99,14 +155,13 @@ class Intake:
             return
         self._check_allowed(envelope)
         if envelope.volatile:
-            self.send_volatile(envelope)
+            self._send_volatile(envelope)
             answer.done(None if envelope.ack is None else encode_reply(envelope.ack, None))
         else:
             self._append(envelope, answer)
 
     def _check_allowed(self, envelope: Envelope) -> None:
         event = envelope.event
-        _check_not_reserved(event)
         if event in TASK_EVENTS:
             return
         if not any(fnmatchcase(event, pattern) for pattern in self._relay):
@@ -133,6 +188,51 @@ class Intake:
             data = {"id": position_of(self._log, outcome)}
             answer.done(encode_reply(envelope.ack, data))
 
+    # --------------------------------------------------------- to an application
+
+    async def admit(self, session: Session, environ: dict[str, Any], auth: Any) -> None:
+        """Let the application decide whether a session may begin. Raises RtpushError."""
+        if self._handlers.has("connect"):
+            decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._in_turn(session, lambda: self._decide(session.sid, environ, auth, decided))
+            await decided
+        if self._hub.sessions.get(session.sid) is not session:
+            raise RtpushError("forbidden", "The application ended the connection.")
+        session.admitted = True
+
+    async def _decide(
+        self, sid: str, environ: dict[str, Any], auth: Any, decided: asyncio.Future[None]
+    ) -> None:
+        try:
+            await self._handlers.connect(sid, environ, auth)
+        except RtpushError as error:
+            if not decided.done():
+                decided.set_exception(error)
+            return
+        if not decided.done():
+            decided.set_result(None)
+        elif self._handlers.has("disconnect"):
+            # It was let in, and has gone meanwhile: whoever counts is told.
+            await self._handlers.disconnect(sid, "transport close")
+
+    def closed(self, session: Session, reason: str) -> None:
+        """Tell the application that a session has ended."""
+        if self._handlers.has("disconnect"):
+            self._in_turn(session, lambda: self._handlers.disconnect(session.sid, reason))
+
+    async def _handle(self, session: Session, envelope: Envelope, answer: Answer) -> None:
+        ack = envelope.ack
+        try:
+            result = await self._handlers.event(envelope.event, session.sid, envelope.data)
+            reply = None if ack is None else encode_reply(ack, result)
+        except RtpushError as error:
+            reply = encode_error(error, ack)
+        except TypeError:
+            logger.exception("what the handler of %r returned is not JSON", envelope.event)
+            unfit = RtpushError("internal", "The application's answer cannot be sent.")
+            reply = encode_error(unfit, ack)
+        answer.done(reply)
+
     # -------------------------------------------------------------- commands
 
     def _ping(self, _session: Session, envelope: Envelope, answer: Answer) -> None:
@@ -156,7 +256,7 @@ class Intake:
 
     # ------------------------------------------------------ from a publisher
 
-    async def publish(self, envelopes: Sequence[Envelope | RtpushError]) -> list[Outcome | None]:
+    async def publish(self, envelopes: Sequence[Incoming]) -> list[Outcome | None]:
         """Log what a publisher sends; one outcome each (None: volatile, sent).
 
         The outcomes are known when everything that could be is stored.
@@ -166,24 +266,42 @@ class Intake:
         stored = iter(await self._log.append(drafts) if drafts else ())
         return [next(stored) if isinstance(item, Draft) else item for item in judged]
 
-    def _draft(self, envelope: Envelope | RtpushError) -> Draft | RtpushError | None:
+    async def emit(
+        self, envelope: Envelope, skip: tuple[str, ...] = (), ack: str | None = None
+    ) -> str | None:
+        """Log one event of the application's; returns its position (None: volatile, sent).
+
+        `skip` names sessions that are not to see it; `ack` asks the session
+        it is for to reply. Raises RtpushError.
+        """
+        _check_not_reserved(envelope.event)
+        if envelope.volatile:
+            self._send_volatile(envelope, skip)
+            return None
+        (outcome,) = await self._log.append([Draft.of(envelope, skip, ack)])
+        if isinstance(outcome, RtpushError):
+            raise outcome
+        return position_of(self._log, outcome)
+
+    def _draft(self, envelope: Incoming) -> Draft | RtpushError | None:
         if isinstance(envelope, RtpushError):
             return envelope
         try:
+            if isinstance(envelope, Reply):
+                raise RtpushError("bad_event", 'An event has a name: {"event": "…"}.')
             _check_not_reserved(envelope.event)
             if not envelope.volatile:
                 return Draft.of(envelope)
-            self.send_volatile(envelope)
+            self._send_volatile(envelope)
         except RtpushError as error:
             return error
         return None
 
-    def send_volatile(self, envelope: Envelope) -> None:
-        """Raises RtpushError when the event may not be volatile or the data is unfit."""
+    def _send_volatile(self, envelope: Envelope, skip: Collection[str] = ()) -> None:
         if envelope.event in TASK_EVENTS:
             raise RtpushError("bad_task", "Task events are always logged; leave `volatile` out.")
         encode_data(envelope.data)
-        self._hub.send_volatile(envelope.event, envelope.data, envelope.room)
+        self._hub.send_volatile(envelope.event, envelope.data, envelope.room, skip)
 
 
 def position_of(log: Log, seq: int) -> str:

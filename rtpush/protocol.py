@@ -32,6 +32,8 @@ __all__ = [
     "WEBSOCKET_DEFLATE",
     "Envelope",
     "Form",
+    "Incoming",
+    "Reply",
     "check_name",
     "check_room",
     "encode",
@@ -81,15 +83,31 @@ class Envelope:
     idempotency_key: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A client's answer to an envelope that asked for one by `ack`.
+
+    `error` is what the client says went wrong, checked to be an object.
+    """
+
+    ack: int | float | str
+    data: Any = None
+    error: dict[str, Any] | None = None
+
+
+# What a client may send, and what became of it.
+Incoming = Envelope | Reply | RtpushError
+
+
 # ----------------------------------------------------------------- parsing
 
 
-def parse(raw: bytes | bytearray | memoryview | str) -> Envelope:
+def parse(raw: bytes | bytearray | memoryview | str) -> Envelope | Reply:
     """One JSON text to an envelope; raises RtpushError with a `bad_…` code."""
     return to_envelope(_load(raw))
 
 
-def parse_many(raw: bytes) -> tuple[list[Envelope | RtpushError], bool]:
+def parse_many(raw: bytes) -> tuple[list[Incoming], bool]:
     """One envelope, or an array of them, or NDJSON (one to a line); True for the latter two.
 
     Each is judged by itself, so that one bad line does not hide the good
@@ -115,7 +133,7 @@ def _load_line(line: bytes) -> Any:
         return exc
 
 
-def _judge(value: Any) -> Envelope | RtpushError:
+def _judge(value: Any) -> Incoming:
     if isinstance(value, RtpushError):
         return value
     try:
@@ -131,7 +149,7 @@ def _load(raw: bytes | bytearray | memoryview | str) -> Any:
         raise RtpushError("bad_envelope", f"An envelope is one JSON object; {exc}.") from exc
 
 
-def to_envelope(value: Any) -> Envelope:
+def to_envelope(value: Any) -> Envelope | Reply:
     """Check one decoded JSON value. Fields this version does not know are ignored."""
     try:
         return _checked(value)
@@ -143,10 +161,12 @@ def to_envelope(value: Any) -> Envelope:
         raise
 
 
-def _checked(value: Any) -> Envelope:
+def _checked(value: Any) -> Envelope | Reply:
     if type(value) is not dict:
         raise RtpushError("bad_envelope", 'An envelope is a JSON object such as {"event": "ping"}.')
     get = value.get
+    if "event" not in value and _is_ack(value) and ("data" in value or "error" in value):
+        return _reply(value)
     event = check_name("event", get("event"), "bad_event")
     if len(value) <= 2 and "data" in value:
         return Envelope(event, value["data"])
@@ -159,6 +179,13 @@ def _checked(value: Any) -> Envelope:
         _check_flag("volatile", get("volatile")),
         _optional_name("idempotency_key", get("idempotency_key")),
     )
+
+
+def _reply(value: dict[str, Any]) -> Reply:
+    error = value.get("error")
+    if error is not None and type(error) is not dict:
+        raise RtpushError("bad_envelope", 'The "error" of a reply is an object with a "code".')
+    return Reply(value["ack"], value.get("data"), error)
 
 
 def check_name(field: str, value: Any, code: str = "bad_envelope") -> str:
@@ -214,13 +241,17 @@ def encode(event: str, data: Any, position: str | None = None, room: str | None 
     return orjson.dumps(envelope)
 
 
-def encode_logged(event: str, data: bytes, room: str | None, key: str | None, id_: str) -> bytes:
+def encode_logged(
+    event: str, data: bytes, room: str | None, key: str | None, id_: str, ack: str | None = None
+) -> bytes:
     """The envelope of a log entry; `data` is JSON already."""
     envelope: dict[str, Any] = {"event": event, "data": orjson.Fragment(data)}
     if room is not None:
         envelope["room"] = room
     if key is not None:
         envelope["key"] = key
+    if ack is not None:
+        envelope["ack"] = ack
     envelope["id"] = id_
     return orjson.dumps(envelope)
 

@@ -10,23 +10,29 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final, Self
 
 from aiohttp import web
 
 from .api import Api, answer_errors
+from .app import Application
+from .banner import banner, explain_bind_error, has_colours, lan_address
 from .config import Settings, client_dir
 from .demo import draw_picture
 from .errors import RtpushError
 from .hub import Hub, Runtime
 from .intake import Intake
 from .log import Draft, Log, LogError
-from .logs import open_log
+from .logs import make_log
 from .metrics import Metrics
 from .protocol import Envelope
 from .transports import Front
@@ -35,7 +41,7 @@ from .transports.sse import SseTransport
 from .transports.websocket import WebSocketTransport
 from .worker import Work, Worker
 
-__all__ = ["LogError", "Server"]
+__all__ = ["Server", "StartError"]
 
 logger = logging.getLogger("rtpush.server")
 
@@ -46,23 +52,41 @@ BACKLOG: Final = 4096
 RETURNS_PER_SECOND: Final = 500
 
 
-class Server:
-    """An rtpush server with the given settings. Use it on one event loop, once."""
+class StartError(Exception):
+    """The server cannot start. The message is one sentence that says what to do."""
+
+
+class Server(Application):
+    """An rtpush server and the application in it. Use it on one event loop, once.
+
+    Three ways to run it: `server.run()`, `async with server:` in a loop that
+    runs already, and `server.attach(app)` beside the routes of an aiohttp
+    application.
+    """
 
     log: Log
-    hub: Hub
 
-    def __init__(self, settings: Settings | None = None, *, work: Work | None = None) -> None:
-        """With `work`, or the demo's when the settings ask for it, tasks are done here."""
-        self.settings = settings or Settings()
-        if work is None and self.settings.demo:
-            work = draw_picture
+    def __init__(
+        self, settings: Settings | None = None, *, work: Work | None = None, **options: Any
+    ) -> None:
+        """`options` are settings by name: `Server(port=8080, log="memory:")`.
+
+        With `work`, or the demo's when the settings ask for it, tasks are done
+        here. Raises TypeError for an option that is no setting.
+        """
+        super().__init__()
+        self.settings = replace(settings or Settings(), **options)
         self._work = work
         self._worker: Worker | None = None
-        self.port = self.settings.port
+        self._runner: web.AppRunner | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
+
+    @property
+    def port(self) -> int:
+        """The port in use."""
+        return self._runner.addresses[0][1] if self._runner else self.settings.port
 
     @property
     def url(self) -> str:
@@ -70,50 +94,105 @@ class Server:
         host = self.settings.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
+    # ---------------------------------------------------------------- start
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT, with a banner on stdout.
+
+        Raises StartError, and SystemExit(1) after a second signal.
+        """
+        _set_up_logging(self.settings.log_level)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self.serve(on_ready=self._show_banner))
+
+    def _show_banner(self) -> None:
+        # What is here now stays; the collector need not look at it again.
+        gc.freeze()
+        lan = lan_address(self.settings.host)
+        print(banner(self.settings, self.port, lan=lan, colour=has_colours()), flush=True)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.stop()
+
+    def attach(self, app: web.Application, prefix: str = "/rtpush") -> None:
+        """Be part of an aiohttp application: everything is below `prefix`.
+
+        The server starts and stops with it. `host` and `port` are the
+        application's affair.
+        """
+
+        async def begin(_app: web.Application) -> None:
+            await self._begin()
+
+        async def end(_app: web.Application) -> None:
+            await self.stop()
+
+        app.add_subapp(prefix, self._build())
+        app.on_startup.append(begin)
+        # Before aiohttp waits for requests to end: a long-poll would keep it.
+        app.on_shutdown.append(end)
+
     async def start(self) -> None:
-        """Open the log, then the port. Raises LogError or OSError and leaves nothing open."""
-        self.log = await open_log(self.settings)
-        self._build()
+        """Open the log, then the port. Raises StartError and leaves nothing open."""
+        self._runner = web.AppRunner(
+            self._build(),
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=self.settings.grace,
+        )
+        await self._begin()
         try:
-            await self._listen()
-        except OSError:
-            await self._runner.cleanup()
-            await self.log.close()
-            raise
+            await self._listen(self._runner)
+        except OSError as exc:
+            await self.stop()
+            raise StartError(explain_bind_error(exc, self.settings)) from exc
+
+    async def _begin(self) -> None:
+        try:
+            await self.log.open()
+        except LogError as exc:
+            raise StartError(str(exc)) from exc
+        self.hub.begin()
         self._tick()
-        if self._work is not None:
-            self._worker = Worker(self.hub, self.intake, self._work)
+        work = self._work or (draw_picture if self.settings.demo else None)
+        if work is not None:
+            self._worker = Worker(self.hub, self.intake, work)
             self._worker.start()
 
-    def _build(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _build(self) -> web.Application:
+        """Put the parts together; nothing runs yet."""
         settings = self.settings
-        runtime = Runtime(loop.call_soon, self._spawn, loop.time, time.time)
-        metrics = Metrics()
+        self.log = make_log(settings)
+        runtime = Runtime(_call_soon, self._spawn, time.monotonic, time.time)
         self.hub = Hub(self.log, settings, runtime)
-        self.intake = Intake(self.log, self.hub, settings)
-        self._api = Api(
+        self.intake = Intake(self.log, self.hub, self.handlers, settings, self._spawn)
+        self.hub.on_closed = self.intake.closed
+        self._front = Front(self.hub, self.intake, settings)
+        return self._routes()
+
+    def _routes(self) -> web.Application:
+        settings = self.settings
+        metrics = Metrics()
+        api = Api(
             self.log, self.hub, self.intake, metrics, settings, settings.client or client_dir()
         )
-        self._front = Front(self.hub, self.intake, settings)
-        websocket = WebSocketTransport(self._front)
-        sse = SseTransport(self._front)
         poll = LongPollTransport(self._front)
         app = web.Application(middlewares=[answer_errors(metrics)])
-        app.router.add_get("/ws", websocket.handle, allow_head=False)
-        app.router.add_get("/sse", sse.handle, allow_head=False)
+        app.router.add_get("/ws", WebSocketTransport(self._front).handle, allow_head=False)
+        app.router.add_get("/sse", SseTransport(self._front).handle, allow_head=False)
         app.router.add_get("/poll", poll.read, allow_head=False)
         app.router.add_post("/poll", poll.post)
-        app.router.add_routes(self._api.routes())
-        self._runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=settings.grace
-        )
+        app.router.add_routes(api.routes())
+        return app
 
-    async def _listen(self) -> None:
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self.settings.host, self.settings.port, backlog=BACKLOG)
+    async def _listen(self, runner: web.AppRunner) -> None:
+        await runner.setup()
+        site = web.TCPSite(runner, self.settings.host, self.settings.port, backlog=BACKLOG)
         await site.start()
-        self.port = self._runner.addresses[0][1]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         # The loop itself holds tasks only weakly.
@@ -149,10 +228,14 @@ class Server:
         await self.start()
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, self._signalled)
+            # Windows has none; there Ctrl+C cancels this coroutine.
+            with suppress(NotImplementedError):
+                loop.add_signal_handler(name, self._signalled)
         on_ready()
-        await self._stopping.wait()
-        await self.stop()
+        try:
+            await self._stopping.wait()
+        finally:
+            await self.stop()
 
     def _signalled(self) -> None:
         if self._stopping.is_set():
@@ -167,16 +250,26 @@ class Server:
         self.hub.stopping = True
         if self._worker is not None:
             self._worker.stop()
-        for site in list(self._runner.sites):
+        for site in list(self._runner.sites) if self._runner else ():
             await site.stop()
         await self.log.wait_idle()
         await self.hub.idle.wait()
         self._send_away()
         await self._front.wait_closed(self.settings.grace)
+        await self._finish()
         if self._timer is not None:
             self._timer.cancel()
-        await self._runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        self.handlers.close()
         await self.log.close()
+
+    async def _finish(self) -> None:
+        """Let handlers end what they are at; cancel what takes longer, and background tasks."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self.settings.grace)
+        for task in (*self._tasks, *self._background):
+            task.cancel()
 
     def _send_away(self) -> None:
         sessions = list(self.hub.sessions.values())
@@ -188,3 +281,26 @@ class Server:
                 RtpushError("going_away", "The server is stopping; reconnect."),
                 retry_after=round(random.uniform(0.0, spread), 2),
             )
+
+
+def _call_soon(act: Callable[[], None]) -> object:
+    return asyncio.get_running_loop().call_soon(act)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # Windows, and machines for which it is not built
+        return None
+    return uvloop.new_event_loop
+
+
+def _set_up_logging(level: str) -> None:
+    ours = logging.getLevelNamesMapping()[level.upper()]
+    # Libraries are heard when something is wrong; "debug" is about rtpush.
+    logging.basicConfig(
+        level=max(ours, logging.WARNING),
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("rtpush").setLevel(ours)

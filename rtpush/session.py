@@ -11,11 +11,12 @@ Rules that hold here:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 from .log import Entry
-from .protocol import Form
+from .protocol import Form, Reply
 
 __all__ = ["Group", "Groups", "Session", "Wire"]
 
@@ -55,26 +56,36 @@ class Group:
 class Session:
     """One client's place in the log.
 
-    `rooms` maps each room to the number after which the session sees it.
-    `whole_until` is the end of what it was owed when it came (back): up to
-    there nothing is conflated.
+    `rooms` maps each room to the number after which the session sees it; the
+    room that is named like its `sid` is its own. `whole_until` is the end of
+    what it was owed when it came (back): up to there nothing is conflated.
+    Until it is `admitted` it hears nothing and nobody hears it.
+
+    What an application keeps with it: `data`; `turns`, what waits while one
+    of its envelopes is handled; `asks`, who waits for a reply; `owed`, rooms
+    that it was put in while it had no wire.
     """
 
     __slots__ = (
         "address",
+        "admitted",
+        "asks",
         "conflate",
         "cursor",
+        "data",
         "expires",
         "group",
         "lagging",
         "live",
         "opened",
+        "owed",
         "paused",
         "reading",
         "rooms",
         "sid",
         "slot",
         "strikes",
+        "turns",
         "whole_until",
         "wire",
     )
@@ -96,10 +107,17 @@ class Session:
         self.strikes = 0
         self.slot = 0
         self.expires: float | None = None
+        self.admitted = False
+        self.data: dict[str, Any] | None = None
+        self.turns: deque[Callable[[], Any]] | None = None
+        self.asks: dict[str, Callable[[Reply], None]] | None = None
+        self.owed: tuple[str, ...] = ()
 
     def sees(self, entry: Entry) -> bool:
         """Is the entry for this session?"""
-        if entry.room is None:
+        if entry.skip and self.sid in entry.skip:
+            return False
+        if entry.room is None or entry.room == self.sid:
             return True
         since = self.rooms.get(entry.room)
         return since is not None and entry.seq > since

@@ -14,7 +14,7 @@ import random
 
 from .session import Session
 
-__all__ = ["Heartbeats", "SlowWires"]
+__all__ = ["Heartbeats", "Lapsed", "SlowWires"]
 
 
 class Heartbeats:
@@ -37,6 +37,41 @@ class Heartbeats:
         """One second has passed: who is due."""
         self._now = (self._now + 1) % len(self._slots)
         return list(self._slots[self._now])
+
+
+class Lapsed:
+    """Sessions whose connection was lost, for as long as they can be taken up again.
+
+    `most` bounds how many are kept: those that were lost last.
+    """
+
+    def __init__(self, seconds: float, most: int) -> None:
+        self._seconds = seconds
+        self._most = most
+        # Ordered by time.
+        self._until: dict[str, tuple[float, Session]] = {}
+
+    def __contains__(self, sid: str) -> bool:
+        return sid in self._until
+
+    def add(self, session: Session, now: float) -> None:
+        """The session is gone, from now."""
+        self._until[session.sid] = now + self._seconds, session
+        if len(self._until) > self._most:
+            del self._until[next(iter(self._until))]
+
+    def take(self, sid: str) -> Session | None:
+        """The session with this secret, if it can still be taken up."""
+        _, session = self._until.pop(sid, (0.0, None))
+        return session
+
+    def tick(self, now: float) -> None:
+        """Let go of those whose time is over."""
+        while self._until:
+            sid, (until, _) = next(iter(self._until.items()))
+            if until > now:
+                return
+            del self._until[sid]
 
 
 class SlowWires:

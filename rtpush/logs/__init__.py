@@ -10,12 +10,10 @@ from ..log import Log
 from .memory import MemoryLog
 from .sqlite import SqliteLog
 
-__all__ = ["open_log"]
+__all__ = ["make_log"]
 
 
-async def open_log(settings: Settings) -> Log:
-    """The log that the settings name, opened. Raises LogError."""
+def make_log(settings: Settings) -> Log:
+    """The log that the settings name, not yet opened."""
     scheme, _, path = settings.log.partition(":")
-    log = MemoryLog(settings) if scheme == "memory" else SqliteLog(settings, path)
-    await log.open()
-    return log
+    return MemoryLog(settings) if scheme == "memory" else SqliteLog(settings, path)

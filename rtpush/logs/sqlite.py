@@ -122,6 +122,7 @@ class SqliteLog(EmbeddedLog):
         self._file = _File(Path(path), settings)
         self._thread = ThreadPoolExecutor(1, "rtpush-sqlite")
         self._tail_bounds = tail_count, tail_bytes
+        self._tail = Tail(0, *self._tail_bounds)
         self._trim_due = 0.0
         self._trimming = False
         self.first = 1

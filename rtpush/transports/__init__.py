@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -41,6 +41,7 @@ class Opening:
     last: str | None
     conflate: bool
     sid: str | None
+    token: str | None
     address: str
 
 
@@ -57,8 +58,26 @@ def read_opening(request: web.Request) -> Opening:
         request.headers.get("Last-Event-ID") or query.get("last") or None,
         conflate == "1",
         query.get("sid"),
+        query.get("token"),
         request.remote or "",
     )
+
+
+def _environ(request: web.Request) -> dict[str, Any]:
+    """What a `connect` handler is told of a request, in WSGI's names (PEP 3333)."""
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": request.method,
+        "PATH_INFO": request.path,
+        "QUERY_STRING": request.query_string,
+        "REMOTE_ADDR": request.remote or "",
+        "SERVER_PROTOCOL": "HTTP/{}.{}".format(*request.version),
+        "wsgi.url_scheme": request.scheme,
+        "aiohttp.request": request,
+    }
+    for name, value in request.headers.items():
+        key = "HTTP_" + name.upper().replace("-", "_")
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+    return environ
 
 
 def take_transport(request: web.Request) -> tuple[asyncio.Transport, bytes]:
@@ -104,6 +123,29 @@ class Front:
     wires: set[StreamWire] = field(default_factory=set)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
 
+    async def admit(self, request: web.Request, opening: Opening) -> Session:
+        """The session for an opening, if it may begin. Raises RtpushError."""
+        session = self.hub.prepare(
+            opening.rooms,
+            opening.last,
+            conflate=opening.conflate,
+            address=opening.address,
+            sid=opening.sid,
+        )
+        auth = None if opening.token is None else {"token": opening.token}
+        with self.closing_unless_begun(session):
+            await self.intake.admit(session, _environ(request), auth)
+        return session
+
+    @contextmanager
+    def closing_unless_begun(self, session: Session) -> Iterator[None]:
+        """Let go of a prepared session when what is to become of it fails."""
+        try:
+            yield
+        except BaseException:
+            self.hub.close(session)
+            raise
+
     async def wait_closed(self, seconds: float) -> None:
         """Until every connection is gone; those that stay longer are cut."""
         with suppress(TimeoutError):
@@ -132,26 +174,21 @@ class StreamWire(asyncio.Protocol, ABC):
         transport.set_protocol(self)
         front.wires.add(self)
 
-    def _open(self, opening: Opening) -> None:
-        """Begin the session; raises RtpushError as `Hub.open` does."""
-        self._session = self._front.hub.open(
-            self,
-            opening.rooms,
-            opening.last,
-            conflate=opening.conflate,
-            address=opening.address,
-        )
+    def start(self, session: Session, last: str | None) -> None:
+        """Begin the session."""
+        self._front.hub.open(session, self, last)
+        self._session = session
         if self._full:
             # A large greeting has filled the wire before there was a session to pause.
-            self._front.hub.pause(self._session)
+            self._front.hub.pause(session)
 
     def eof_received(self) -> None:
         """See asyncio.Protocol. The transport closes itself."""
-        self._forget()
+        self._forget("transport close")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
-        self._forget()
+        self._forget("transport close" if exc is None else "transport error")
         self._front.wires.discard(self)
         if not self._front.wires:
             self._front.emptied.set()
@@ -168,10 +205,11 @@ class StreamWire(asyncio.Protocol, ABC):
         if self._session is not None:
             self._front.hub.resume(self._session)
 
-    def _forget(self) -> None:
+    def _forget(self, reason: str) -> None:
+        """The reasons are those of Socket.IO: applications match on them."""
         session, self._session = self._session, None
         if session is not None:
-            self._front.hub.close(session)
+            self._front.hub.close(session, reason)
 
     def backlog(self) -> int:
         """See hub.Wire."""

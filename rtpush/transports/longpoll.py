@@ -21,7 +21,7 @@ from aiohttp import web
 from ..errors import RtpushError
 from ..hub import Hub
 from ..log import Position
-from ..protocol import JSON, Envelope, parse_many
+from ..protocol import JSON, Incoming, parse_many
 from ..session import Session
 from . import Front, Opening, read_opening
 
@@ -36,6 +36,7 @@ class LongPollTransport:
     """`GET /poll` and `POST /poll`."""
 
     def __init__(self, front: Front) -> None:
+        self._front = front
         self._hub = front.hub
         self._intake = front.intake
         self._settings = front.settings
@@ -45,7 +46,7 @@ class LongPollTransport:
         opening = read_opening(request)
         timeout = _timeout(request, self._settings.poll_timeout)
         waiter = Waiter(self._hub)
-        session = self._find(opening, waiter)
+        session = await self._find(request, opening, waiter)
         waiter.session = session
         try:
             if not waiter.frames:
@@ -54,19 +55,15 @@ class LongPollTransport:
         finally:
             self._release(session, waiter)
 
-    def _find(self, opening: Opening, waiter: Waiter) -> Session:
+    async def _find(self, request: web.Request, opening: Opening, waiter: Waiter) -> Session:
         """The session to read for: a known one, a new one, or one for this read only."""
         if opening.last is not None and opening.sid is None:
             return self._hub.peek(waiter, opening.rooms, opening.last)
         session = self._hub.sessions.get(opening.sid or "")
         if session is None or session.expires is None or opening.last is None:
-            session = self._hub.open(
-                waiter,
-                opening.rooms,
-                opening.last,
-                conflate=opening.conflate,
-                address=opening.address,
-            )
+            session = await self._front.admit(request, opening)
+            with self._front.closing_unless_begun(session):
+                self._hub.open(session, waiter, opening.last)
         else:
             self._hub.reattach(session, waiter, opening.last)
         session.expires = self._hub.lease()
@@ -83,17 +80,16 @@ class LongPollTransport:
         )
 
     def _release(self, session: Session, waiter: Waiter) -> None:
-        if session.wire is waiter:
-            self._hub.detach(session)
         if not session.sid:
             self._hub.close(session)
-        else:
+        elif session.wire is waiter:
+            self._hub.detach(session)
             session.expires = self._hub.lease()
 
     async def post(self, request: web.Request) -> web.Response:
         """Envelopes in; what they lead to for this client, out. Raises RtpushError."""
         session = self._hub.sessions.get(request.query.get("sid", ""))
-        if session is None:
+        if session is None or not session.admitted:
             raise RtpushError(
                 "not_found", "No such session: it ended. Connect again, then send with the new sid."
             )
@@ -111,9 +107,7 @@ class LongPollTransport:
             headers={"Cache-Control": "no-store"},
         )
 
-    async def _take(
-        self, session: Session, envelopes: Sequence[Envelope | RtpushError]
-    ) -> list[bytes]:
+    async def _take(self, session: Session, envelopes: Sequence[Incoming]) -> list[bytes]:
         exchange = Exchange(len(envelopes))
         for place, envelope in enumerate(envelopes):
             self._intake.take(session, envelope, Place(exchange, place))

@@ -15,7 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from ..protocol import SSE, encode
-from . import Front, Opening, StreamWire, Taken, read_opening, take_transport
+from . import Front, StreamWire, Taken, read_opening, take_transport
 
 __all__ = ["SseTransport"]
 
@@ -47,9 +47,11 @@ class SseTransport:
         Raises RtpushError while an HTTP status can still say it.
         """
         opening = read_opening(request)
-        self._front.hub.check_opening(opening.rooms, opening.last)
-        transport, _ = take_transport(request)
-        Stream(transport, SSE, self._front).start(opening)
+        session = await self._front.admit(request, opening)
+        with self._front.closing_unless_begun(session):
+            transport, _ = take_transport(request)
+            transport.write(_HEAD)
+            Stream(transport, SSE, self._front).start(session, opening.last)
         return Taken()
 
 
@@ -57,11 +59,6 @@ class Stream(StreamWire):
     """One event stream: a wire of the hub."""
 
     __slots__ = ()
-
-    def start(self, opening: Opening) -> None:
-        """Write the head, then let the hub speak."""
-        self._transport.write(_HEAD)
-        self._open(opening)
 
     def heartbeat(self) -> None:
         """See hub.Wire."""

@@ -37,11 +37,11 @@ from ..protocol import (
     DEFLATE_WINDOW,
     WEBSOCKET,
     WEBSOCKET_DEFLATE,
-    Envelope,
+    Incoming,
     encode_error,
     parse,
 )
-from . import Front, Opening, StreamWire, Taken, read_opening, take_transport
+from . import Front, StreamWire, Taken, read_opening, take_transport
 
 __all__ = ["WebSocketTransport"]
 
@@ -100,13 +100,26 @@ class WebSocketTransport:
         response = self._handshake.accept(_as_websockets(request))
         if response.status_code != 101:
             return _refusal(response)
-        transport, early = take_transport(request)
-        connection = Connection(transport, self._handshake.extensions, self._front)
-        transport.write(response.serialize())
-        connection.start(opening)
+        extensions = self._handshake.extensions
+        try:
+            session = await self._front.admit(request, opening)
+        except RtpushError as error:
+            self._connection(request, response, extensions)[0].refuse(error)
+            return Taken()
+        with self._front.closing_unless_begun(session):
+            connection, early = self._connection(request, response, extensions)
+            connection.start(session, opening.last)
         if early:
             connection.data_received(early)
         return Taken()
+
+    def _connection(
+        self, request: web.Request, response: Response, extensions: list[Extension]
+    ) -> tuple[Connection, bytes]:
+        transport, early = take_transport(request)
+        connection = Connection(transport, extensions, self._front)
+        transport.write(response.serialize())
+        return connection, early
 
 
 def _as_websockets(request: web.Request) -> Request:
@@ -150,14 +163,10 @@ class Connection(StreamWire):
         self._under_way = 0
         self._held = False
 
-    def start(self, opening: Opening) -> None:
-        """Open the session. A browser cannot read the answer to a handshake, so a
-        refusal is an `error` event and a close code."""
-        try:
-            self._open(opening)
-        except RtpushError as error:
-            self.send(encode_error(error, None))
-            self.close(error.meaning.close, error.code)
+    def refuse(self, error: RtpushError) -> None:
+        """A browser cannot read the answer to a handshake: an `error` event and a close code."""
+        self.send(encode_error(error, None))
+        self.close(error.meaning.close, error.code)
 
     # ------------------------------------------------------ asyncio.Protocol
 
@@ -205,7 +214,7 @@ class Connection(StreamWire):
         self._take_message(data, text=frame.opcode is not Opcode.BINARY)
 
     def _take_message(self, data: bytes, *, text: bool) -> None:
-        envelope: Envelope | RtpushError
+        envelope: Incoming
         try:
             envelope = parse(data.decode()) if text else _not_text()
         except RtpushError as error:
@@ -237,6 +246,7 @@ class Connection(StreamWire):
         """See hub.Wire."""
         self._silent += 1
         if self._silent > MAX_SILENT:
+            self._forget("ping timeout")
             self._transport.abort()
         else:
             self._transport.write(_PING)
@@ -259,7 +269,8 @@ class Connection(StreamWire):
             else:
                 self._end()
         if self._protocol.state is not OPEN:
-            self._forget()
+            left = self._protocol.close_code in (CloseCode.NORMAL_CLOSURE, CloseCode.NO_STATUS_RCVD)
+            self._forget("client disconnect" if left else "transport close")
 
     def _end(self) -> None:
         # Half-closed first: closing with unread input would reset the

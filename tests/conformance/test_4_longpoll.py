@@ -137,11 +137,15 @@ async def test_an_unknown_sid_with_nothing_missed_answers_at_once_too(site: Site
     assert last == client.position
 
 
-async def test_the_sid_of_another_transport_is_no_long_poll_session(site: Site) -> None:
+async def test_a_session_moves_here_from_another_transport(site: Site) -> None:
     other = await site.open(WebSocket)
-    events, _ = await poll(site, sid=other.sid, last=other.position, timeout=0)
-    assert events[0]["data"]["sid"] != other.sid
-    assert await other.accepted({"event": "ping"}) is None
+    events, last = await poll(site, sid=other.sid, last=other.position, timeout=0)
+    assert events[0]["data"]["sid"] == other.sid
+    assert events[0]["data"]["recovered"] is True
+    assert await other.ended() == 1000
+    (id_,) = await site.emit(1)
+    events, _ = await poll(site, sid=other.sid, last=last)
+    assert [e["id"] for e in events] == [id_]
 
 
 async def test_with_last_and_no_sid_it_reads_without_a_session(site: Site) -> None:

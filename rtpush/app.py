@@ -1,0 +1,322 @@
+"""What an application says to the server: handlers, events, rooms, sessions.
+
+Rules that hold here:
+
+- The names and habits are those of python-socketio's `AsyncServer`, so that an
+  application moves by changing its import.
+- Handlers can be added at any time. Everything else needs a running server
+  and is called on its event loop.
+- What is emitted is logged like every other event: `await emit(…)` returns
+  when it is stored, and whoever is away gets it on coming back.
+- A room named like a session's `sid` is that session alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any, Final, TypeVar, overload
+
+from .errors import CODES, RtpushError
+from .handlers import Handler, Handlers
+from .hub import Hub
+from .intake import Intake
+from .protocol import Envelope, Reply, check_name, check_room
+from .session import Session
+from .tasks import TASK_EVENTS
+
+__all__ = ["Application"]
+
+logger = logging.getLogger("rtpush.app")
+
+# Callbacks of one session that wait for its replies.
+MAX_ASKS: Final = 1000
+
+H = TypeVar("H", bound=Handler)
+
+
+class Application:
+    """The part of `rtpush.Server` that an application talks to."""
+
+    hub: Hub
+    intake: Intake
+
+    def __init__(self) -> None:
+        self.handlers = Handlers()
+        self._asked = count(1)
+        # The log outlives the process: an answer to a question of an earlier
+        # life must not be taken for one to ours.
+        self._life = secrets.token_hex(4)
+        self._background: set[asyncio.Task[Any]] = set()
+
+    # ------------------------------------------------------------- handlers
+
+    @overload
+    def on(self, event: str, handler: H) -> H: ...
+    @overload
+    def on(self, event: str, handler: None = None) -> Callable[[H], H]: ...
+    def on(self, event: str, handler: H | None = None) -> H | Callable[[H], H]:
+        """Register a handler, as a call or as a decorator.
+
+        `connect(sid, environ, auth)` may refuse by returning False or raising
+        ConnectionRefusedError; `disconnect(sid, reason)`; any other event
+        `(sid, data)`, and what it returns is the client's acknowledgement;
+        `*`, for events without one of their own, `(event, sid, data)`. It may
+        declare fewer arguments. Raises ValueError for a reserved name.
+        """
+
+        def register(function: H) -> H:
+            self.handlers.add(event, function)
+            return function
+
+        return register if handler is None else register(handler)
+
+    @overload
+    def event(self, handler: H) -> H: ...
+    @overload
+    def event(self, handler: None = None) -> Callable[[H], H]: ...
+    def event(self, handler: H | None = None) -> H | Callable[[H], H]:
+        """Register a function as the handler of the event that it is named after."""
+
+        def register(function: H) -> H:
+            self.handlers.add(function.__name__, function)
+            return function
+
+        return register if handler is None else register(handler)
+
+    # -------------------------------------------------------------- sending
+
+    async def emit(
+        self,
+        event: str,
+        data: Any = None,
+        to: str | Sequence[str] | None = None,
+        room: str | Sequence[str] | None = None,
+        skip_sid: str | Sequence[str] | None = None,
+        callback: Callable[[Any], Any] | None = None,
+        key: str | None = None,
+        volatile: bool = False,
+    ) -> str | None:
+        """Send an event to everyone, to rooms, or to one session.
+
+        `to` and `room` are the same: a room, a `sid`, or several of them, and
+        who is in more than one gets the event once. Not to those in
+        `skip_sid`. `key` lets a later event of the same room, event and key
+        take this one's place for who is behind. A `volatile` event is not
+        logged. `callback` is called with the client's answer; it needs one
+        `sid`. Returns the event's position, of the last room if there are
+        several, and None when it is volatile. Raises RtpushError, and
+        ValueError for arguments that do not go together.
+        """
+        rooms = _rooms(to if to is not None else room)
+        skip = set(_names(skip_sid))
+        ack = None
+        if callback is not None:
+            ack = self._ask(rooms, volatile, lambda reply: self._called_back(callback, reply))
+        position = None
+        for name, also in self._apart(rooms):
+            envelope = _envelope(event, data, name, key, volatile)
+            self._check_room(envelope)
+            skipped = tuple(sid for sid in {*skip, *also} if self.hub.knows(sid))
+            position = await self.intake.emit(envelope, skipped, ack)
+        return position
+
+    async def send(
+        self,
+        data: Any,
+        to: str | Sequence[str] | None = None,
+        room: str | Sequence[str] | None = None,
+        skip_sid: str | Sequence[str] | None = None,
+        callback: Callable[[Any], Any] | None = None,
+    ) -> str | None:
+        """`emit` with the event `message`."""
+        return await self.emit("message", data, to, room, skip_sid, callback)
+
+    async def call(
+        self,
+        event: str,
+        data: Any = None,
+        to: str | None = None,
+        sid: str | None = None,
+        timeout: float = 60,
+    ) -> Any:
+        """Ask one session; returns what its handler answers.
+
+        Raises TimeoutError when there is no answer in `timeout` seconds,
+        RtpushError when the client answers with an error, ValueError without
+        a session to ask.
+        """
+        answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def take(reply: Reply) -> None:
+            if not answered.done():
+                answered.set_result(reply)
+
+        target = to or sid
+        ack = self._ask([target], False, take)
+        try:
+            async with asyncio.timeout(timeout):
+                await self.intake.emit(_envelope(event, data, target, None, False), (), ack)
+                return _answer_of(await answered)
+        finally:
+            session = self.hub.sessions.get(target or "")
+            if session is not None and session.asks:
+                session.asks.pop(ack, None)
+
+    def _ask(
+        self, rooms: Sequence[str | None], volatile: bool, take: Callable[[Reply], None]
+    ) -> str:
+        """Let `take` have the one session's answer; returns the `ack` to ask with."""
+        session = self.hub.sessions.get(rooms[0] or "") if len(rooms) == 1 else None
+        if session is None or volatile:
+            raise ValueError("only one session, by its sid and not volatile, can be asked")
+        ack = f"{self._life}-{next(self._asked)}"
+        if session.asks is None:
+            session.asks = {}
+        elif len(session.asks) >= MAX_ASKS:
+            # It never answers: the oldest question is the least likely to be.
+            del session.asks[next(iter(session.asks))]
+        session.asks[ack] = take
+        return ack
+
+    def _called_back(self, callback: Callable[[Any], Any], reply: Reply) -> None:
+        self.start_background_task(_call_back, callback, reply)
+
+    def _apart(self, rooms: Sequence[str | None]) -> Iterable[tuple[str | None, frozenset[str]]]:
+        """Each room, with the sessions that one of the rooms before it has reached."""
+        reached: set[str] = set()
+        for room in rooms:
+            if len(rooms) == 1:
+                yield room, frozenset()
+                return
+            members = {session.sid for session in self.hub.groups.members(room or "")}
+            if room in self.hub.sessions:
+                members.add(room)
+            yield room, frozenset(members & reached)
+            reached |= members
+
+    def _check_room(self, envelope: Envelope) -> None:
+        if envelope.event in TASK_EVENTS and self.hub.knows(envelope.room or ""):
+            raise RtpushError("bad_task", "A task is for everyone or a room, not for one session.")
+
+    # ---------------------------------------------------------------- rooms
+
+    async def enter_room(self, sid: str, room: str) -> None:
+        """Put a session in a room. Its client is sent the room's tasks.
+
+        Raises RtpushError (`not_found`, `bad_room`, `too_many_rooms`).
+        """
+        self.hub.put(self._session(sid), room)
+
+    async def leave_room(self, sid: str, room: str) -> None:
+        """Take a session out of a room. Raises RtpushError (`not_found`)."""
+        self.hub.leave(self._session(sid), room)
+
+    async def close_room(self, room: str) -> None:
+        """Take everybody out of a room."""
+        for session in self.hub.groups.members(room):
+            self.hub.leave(session, room)
+
+    def rooms(self, sid: str) -> list[str]:
+        """The rooms of a session, the one that it alone is in included.
+
+        Raises RtpushError (`not_found`).
+        """
+        return [sid, *self._session(sid).rooms]
+
+    def _session(self, sid: str) -> Session:
+        session = self.hub.sessions.get(sid)
+        if session is None:
+            raise RtpushError("not_found", "No such session; it may have disconnected.")
+        return session
+
+    # ------------------------------------------------------------- sessions
+
+    async def get_session(self, sid: str) -> dict[str, Any]:
+        """A copy of what was saved with a session. Raises RtpushError (`not_found`)."""
+        return dict(self._session(sid).data or {})
+
+    async def save_session(self, sid: str, session: dict[str, Any]) -> None:
+        """Keep something with a session, for as long as it lives on this server.
+
+        Raises RtpushError (`not_found`).
+        """
+        self._session(sid).data = session
+
+    @asynccontextmanager
+    async def session(self, sid: str) -> AsyncIterator[dict[str, Any]]:
+        """What was saved with a session; changes are saved at the end of the block."""
+        data = await self.get_session(sid)
+        yield data
+        await self.save_session(sid, data)
+
+    async def disconnect(self, sid: str) -> None:
+        """End a session; its client does not come back by itself. Idempotent."""
+        session = self.hub.sessions.get(sid)
+        if session is not None:
+            self.hub.disconnect(
+                session, RtpushError("forbidden", "The application ended the connection.")
+            )
+
+    # ------------------------------------------------------ background tasks
+
+    def start_background_task(
+        self, target: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> asyncio.Task[Any]:
+        """Run a coroutine function beside everything else; returns its task."""
+        return self._keep(asyncio.ensure_future(target(*args, **kwargs)))
+
+    def _keep(self, task: asyncio.Task[Any]) -> asyncio.Task[Any]:
+        # The loop itself holds tasks only weakly.
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def sleep(self, seconds: float = 0) -> None:
+        """`asyncio.sleep`."""
+        await asyncio.sleep(seconds)
+
+
+def _names(given: str | Sequence[str] | None) -> Sequence[str]:
+    if given is None:
+        return ()
+    return (given,) if isinstance(given, str) else given
+
+
+def _rooms(given: str | Sequence[str] | None) -> Sequence[str | None]:
+    """The rooms to send to; None is everyone. No rooms at all is nobody."""
+    if given is None:
+        return (None,)
+    return [check_room(room) for room in dict.fromkeys(_names(given))]
+
+
+def _envelope(event: str, data: Any, room: str | None, key: str | None, volatile: bool) -> Envelope:
+    check_name("event", event, "bad_event")
+    if key is not None:
+        check_name("key", key)
+    return Envelope(event, data, room, key, volatile=volatile)
+
+
+async def _call_back(callback: Callable[[Any], Any], reply: Reply) -> None:
+    if reply.error is not None:
+        logger.warning("a client answered with an error: %s", reply.error.get("message"))
+        return
+    try:
+        result = callback(reply.data)
+        if inspect.isawaitable(result):
+            await result
+    except Exception:
+        logger.exception("a callback failed")
+
+
+def _answer_of(reply: Reply) -> Any:
+    if reply.error is None:
+        return reply.data
+    code = reply.error.get("code")
+    message = str(reply.error.get("message", "The client's handler failed."))
+    raise RtpushError(code if isinstance(code, str) and code in CODES else "internal", message)
