@@ -80,6 +80,8 @@ class Client(ABC):
         last: str | None = None,
         *,
         conflate: bool = True,
+        sid: str | None = None,
+        token: str | None = None,
     ) -> Client:
         """Connect and read the greeting."""
         client = cls(url, http)
@@ -88,6 +90,10 @@ class Client(ABC):
         query = [("room", room) for room in rooms]
         query += [("last", last)] if last is not None else []
         query += [] if conflate else [("conflate", "0")]
+        # With `last` and no sid a long-poll would be a read without a session; whoever
+        # comes back has a sid from before, which the server need not know.
+        query += [("sid", sid or "before")] if last is not None else []
+        query += [("token", token)] if token is not None else []
         async with asyncio.timeout(PATIENCE):
             await client._connect(urlencode(query))
         await client._greet()
@@ -289,9 +295,7 @@ class LongPoll(_Posting):
     name = "poll"
 
     async def _connect(self, query: str) -> None:
-        # With `last` and no sid it would be a read without a session; whoever comes back
-        # has a sid from before, which the server need not know.
-        await self._poll(f"{query}&sid=before" if self.position else query)
+        await self._poll(query)
 
     async def _receive(self) -> None:
         query = [("sid", self.sid), ("last", self.position), ("timeout", "9")]
