@@ -160,8 +160,6 @@ class Hub:
             session.wire.close(1000, "another request took over")
             self.detach(session)
         self._attach(session, wire)
-        owed, session.owed = session.owed, ()
-        self.send(session, *[self._snapshots.of_room(room) for room in owed])
         self._begin(session, last, greet=False)
 
     def detach(self, session: Session) -> None:
@@ -428,6 +426,7 @@ class Hub:
         if session.cursor >= self.log.last:
             session.live = True
             session.lagging = False
+            self._settle_debts(session)
             return
         session.live = False
         entries = self.log.recent(session.cursor, WRITE_BYTES)
@@ -440,6 +439,12 @@ class Hub:
             self._catch_up(session)
         else:
             self._catch_up_soon(session)
+
+    def _settle_debts(self, session: Session) -> None:
+        # Only now: a client ignores what is older than its room's snapshot.
+        if session.owed:
+            owed, session.owed = session.owed, ()
+            self.send(session, *[self._snapshots.of_room(room) for room in owed])
 
     def _catch_up_soon(self, session: Session) -> None:
         wire = session.wire

@@ -67,6 +67,8 @@ _HANDSHAKE: Final = (
 )
 
 _PING: Final = Frame(Opcode.PING, b"").serialize(mask=False)
+# With these a client says that it goes for good; a page that is left sends 1001.
+_DELIBERATE: Final = (CloseCode.NORMAL_CLOSURE, CloseCode.NO_STATUS_RCVD)
 _DATA: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
 
@@ -269,7 +271,8 @@ class Connection(StreamWire):
             else:
                 self._end()
         if self._protocol.state is not OPEN:
-            left = self._protocol.close_code in (CloseCode.NORMAL_CLOSURE, CloseCode.NO_STATUS_RCVD)
+            close = self._protocol.close_rcvd
+            left = close is not None and close.code in _DELIBERATE
             self._forget("client disconnect" if left else "transport close")
 
     def _end(self) -> None:
