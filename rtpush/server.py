@@ -27,9 +27,10 @@ from .api import Api, answer_errors
 from .app import Application
 from .banner import banner, explain_bind_error, has_colours, lan_address
 from .config import Settings, client_dir
+from .delivery import Runtime
 from .demo import draw_picture
 from .errors import RtpushError
-from .hub import Hub, Runtime
+from .hub import Hub
 from .intake import Intake
 from .log import Draft, Log, LogError
 from .logs import make_log
