@@ -229,6 +229,14 @@ class Application:
         """
         return [sid, *self._session(sid).rooms]
 
+    def transport(self, sid: str) -> str | None:
+        """What a session is connected by: `websocket`, `sse` or `poll`; None when by nothing now.
+
+        Raises RtpushError (`not_found`).
+        """
+        group = self._session(sid).group
+        return group.form.name if group else None
+
     def _session(self, sid: str) -> Session:
         session = self.hub.sessions.get(sid)
         if session is None:

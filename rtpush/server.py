@@ -30,6 +30,7 @@ from .config import Settings, client_dir
 from .delivery import Runtime
 from .demo import draw_picture
 from .errors import RtpushError
+from .habits import settings_of
 from .hub import Hub
 from .intake import Intake
 from .log import Draft, Log, LogError
@@ -72,11 +73,13 @@ class Server(Application):
     ) -> None:
         """`options` are settings by name: `Server(port=8080, log="memory:")`.
 
+        Those of python-socketio's `AsyncServer` are understood, too.
+
         With `work`, or the demo's when the settings ask for it, tasks are done
         here. Raises TypeError for an option that is no setting.
         """
         super().__init__()
-        self.settings = replace(settings or Settings(), **options)
+        self.settings = replace(settings or Settings(), **settings_of(options))
         self._work = work
         self._worker: Worker | None = None
         self._runner: web.AppRunner | None = None
