@@ -149,7 +149,7 @@ def _refusal(response: Response) -> web.Response:
 class Connection(StreamWire):
     """One WebSocket: a wire of the hub, and where its client's envelopes are answered."""
 
-    __slots__ = ("_fragments", "_held", "_protocol", "_silent", "_under_way")
+    __slots__ = ("_ended", "_fragments", "_held", "_protocol", "_silent", "_under_way")
 
     def __init__(
         self, transport: asyncio.Transport, extensions: list[Extension], front: Front
@@ -164,6 +164,7 @@ class Connection(StreamWire):
         self._silent = 0
         self._under_way = 0
         self._held = False
+        self._ended = False
 
     def refuse(self, error: RtpushError) -> None:
         """A browser cannot read the answer to a handshake: an `error` event and a close code."""
@@ -232,7 +233,9 @@ class Connection(StreamWire):
 
     def send(self, envelope: bytes) -> None:
         """See intake.Answer."""
-        if self._protocol.state is OPEN and not self._transport.is_closing():
+        # Also what answers a message that a close came right behind: it is
+        # written ahead of our own close.
+        if not self._ended and not self._transport.is_closing():
             self._transport.write(self.form.frame(envelope, None))
 
     def done(self, reply: bytes | None) -> None:
@@ -271,6 +274,7 @@ class Connection(StreamWire):
             else:
                 self._end()
         if self._protocol.state is not OPEN:
+            self._ended = True
             close = self._protocol.close_rcvd
             left = close is not None and close.code in _DELIBERATE
             self._forget("client disconnect" if left else "transport close")
