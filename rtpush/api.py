@@ -21,6 +21,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from .bodies import Bodies
 from .config import Settings
 from .errors import RtpushError
 from .hub import Hub
@@ -30,7 +31,6 @@ from .metrics import Metrics
 from .openapi import document
 from .protocol import check_room, parse_many
 from .session import Session
-from .transports.longpoll import read_body
 
 __all__ = ["Api", "answer_errors"]
 
@@ -111,6 +111,7 @@ class Api:
         log: Log,
         hub: Hub,
         intake: Intake,
+        bodies: Bodies,
         metrics: Metrics,
         settings: Settings,
         client: Path,
@@ -118,6 +119,7 @@ class Api:
         self._log = log
         self._hub = hub
         self._intake = intake
+        self._bodies = bodies
         self._metrics = metrics
         self._settings = settings
         self._client = client.resolve()
@@ -144,7 +146,7 @@ class Api:
 
     async def publish(self, request: web.Request) -> web.Response:
         """One envelope, an array or NDJSON. See PROTOCOL.md, section 8."""
-        envelopes, many = parse_many(await read_body(request, self._settings.max_body))
+        envelopes, many = parse_many(await self._bodies.read(request))
         if len(envelopes) > self._settings.max_batch:
             raise RtpushError(
                 "too_large", f"Publish at most {self._settings.max_batch} events at once."

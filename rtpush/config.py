@@ -166,6 +166,29 @@ class Settings:
         100_000, count(1, 10_000_000), "Limits", "most connections at once"
     )
 
+    max_tasks: int = _setting(
+        10_000, count(1, 1_000_000), "Limits", "most tasks that are active at once"
+    )
+    max_task: int = _setting(2**20, size(2**10, 2**26), "Limits", "largest task, all its fields")
+    max_board: int = _setting(
+        64 * 2**20, size(2**10, 2**32), "Limits", "most bytes of all active tasks together"
+    )
+    rate_messages: int = _setting(
+        500,
+        count(1, 1_000_000),
+        "Limits",
+        "messages a second from one connection; ten seconds' worth may come at once",
+    )
+    rate_bytes: int = _setting(
+        4 * 2**20, size(2**10, 2**40), "Limits", "bytes a second from one connection; likewise"
+    )
+    request_timeout: float = _setting(
+        20.0,
+        duration(1, 3600),
+        "Limits",
+        "how long a connection may take to send a request, and stay open without one",
+    )
+
     demo: bool = _setting(
         False, SWITCH, "Demo", "start a worker that draws the pictures asked for on the page"
     )

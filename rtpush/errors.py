@@ -42,6 +42,7 @@ CODES: Final[dict[str, Code]] = {
     "bad_position": Code(400),
     "bad_request": Code(400),
     "too_large": Code(413, 1009),
+    "request_timeout": Code(408, retry_after=1.0),
     # The request is understood, and not allowed.
     "not_authenticated": Code(401, 4401),
     "forbidden": Code(403, 4403),

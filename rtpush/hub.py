@@ -43,6 +43,8 @@ class Hub(Delivery):
         self.stopping = False
         self.on_closed: Callable[[Session, str], None] = lambda _session, _reason: None
         self._settings = settings
+        # Readers without a session of their own.
+        self._peeks: set[Session] = set()
         self._heartbeats = Heartbeats(settings.heartbeat)
         self._lapsed = Lapsed(settings.session_lease, MAX_LAPSED)
 
@@ -99,6 +101,7 @@ class Hub(Delivery):
         """
         self.check_opening(rooms, last)
         session = Session("", False, "", self._runtime.wall())
+        self._peeks.add(session)
         session.rooms = dict.fromkeys(rooms, 0)
         self._attach(session, wire)
         self._begin(session, last, greet=False)
@@ -135,6 +138,7 @@ class Hub(Delivery):
         self.groups.remove(session)
         self._heartbeats.remove(session)
         if self.sessions.get(session.sid) is not session:
+            self._peeks.discard(session)
             return False
         del self.sessions[session.sid]
         return session.admitted
@@ -169,7 +173,7 @@ class Hub(Delivery):
             raise RtpushError(
                 "too_many_rooms", f"A session may be in {self._settings.max_rooms} rooms at most."
             )
-        if len(self.sessions) >= self._settings.max_connections:
+        if len(self.sessions) + len(self._peeks) >= self._settings.max_connections:
             raise RtpushError(
                 "unavailable", "The server has as many connections as it allows; try again later."
             )

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from .config import Settings
 from .errors import RtpushError
 from .protocol import FORMS, Envelope, Form, encode_data, encode_logged
 from .tasks import TaskBoard, task_key
@@ -34,6 +35,7 @@ __all__ = [
     "Outcome",
     "Page",
     "Position",
+    "new_board",
     "new_entry",
 ]
 
@@ -163,6 +165,16 @@ def new_entry(
     id_ = str(position)
     json = encode_logged(event, data, room, key, id_, ack)
     return Entry(position.seq, time, event, room, key, json, id_, skip)
+
+
+def new_board(settings: Settings) -> TaskBoard:
+    """An empty board with the limits that the settings give it."""
+    return TaskBoard(
+        finished_for=settings.finished_for,
+        max_active=settings.max_tasks,
+        max_task_bytes=settings.max_task,
+        max_active_bytes=settings.max_board,
+    )
 
 
 class Page(NamedTuple):

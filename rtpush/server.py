@@ -26,6 +26,7 @@ from aiohttp import web
 from .api import Api, answer_errors
 from .app import Application
 from .banner import banner, explain_bind_error, has_colours, lan_address
+from .bodies import Bodies
 from .config import Settings, client_dir
 from .delivery import Runtime
 from .demo import draw_picture
@@ -37,7 +38,7 @@ from .log import Draft, Log, LogError
 from .logs import make_log
 from .metrics import Metrics
 from .protocol import Envelope
-from .transports import Front
+from .transports import Front, SlowRequests
 from .transports.longpoll import LongPollTransport
 from .transports.sse import SseTransport
 from .transports.websocket import WebSocketTransport
@@ -145,6 +146,7 @@ class Server(Application):
         self._runner = web.AppRunner(
             self._build(),
             access_log=None,
+            keepalive_timeout=self.settings.request_timeout,
             handler_cancellation=True,
             shutdown_timeout=self.settings.grace,
         )
@@ -175,14 +177,22 @@ class Server(Application):
         self.hub = Hub(self.log, settings, runtime)
         self.intake = Intake(self.log, self.hub, self.handlers, settings, self._spawn)
         self.hub.on_closed = self.intake.closed
-        self._front = Front(self.hub, self.intake, settings)
+        self._bodies = Bodies(settings.max_body, settings.request_timeout)
+        self._slow_requests = SlowRequests(settings.request_timeout)
+        self._front = Front(self.hub, self.intake, self._bodies, settings)
         return self._routes()
 
     def _routes(self) -> web.Application:
         settings = self.settings
         metrics = Metrics()
         api = Api(
-            self.log, self.hub, self.intake, metrics, settings, settings.client or client_dir()
+            self.log,
+            self.hub,
+            self.intake,
+            self._bodies,
+            metrics,
+            settings,
+            settings.client or client_dir(),
         )
         poll = LongPollTransport(self._front)
         app = web.Application(middlewares=[answer_errors(metrics)])
@@ -213,6 +223,8 @@ class Server(Application):
         now = time.time()
         self.hub.tick()
         self.log.tick(now)
+        if self._runner is not None and self._runner.server is not None:
+            self._slow_requests.tick(self._runner.server.connections, time.monotonic())
         self._fail_expired(now)
 
     def _fail_expired(self, now: float) -> None:

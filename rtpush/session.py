@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from .limits import Allowance
 from .log import Entry
 from .protocol import Form, Reply
 
@@ -59,7 +60,8 @@ class Session:
     `rooms` maps each room to the number after which the session sees it; the
     room that is named like its `sid` is its own. `whole_until` is the end of
     what it was owed when it came (back): up to there nothing is conflated.
-    Until it is `admitted` it hears nothing and nobody hears it.
+    Until it is `admitted` it hears nothing and nobody hears it. `allowance`
+    is what it may send, once it has sent something.
 
     What an application keeps with it: `data`; `turns`, what waits while one
     of its envelopes is handled; `asks`, who waits for a reply; `owed`, rooms
@@ -69,6 +71,7 @@ class Session:
     __slots__ = (
         "address",
         "admitted",
+        "allowance",
         "asks",
         "conflate",
         "cursor",
@@ -108,6 +111,7 @@ class Session:
         self.slot = 0
         self.expires: float | None = None
         self.admitted = False
+        self.allowance: Allowance | None = None
         self.data: dict[str, Any] | None = None
         self.turns: deque[Callable[[], Any]] | None = None
         self.asks: dict[str, Callable[[Reply], None]] | None = None

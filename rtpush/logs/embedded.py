@@ -22,7 +22,7 @@ from typing import Final
 
 from ..config import Settings
 from ..errors import RtpushError
-from ..log import IDEMPOTENCY_FOR, Draft, Entry, Log, Outcome, Position, new_entry
+from ..log import IDEMPOTENCY_FOR, Draft, Entry, Log, Outcome, Position, new_board, new_entry
 from ..tasks import TaskBoard
 from .tail import Tail
 
@@ -85,7 +85,7 @@ class EmbeddedLog(Log):
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self.on_grow = lambda: None
-        self.board = TaskBoard(finished_for=settings.finished_for)
+        self.board = new_board(settings)
         self._settings = settings
         self._clock = clock
         self._seen = Seen()

@@ -12,18 +12,22 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
+from ..bodies import Bodies
 from ..config import Settings
 from ..errors import RtpushError
 from ..hub import Hub
 from ..intake import Intake
+from ..limits import Allowance
 from ..protocol import Form
 from ..session import Session
 
@@ -119,6 +123,7 @@ class Front:
 
     hub: Hub
     intake: Intake
+    bodies: Bodies
     settings: Settings
     wires: set[StreamWire] = field(default_factory=set)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
@@ -136,6 +141,14 @@ class Front:
         with self.closing_unless_begun(session):
             await self.intake.admit(session, _environ(request), auth)
         return session
+
+    def charge(self, session: Session, messages: int, size: int) -> float:
+        """Note what a client has sent; seconds for which it should send no more."""
+        now = time.monotonic()
+        if session.allowance is None:
+            rates = self.settings.rate_messages, self.settings.rate_bytes
+            session.allowance = Allowance(*rates, now)
+        return session.allowance.charge(messages, size, now)
 
     @contextmanager
     def closing_unless_begun(self, session: Session) -> Iterator[None]:
@@ -229,3 +242,32 @@ class StreamWire(asyncio.Protocol, ABC):
 
     def _abort_later(self) -> None:
         asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
+
+
+class SlowRequests:
+    """Cuts connections that have not sent a whole request head for too long (Slowloris).
+
+    aiohttp waits for a first request for ever. An idle kept-alive connection
+    is the same to us: one that sends nothing.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        # Since when each connection waits, and how many requests it had made by then.
+        self._waiting: dict[RequestHandler, tuple[float, int]] = {}
+
+    def tick(self, connections: Iterable[RequestHandler], now: float) -> None:
+        """Once a second, with every connection that aiohttp still has."""
+        waiting: dict[RequestHandler, tuple[float, int]] = {}
+        for handler in connections:
+            if handler._request_in_progress or handler.transport is None:
+                continue
+            requests = handler._request_count
+            since, before = self._waiting.get(handler, (now, requests))
+            if before != requests:
+                since = now
+            if now - since > self._seconds:
+                handler.transport.abort()
+            else:
+                waiting[handler] = since, requests
+        self._waiting = waiting

@@ -13,6 +13,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -25,7 +26,7 @@ from ..protocol import JSON, Incoming, parse_many
 from ..session import Session
 from . import Front, Opening, read_opening
 
-__all__ = ["LongPollTransport", "read_body"]
+__all__ = ["LongPollTransport"]
 
 # The longest wait that a client may ask for, in seconds: many proxies give up
 # at 60.
@@ -93,7 +94,10 @@ class LongPollTransport:
             raise RtpushError(
                 "not_found", "No such session: it ended. Connect again, then send with the new sid."
             )
-        envelopes, _ = parse_many(await read_body(request, self._settings.max_body))
+        self._check_rate(self._front.charge(session, 0, 0))
+        body = await self._front.bodies.read(request)
+        envelopes, _ = parse_many(body)
+        self._front.charge(session, len(envelopes), len(body))
         if len(envelopes) > self._settings.max_batch:
             raise RtpushError(
                 "too_large", f"Send at most {self._settings.max_batch} envelopes at once."
@@ -106,6 +110,10 @@ class LongPollTransport:
             content_type="application/json",
             headers={"Cache-Control": "no-store"},
         )
+
+    def _check_rate(self, seconds: float) -> None:
+        if seconds:
+            raise RtpushError("rate_limited", "Too much at once; send less.", math.ceil(seconds))
 
     async def _take(self, session: Session, envelopes: Sequence[Incoming]) -> list[bytes]:
         exchange = Exchange(len(envelopes))
@@ -201,22 +209,6 @@ class Place:
         if reply is not None:
             self._answers.append(reply)
         self._exchange.one_done()
-
-
-async def read_body(request: web.Request, limit: int) -> bytes:
-    """The body; raises RtpushError (`too_large`) as soon as it is over the limit."""
-    if request.content_length is not None and request.content_length > limit:
-        raise _too_large(limit)
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            raise _too_large(limit)
-    return bytes(body)
-
-
-def _too_large(limit: int) -> RtpushError:
-    return RtpushError("too_large", f"The body may have {limit} bytes; send it in parts.")
 
 
 def _timeout(request: web.Request, default: float) -> float:

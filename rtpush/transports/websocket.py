@@ -5,8 +5,9 @@ Rules that hold here:
 - Everything is a callback. There is no task and no queue per connection.
 - What is shared is framed elsewhere and only written here; the Sans-I/O
   protocol sees what comes in, and makes control frames.
-- A client that sends faster than the log stores, or does not take its replies
-  and pongs, is not read until it does: what it can make us hold is bounded.
+- A client that sends faster than it may, or than the log stores, or does not
+  take its replies and pongs, is not read until it does: nothing of it is
+  refused or lost, and what it can make us hold is bounded.
 - Nothing keeps a dying connection: a close that the peer does not answer
   ends in an abort.
 """
@@ -149,7 +150,7 @@ def _refusal(response: Response) -> web.Response:
 class Connection(StreamWire):
     """One WebSocket: a wire of the hub, and where its client's envelopes are answered."""
 
-    __slots__ = ("_ended", "_fragments", "_held", "_protocol", "_silent", "_under_way")
+    __slots__ = ("_ended", "_fragments", "_held", "_protocol", "_silent", "_under_way", "_waiting")
 
     def __init__(
         self, transport: asyncio.Transport, extensions: list[Extension], front: Front
@@ -164,6 +165,7 @@ class Connection(StreamWire):
         self._silent = 0
         self._under_way = 0
         self._held = False
+        self._waiting = False
         self._ended = False
 
     def refuse(self, error: RtpushError) -> None:
@@ -178,11 +180,25 @@ class Connection(StreamWire):
         self._silent = 0
         protocol = self._protocol
         protocol.receive_data(data)
+        messages = 0
         for frame in protocol.events_received():
             assert isinstance(frame, Frame)
             if frame.opcode in _DATA and self._session is not None:
+                messages += frame.fin
                 self._take_frame(frame)
         self._flush()
+        if self._session is not None:
+            self._wait(self._front.charge(self._session, messages, len(data)))
+
+    def _wait(self, seconds: float) -> None:
+        if seconds and not self._waiting:
+            self._waiting = True
+            self._regulate()
+            asyncio.get_running_loop().call_later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        self._waiting = False
+        self._regulate()
 
     def pause_writing(self) -> None:
         """See asyncio.Protocol."""
@@ -196,7 +212,7 @@ class Connection(StreamWire):
 
     def _regulate(self) -> None:
         """Read only as long as what reading leads to has somewhere to go."""
-        hold = self._full or self._under_way >= MAX_UNDER_WAY
+        hold = self._full or self._waiting or self._under_way >= MAX_UNDER_WAY
         if hold == self._held or self._transport.is_closing():
             return
         self._held = hold
