@@ -41,6 +41,8 @@ def kinds(build: Path) -> list[Kind]:
     """Those that this machine can run; `build` is where the C one is compiled to."""
     python = [sys.executable]
     rtpush = [*python, "-m", "rtpush", "--log", "memory:", "--log-level", "error"]
+    # One client publishes for all.
+    rtpush += ["--rate-messages", "1000000", "--rate-bytes", "1GiB"]
     rtpush += ["--heartbeat", "10m", "--port"]
     found = [
         Kind("rtpush", rtpush, "/ws?conflate=0"),

@@ -14,7 +14,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -34,6 +34,15 @@ class Ended(Exception):
     def __init__(self, code: int | None = None) -> None:
         super().__init__(f"closed with {code}")
         self.code = code
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that has no event of its own."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0)
 
 
 def split(position: str) -> tuple[str, int]:

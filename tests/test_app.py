@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from clients import KINDS, PATIENCE, Client, Ended, Envelope, WebSocket
+from clients import KINDS, PATIENCE, Client, Ended, Envelope, WebSocket, until
 
 from rtpush.config import Settings
 from rtpush.errors import RtpushError
@@ -69,15 +69,6 @@ async def quiet(server: Server, *clients: Client) -> list[list[Envelope]]:
     """What each has received besides, up to an event for everyone."""
     await server.emit("mark")
     return [(await client.until("mark"))[:-1] for client in clients]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that has no event of its own."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0)
 
 
 class Calls(list[Any]):

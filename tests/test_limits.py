@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from clients import PATIENCE, LongPoll, WebSocket
+from clients import PATIENCE, LongPoll, WebSocket, until
 from frames import PING, Raw, frame
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,9 +75,7 @@ async def test_a_flood_of_control_frames_counts(http: aiohttp.ClientSession) -> 
         raw = await Raw.upgraded(server.port)
         raw.send(frame(PING, b"*" * 125) * 320)
         (connection,) = server._front.wires
-        async with asyncio.timeout(PATIENCE):
-            while not connection._held:
-                await asyncio.sleep(0)
+        await until(lambda: connection._held)
         raw.abort()
 
 
@@ -149,12 +147,7 @@ async def test_readers_without_a_session_count_as_connections(http: aiohttp.Clie
         request = f"GET /poll?last={server.log.position} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
         for raw in raws[:2]:
             raw.send(request)
-        async with asyncio.timeout(PATIENCE):
-            while (
-                len(list(server.hub.groups)) == 0
-                or sum(len(group.sessions) for group in server.hub.groups) < 2
-            ):
-                await asyncio.sleep(0)
+        await until(lambda: sum(len(group.sessions) for group in server.hub.groups) == 2)
         raws[2].send(request)
         assert (await raws[2].head()).startswith(b"HTTP/1.1 503 ")
         for raw in raws:
