@@ -81,6 +81,7 @@ def answer_errors(metrics: Metrics) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        allowed = ""
         try:
             return await handler(request)
         except RtpushError as error:
@@ -98,7 +99,10 @@ def answer_errors(metrics: Metrics) -> Middleware:
             logger.exception("%s %s failed", request.method, request.path)
             refusal = RtpushError("internal", "The server failed; its log says more.")
         metrics.refusals[refusal.code] += 1
-        return error_response(refusal)
+        response = error_response(refusal)
+        if allowed:
+            response.headers["Allow"] = allowed
+        return response
 
     return middleware
 
@@ -139,7 +143,9 @@ class Api:
             web.get("/healthz", self.healthz),
             web.get("/readyz", self.readyz),
             web.get("/metrics", self.metrics),
-            web.get("/{path:.*}", self.file),
+            # Not over the others' paths: a method that one of these does not
+            # take would be a file that is not there.
+            web.get(r"/{path:(?!api/|(?:ws|sse|poll|healthz|readyz|metrics)$).*}", self.file),
         ]
 
     # -------------------------------------------------------------- publish
@@ -236,7 +242,7 @@ class Api:
         lost = self._log.covers(position)
         if lost is not None:
             raise RtpushError(
-                "bad_position",
+                "not_found",
                 f"The log does not reach that position ({lost}); leave `after` out to begin "
                 "with the oldest event.",
             )

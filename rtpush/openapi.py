@@ -21,10 +21,11 @@ _ENVELOPE: Final = {
     "properties": {
         "event": {"type": "string", "minLength": 1, "maxLength": 128},
         "data": {},
-        "room": {"type": "string", "minLength": 1, "maxLength": 128},
-        "key": {"type": "string", "minLength": 1, "maxLength": 128},
-        "volatile": {"type": "boolean"},
-        "idempotency_key": {"type": "string", "minLength": 1, "maxLength": 128},
+        # Null counts as absent.
+        "room": {"type": ["string", "null"], "minLength": 1, "maxLength": 128},
+        "key": {"type": ["string", "null"], "minLength": 1, "maxLength": 128},
+        "volatile": {"type": ["boolean", "null"]},
+        "idempotency_key": {"type": ["string", "null"], "minLength": 1, "maxLength": 128},
     },
 }
 _ERROR: Final = {
@@ -48,6 +49,12 @@ _ENVELOPES: Final = {
         {"type": "array", "items": {"$ref": "#/components/schemas/Envelope"}},
     ]
 }
+_RESULT: Final = {
+    "anyOf": [
+        {"type": "object", "required": ["id"], "properties": {"id": {"type": ["string", "null"]}}},
+        {"$ref": "#/components/schemas/Error"},
+    ]
+}
 _POSITION: Final = {"type": "string", "pattern": "^[A-Za-z0-9]{1,32}-(0|[1-9][0-9]{0,17})$"}
 _NAME: Final = {"type": "string", "minLength": 1, "maxLength": 128}
 _FLAG: Final = {"type": "string", "enum": ["0", "1"]}
@@ -56,7 +63,8 @@ _FLAG: Final = {"type": "string", "enum": ["0", "1"]}
 _QUERY: Final[dict[str, Any]] = {
     "room": _NAME,
     "rooms": {"type": "array", "items": _NAME},
-    "last": _POSITION,
+    # An empty one counts as absent.
+    "last": {"anyOf": [_POSITION, {"const": ""}]},
     "after": _POSITION,
     "conflate": _FLAG,
     "sid": {"type": "string"},
@@ -100,7 +108,7 @@ def _operation(
     path: str, summary: str, query: tuple[str, ...], takes_envelopes: bool
 ) -> dict[str, Any]:
     parameters = [
-        {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": part[1:-1], "in": "path", "required": True, "schema": _NAME}
         for part in path.split("/")
         if part.startswith("{")
     ]
@@ -108,18 +116,34 @@ def _operation(
         {"name": "room" if name == "rooms" else name, "in": "query", "schema": _QUERY[name]}
         for name in query
     ]
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     operation: dict[str, Any] = {
         "summary": summary,
         "parameters": parameters,
         "responses": {
             "200": {"description": "As PROTOCOL.md says."},
-            "default": {"description": "A refusal.", "content": error},
+            "default": _refusal({"$ref": "#/components/schemas/Error"}),
         },
     }
+    if path == "/api/publish":
+        many = {"anyOf": [_RESULT, {"type": "array", "items": _RESULT}]}
+        operation["responses"] = {
+            "200": _answer("Everything is stored.", many),
+            "207": _answer("Some of it is stored.", {"type": "array", "items": _RESULT}),
+            "default": _refusal(many),
+        }
     if takes_envelopes:
         operation["requestBody"] = {
             "required": True,
             "content": {"application/json": {"schema": _ENVELOPES}},
         }
     return operation
+
+
+def _refusal(schema: dict[str, Any]) -> dict[str, Any]:
+    answer = _answer("A refusal; in plain text when it is no HTTP.", schema)
+    answer["content"]["text/plain"] = {"schema": {"type": "string"}}
+    return answer
+
+
+def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}

@@ -22,6 +22,7 @@ from dataclasses import replace
 from typing import Any, Final, Self
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from .api import Api, answer_errors
 from .app import Application
@@ -146,6 +147,7 @@ class Server(Application):
         self._runner = web.AppRunner(
             self._build(),
             access_log=None,
+            logger=_http_logger(),
             keepalive_timeout=self.settings.request_timeout,
             handler_cancellation=True,
             shutdown_timeout=self.settings.grace,
@@ -297,6 +299,20 @@ class Server(Application):
                 RtpushError("going_away", "The server is stopping; reconnect."),
                 retry_after=round(random.uniform(0.0, spread), 2),
             )
+
+
+def _http_logger() -> logging.Logger:
+    """aiohttp's messages without a traceback for each request that is no HTTP.
+
+    Anybody can send those, as fast as a disk can be filled.
+    """
+    http = logging.getLogger("rtpush.http")
+    http.addFilter(_is_ours)
+    return http
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _call_soon(act: Callable[[], None]) -> object:

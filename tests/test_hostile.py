@@ -179,7 +179,7 @@ QUERIES = [
     ),
     Case("/poll without a session", send("POST", "/poll", "[]"), 404, "not_found"),
     Case("history before time", get("/api/history?after=x"), 400, "bad_position"),
-    Case("history of another life", get("/api/history?after=other-1"), 400, "bad_position"),
+    Case("history of another life", get("/api/history?after=other-1"), 404, "not_found"),
     Case("history of nothing", get("/api/history?limit=0"), 400, "bad_request"),
     Case("history of everything", get("/api/history?limit=1001"), 400, "bad_request"),
     Case("history of a word", get("/api/history?limit=all"), 400, "bad_request"),
