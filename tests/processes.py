@@ -93,15 +93,47 @@ class ServerProcess:
         self._process.kill()
         await self._process.communicate()
 
-    async def stop(self) -> tuple[int, str]:
-        """SIGTERM; the exit code, and what it wrote to stderr."""
-        assert self._process is not None
+    def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Tell it to stop."""
         with suppress(ProcessLookupError):
             # The whole group, as a terminal does with Ctrl+C: make has a child.
-            os.killpg(self._process.pid, signal.SIGTERM)
+            os.killpg(self.pid, number)
+
+    async def wait(self) -> tuple[int, str]:
+        """Wait for its end; the exit code, and what it wrote to stderr."""
+        assert self._process is not None
         _, errors = await asyncio.wait_for(self._process.communicate(), PATIENCE)
         assert self._process.returncode is not None
         return self._process.returncode, errors.decode()
+
+    async def stop(self) -> tuple[int, str]:
+        """SIGTERM; as `wait`."""
+        self.signal()
+        return await self.wait()
+
+
+async def refusal(folder: Path, *flags: str) -> str:
+    """What a server says that cannot start: one line on stderr, and exit code 1."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "rtpush",
+        *flags,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        out, errors = await asyncio.wait_for(process.communicate(), PATIENCE)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    (line,) = errors.decode().splitlines()
+    assert (process.returncode, out) == (1, b""), line
+    assert line.startswith("rtpush: "), line
+    return line.removeprefix("rtpush: ")
 
 
 @asynccontextmanager
