@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench clean
+.PHONY: help run test lint format bench fuzz clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +33,16 @@ format: $(VENV)/.dev ## rewrite the sources in the house style
 bench: $(VENV)/.run ## measure the fan-out
 	$(BIN)/python bench/fanout.py $(ARGS)
 
+TIME ?= 60
+
+fuzz: $(VENV)/.fuzz ## feed the server what nobody would send; TIME=3600 seconds for each target
+	@mkdir -p .fuzz
+	cd .fuzz && ../$(BIN)/python ../fuzz/targets.py envelopes -max_total_time=$(TIME)
+	cd .fuzz && ../$(BIN)/python ../fuzz/targets.py connection -max_total_time=$(TIME)
+	cd .fuzz && ../$(BIN)/python ../fuzz/api.py
+
 clean: ## remove what make and the tools have made
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .fuzz dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -57,3 +65,7 @@ $(VENV)/.run: $(VENV)/.made pyproject.toml
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	@$(PIP) -e '.[test,dev]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.fuzz: $(VENV)/.dev
+	@$(PIP) -e '.[fuzz]'
+	@touch $@

@@ -134,7 +134,8 @@ def _operation(
     if takes_envelopes:
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": _ENVELOPES}},
+            # What is no envelope is answered in its place, by an `error` event.
+            "content": {"application/json": {"schema": {} if path == "/poll" else _ENVELOPES}},
         }
     return operation
 
