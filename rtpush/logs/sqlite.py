@@ -240,11 +240,21 @@ class _File:
             self._open(known, now)
             return self._restore(tail_count, tail_bytes)
         except sqlite3.Error as exc:
-            self._db.close()
+            self._leave()
             raise self._explain(exc) from exc
         except LogError:
-            self._db.close()
+            self._leave()
             raise
+
+    def _leave(self) -> None:
+        """Close, and leave the files as they are.
+
+        The last connection to go folds the write-ahead log into the file and
+        removes it, which is no help to who has to repair a damaged file. An
+        interrupt that nothing has answered yet stops that before its first page.
+        """
+        self._db.interrupt()
+        self._db.close()
 
     def _look(self) -> bool:
         """Is there a log already? Read as plain bytes (SQLite file format, section 1.3)."""
@@ -262,21 +272,13 @@ class _File:
                 f"{self._path} is not an rtpush log (not a database at all); it was left as it is. "
                 "Choose another file with --log sqlite:PATH."
             )
-        self._check_header(header)
-        return True
-
-    def _check_header(self, header: bytes) -> None:
-        version, application = struct.unpack_from(">I4xI", header, 60)
+        (application,) = struct.unpack_from(">I", header, 68)
         if application != APPLICATION_ID:
             raise LogError(
                 f"{self._path} is a database of another program; it was left as it is. "
                 "Choose another file with --log sqlite:PATH."
             )
-        if version > SCHEMA_VERSION:
-            raise LogError(
-                f"{self._path} was written by a newer rtpush; it was left as it is. "
-                "Upgrade rtpush or choose another file with --log sqlite:PATH."
-            )
+        return True
 
     def _explain(self, exc: sqlite3.Error) -> LogError:
         if "locked" in str(exc):
@@ -301,6 +303,7 @@ class _File:
         execute = self._db.execute
         execute("PRAGMA locking_mode = EXCLUSIVE")
         if known:
+            self._check_version()
             self._check_sound()
         else:
             self._create()
@@ -310,6 +313,15 @@ class _File:
         execute("BEGIN IMMEDIATE")
         execute("DELETE FROM idempotency WHERE time < ?", (now - IDEMPOTENCY_FOR,))
         execute("COMMIT")
+
+    def _check_version(self) -> None:
+        # Asked of SQLite: the newest header may stand in the write-ahead log.
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise LogError(
+                f"{self._path} was written by a newer rtpush; it was left as it is. "
+                "Upgrade rtpush or choose another file with --log sqlite:PATH."
+            )
 
     def _check_sound(self) -> None:
         for (problem,) in self._db.execute("PRAGMA quick_check(1)"):
