@@ -230,6 +230,31 @@ async def test_a_blocking_handler_holds_up_nobody_else(server: Server, connect: 
     assert (await blocked)["data"] is True
 
 
+async def test_what_waits_for_a_slow_handler_is_bounded(server: Server) -> None:
+    gate = asyncio.Event()
+
+    @server.event
+    async def slow(sid: str, data: Any) -> None:
+        await gate.wait()
+
+    async with opener(server, KINDS[2]) as connect:
+        client = await connect()
+        answers = [
+            asyncio.create_task(
+                client.http.post(
+                    f"{server.url}poll", params={"sid": client.sid}, json={"event": "slow"}
+                )
+            )
+            for _ in range(9)
+        ]
+        async with asyncio.timeout(PATIENCE):
+            done, _ = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+        assert [(await task).status for task in done] == [429]
+        gate.set()
+        statuses = [(await task).status for task in answers]
+        assert sorted(statuses) == [200] * 8 + [429]
+
+
 async def test_a_ping_overtakes_a_slow_handler(server: Server) -> None:
     gate = asyncio.Event()
 

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from aiohttp import web
@@ -31,6 +33,8 @@ __all__ = ["LongPollTransport"]
 # The longest wait that a client may ask for, in seconds: many proxies give up
 # at 60.
 MAX_TIMEOUT: Final = 55.0
+# Requests of one session that may wait for their answers.
+MAX_POSTS: Final = 8
 
 
 class LongPollTransport:
@@ -41,6 +45,7 @@ class LongPollTransport:
         self._hub = front.hub
         self._intake = front.intake
         self._settings = front.settings
+        self._posting: Counter[Session] = Counter()
 
     async def read(self, request: web.Request) -> web.Response:
         """One read. Raises RtpushError."""
@@ -95,7 +100,15 @@ class LongPollTransport:
                 "not_found", "No such session: it ended. Connect again, then send with the new sid."
             )
         self._check_rate(self._front.charge(session, 0, 0))
-        body = await self._front.bodies.read(request)
+        with self._one_more(session):
+            answers = await self._answers(session, await self._front.bodies.read(request))
+        return web.Response(
+            body=b"[%b]" % b",".join(answers),
+            content_type="application/json",
+            headers={"Cache-Control": "no-store"},
+        )
+
+    async def _answers(self, session: Session, body: bytes) -> list[bytes]:
         envelopes, _ = parse_many(body)
         self._front.charge(session, len(envelopes), len(body))
         if len(envelopes) > self._settings.max_batch:
@@ -104,12 +117,20 @@ class LongPollTransport:
             )
         if session.expires is not None:
             session.expires = self._hub.lease()
-        answers = await self._take(session, envelopes)
-        return web.Response(
-            body=b"[%b]" % b",".join(answers),
-            content_type="application/json",
-            headers={"Cache-Control": "no-store"},
-        )
+        return await self._take(session, envelopes)
+
+    @contextmanager
+    def _one_more(self, session: Session) -> Iterator[None]:
+        """Bound what waits for slow handlers: the requests of one session at a time."""
+        if self._posting[session] >= MAX_POSTS:
+            raise RtpushError("rate_limited", "Wait for the answers to what was sent before.")
+        self._posting[session] += 1
+        try:
+            yield
+        finally:
+            self._posting[session] -= 1
+            if not self._posting[session]:
+                del self._posting[session]
 
     def _check_rate(self, seconds: float) -> None:
         if seconds:
