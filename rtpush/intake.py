@@ -153,12 +153,18 @@ class Intake:
             data = command(session, envelope, answer)
             answer.done(None if envelope.ack is None else encode_reply(envelope.ack, data))
             return
+        self._check_open()
         self._check_allowed(envelope)
         if envelope.volatile:
             self._send_volatile(envelope)
             answer.done(None if envelope.ack is None else encode_reply(envelope.ack, None))
         else:
             self._append(envelope, answer)
+
+    def _check_open(self) -> None:
+        # Whoever stops waits until what was taken is delivered: that has to end.
+        if self._hub.stopping:
+            raise RtpushError("going_away", "The server is stopping; send it again in a moment.")
 
     def _check_allowed(self, envelope: Envelope) -> None:
         event = envelope.event
@@ -289,6 +295,7 @@ class Intake:
         try:
             if isinstance(envelope, Reply):
                 raise RtpushError("bad_event", 'An event has a name: {"event": "…"}.')
+            self._check_open()
             _check_not_reserved(envelope.event)
             if not envelope.volatile:
                 return Draft.of(envelope)

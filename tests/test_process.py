@@ -97,12 +97,15 @@ async def test_a_stop_delivers_what_was_accepted(
             *(client.ended() for client in (sender, *readers)), server.wait()
         )
         assert ended == (0, "")
+        await server.start()
+        async with http.get(f"{server.url}/api/history", params={"limit": 1000}) as response:
+            stored = [e["id"] for e in (await response.json())["events"]]
 
-    acked = [e["data"]["id"] for e in sender.received if "event" not in e]
-    assert acked
+    replies = [e for e in sender.received if "event" not in e]
+    assert [e["data"]["id"] for e in replies if "data" in e] == stored
+    assert all(e["error"]["code"] == "going_away" for e in replies if "error" in e)
     for reader in readers:
-        seen = [e["id"] for e in reader.received if is_logged(e)]
-        assert seen[: len(acked)] == acked
+        assert [e["id"] for e in reader.received if is_logged(e)] == stored
         assert reader.received[-1]["event"] == "disconnect"
 
 
