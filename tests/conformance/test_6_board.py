@@ -1,0 +1,219 @@
+"""PROTOCOL.md, section 6: the task board."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from clients import Client
+from conftest import Site
+
+from rtpush.log import Draft
+from rtpush.protocol import Envelope
+
+
+def created(id: Any, **fields: Any) -> dict[str, Any]:
+    return {"event": "task_created", "data": {"id": id, **fields}}
+
+
+def progress(id: Any, **fields: Any) -> dict[str, Any]:
+    return {"event": "task_progress", "data": {"id": id, **fields}}
+
+
+async def board(site: Site, kind: type[Client], rooms: list[str] | None = None) -> dict[str, Any]:
+    """What a client is shown that connects now."""
+    client = await site.open(kind, rooms or [])
+    snapshot = client.greeting[-1]
+    assert snapshot["event"] == "active_tasks"
+    assert snapshot["id"] == (await site.get("/api/tasks"))["position"]
+    data: dict[str, Any] = snapshot["data"]
+    return data
+
+
+async def test_a_task_is_told_to_everyone_and_kept(site: Site, kind: type[Client]) -> None:
+    sender, other = await site.open(kind), await site.open(kind)
+    task = {"id": 7, "formData": {"prompt": "a lake"}, "mode": "landscape", "startTime": 1}
+    await sender.accepted({"event": "task_created", "data": task})
+    for client in (sender, other):
+        (event,) = await client.take(1)
+        assert (event["event"], event["data"]) == ("task_created", task)
+        assert "key" not in event
+    assert await board(site, kind) == {"tasks": [task], "finished": []}
+
+
+async def test_an_active_id_cannot_be_taken(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    await client.accepted(created(1, mode="first"))
+    assert await client.refused(created("1", mode="second")) == "task_exists"
+    await site.publish({"event": "end"})
+    assert [e["event"] for e in await client.until("end")] == ["task_created", "end"]
+    assert (await board(site, kind))["tasks"] == [{"id": 1, "mode": "first"}]
+
+
+async def test_progress_is_merged_and_keyed(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    await client.accepted(created(1, mode="m"))
+    await client.accepted(progress("1", progress=40, message="hills", serverTaskId="s"))
+    await client.accepted(progress(1, progress=41.5, message=None))
+    events = await client.take(3)
+    assert [e.get("key") for e in events] == [None, "1", "1"]
+    assert (await board(site, kind))["tasks"] == [
+        {"id": 1, "mode": "m", "progress": 41.5, "message": None, "serverTaskId": "s"}
+    ]
+
+
+async def test_a_key_of_ones_own_is_kept(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    await client.accepted(progress(1, progress=1) | {"key": "mine"})
+    (event,) = await client.take(1)
+    assert event["key"] == "mine"
+
+
+async def test_progress_of_an_unknown_task_creates_it(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    await client.accepted(progress("new", progress=5))
+    assert (await board(site, kind))["tasks"] == [{"id": "new", "progress": 5}]
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "field"),
+    [("task_completed", "completed", "result"), ("task_failed", "failed", "error")],
+)
+async def test_a_task_ends_once(
+    site: Site, kind: type[Client], event: str, status: str, field: str
+) -> None:
+    client = await site.open(kind)
+    await client.accepted(created(1))
+    end = {"event": event, "data": {"id": 1, field: "so"}}
+    await client.accepted(end)
+    for late in (end, created(1), progress(1, progress=9), created("1")):
+        assert await client.refused(late) == "task_finished"
+    await site.publish({"event": "end"})
+    assert [e["event"] for e in await client.until("end")] == ["task_created", event, "end"]
+    shown = await board(site, kind)
+    (finished,) = shown["finished"]
+    assert shown["tasks"] == []
+    assert finished.pop("endTime") > 1_600_000_000_000
+    assert finished == {"id": 1, field: "so", "status": status}
+
+
+async def test_an_unknown_task_can_end(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    await client.accepted({"event": "task_completed", "data": {"id": "unseen"}})
+    assert [task["id"] for task in (await board(site, kind))["finished"]] == ["unseen"]
+
+
+async def test_the_order_of_the_board(site: Site, kind: type[Client]) -> None:
+    await site.publish(*(created(i) for i in range(4)), progress(0, progress=1))
+    await site.publish(*({"event": "task_failed", "data": {"id": i}} for i in (3, 1)))
+    shown = await board(site, kind)
+    assert [task["id"] for task in shown["tasks"]] == [0, 2], "oldest first"
+    assert [task["id"] for task in shown["finished"]] == [1, 3], "newest first"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        {},
+        {"id": None},
+        {"id": ""},
+        {"id": "x" * 129},
+        {"id": True},
+        {"id": 1.5},
+        {"id": 2**53 + 1},
+        {"id": 1, "progress": -1},
+        {"id": 1, "progress": 100.1},
+        {"id": 1, "progress": "50"},
+        {"id": 1, "progress": None},
+        {"id": 1, "progress": True},
+    ],
+    ids=repr,
+)
+async def test_data_that_is_no_task(site: Site, kind: type[Client], data: Any) -> None:
+    client = await site.open(kind)
+    for event in ("task_created", "task_progress", "task_completed", "task_failed"):
+        assert await client.refused({"event": event, "data": data}) == "bad_task"
+    assert await board(site, kind) == {"tasks": [], "finished": []}
+
+
+@pytest.mark.parametrize("id_", ["x" * 128, "0", "日本", 2**53, -(2**53), 0], ids=repr)
+async def test_ids_that_are_fit(site: Site, kind: type[Client], id_: Any) -> None:
+    client = await site.open(kind)
+    await client.accepted(created(id_, progress=0))
+    await client.accepted(progress(id_, progress=100))
+    assert (await board(site, kind))["tasks"] == [{"id": id_, "progress": 100}]
+
+
+async def test_a_task_with_a_room_is_seen_only_there(site: Site, kind: type[Client]) -> None:
+    inside, outside = await site.open(kind, ["a"]), await site.open(kind, ["b"])
+    await inside.accepted(created(1) | {"room": "a"})
+    # Its later events carry the same room.
+    for wrong in ({}, {"room": "b"}):
+        assert await outside.refused(progress(1, progress=1) | wrong) == "bad_task"
+    await inside.accepted(progress(1, progress=1) | {"room": "a"})
+    await site.publish({"event": "end"})
+    assert [e["event"] for e in await outside.until("end")] == ["end"]
+    assert len(await inside.until("end")) == 3
+    assert (await board(site, kind, ["a"]))["tasks"] == [{"id": 1, "progress": 1, "room": "a"}]
+    assert (await board(site, kind, ["b"]))["tasks"] == []
+
+
+async def test_a_field_called_room_says_nothing(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    await client.accepted(created(1, room="forged"))
+    assert (await board(site, kind))["tasks"] == [{"id": 1}]
+
+
+@pytest.mark.settings(task_ttl=60)
+async def test_a_silent_task_expires(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind, ["a"])
+    await site.publish(created(1) | {"room": "a"})
+    site.server._fail_expired(site.server.log.board.all_active()[0].time + 61)
+    expired = (await client.until("task_failed"))[-1]
+    assert expired["data"] == {"id": "1", "error": "expired"}
+    assert expired["room"] == "a"
+    (finished,) = (await board(site, kind, ["a"]))["finished"]
+    assert (finished["id"], finished["status"]) == (1, "failed")
+
+
+@pytest.mark.settings(finished_for=600)
+async def test_what_ended_long_ago_is_told_no_more(site: Site, kind: type[Client]) -> None:
+    await site.publish({"event": "task_completed", "data": {"id": 1}})
+    task = site.server.log.board.all_finished(0)[0]
+    assert site.server.log.board.all_finished(task.time + 600) == [task]
+    assert site.server.log.board.all_finished(task.time + 601) == []
+
+
+async def test_snapshot_and_later_events_are_the_whole_truth(
+    site: Site, kind: type[Client]
+) -> None:
+    """Clients that come in the middle of it all end with the same board."""
+    late = []
+    for i in range(30):
+        await site.publish(created(i), progress(i // 2, progress=i) if i % 3 else created(f"x{i}"))
+        if i % 10 == 5:
+            late.append(await site.open(kind))
+    await site.publish({"event": "end"})
+    truth = (await site.get("/api/tasks"))["tasks"]
+    for client in late:
+        tasks = {str(task["id"]): task for task in client.greeting[-1]["data"]["tasks"]}
+        for event in (await client.until("end"))[:-1]:
+            key = str(event["data"]["id"])
+            tasks[key] = tasks.get(key, {}) | event["data"]
+        assert list(tasks.values()) == truth
+
+
+async def test_the_board_outlives_a_restart(site: Site, kind: type[Client]) -> None:
+    await site.publish(created(1, mode="m"), created(2))
+    await site.publish({"event": "task_failed", "data": {"id": 2, "error": "e"}})
+    before = await site.get("/api/tasks")
+    await site.restart()
+    if site.settings.log == "memory:":
+        assert await board(site, kind) == {"tasks": [], "finished": []}
+        return
+    assert await site.get("/api/tasks") == before
+    draft = Draft.of(Envelope("task_progress", {"id": 2, "progress": 1}))
+    (outcome,) = await site.server.log.append([draft])
+    assert getattr(outcome, "code", None) == "task_finished"
