@@ -1,0 +1,147 @@
+"""PROTOCOL.md, section 11: limits. Just inside of each works, just outside is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clients import Client, WebSocket
+from conftest import Site
+
+from rtpush.config import SETTINGS
+
+PROTOCOL = (Path(__file__).parents[2] / "PROTOCOL.md").read_text()
+
+
+def test_every_setting_in_the_table_is_one() -> None:
+    section = PROTOCOL[PROTOCOL.index("## 11.") :]
+    named = set(re.findall(r"`([a-z_]+)`(?=,| \|$)", section, re.M)) - {"ack", "data"}
+    assert named <= {setting.name for setting in SETTINGS}
+    assert {"max_message", "max_rooms", "rate_messages"} <= named
+
+
+def sized(size: int) -> dict[str, Any]:
+    """An envelope of so many bytes of JSON."""
+    envelope = {"event": "x", "data": "", "ack": 1}
+    return envelope | {"data": "*" * (size - len(json.dumps(envelope)))}
+
+
+@pytest.mark.settings(max_message=2048)
+async def test_the_largest_envelope_on_a_websocket(site: Site) -> None:
+    client = await site.open(WebSocket)
+    assert isinstance(client, WebSocket)
+    await client.send_text(json.dumps(sized(2048)))
+    assert "error" not in await client.reply(1)
+    await client.send_text(json.dumps(sized(2049)))
+    assert await client.ended() == 1009
+
+
+@pytest.mark.settings(max_body=2048)
+@pytest.mark.parametrize("path", ["/api/publish", "/poll"])
+async def test_the_largest_body(site: Site, path: str) -> None:
+    client = await site.open(WebSocket)
+    for size, status in ((2048, 200), (2049, 413)):
+        body = json.dumps(sized(size))
+        assert (await site.call("POST", path, body, sid=client.sid))[0] == status
+
+
+@pytest.mark.settings(max_body=2048)
+async def test_a_body_of_unknown_length_is_measured(site: Site) -> None:
+    async def chunks() -> Any:
+        for _ in range(100):
+            yield b" " * 1000
+
+    async with site.http.post(f"{site.url}/api/publish", data=chunks()) as response:
+        assert response.status == 413
+
+
+@pytest.mark.settings(max_batch=5)
+@pytest.mark.parametrize("path", ["/api/publish", "/poll"])
+async def test_the_largest_batch(site: Site, path: str) -> None:
+    client = await site.open(WebSocket)
+    for count, status in ((5, 200), (6, 413)):
+        body = json.dumps([{"event": "x"}] * count)
+        answer = await site.call("POST", path, body, sid=client.sid)
+        assert answer[0] == status
+    assert len((await site.get("/api/history"))["events"]) == 5, "all of it or nothing"
+
+
+@pytest.mark.parametrize("field", ["event", "room", "key", "idempotency_key"])
+async def test_the_longest_names(site: Site, kind: type[Client], field: str) -> None:
+    client = await site.open(kind)
+    # Characters, not bytes.
+    await client.accepted({"event": "x"} | {field: "日" * 128})
+    code = {"event": "bad_event", "room": "bad_room"}.get(field, "bad_envelope")
+    assert await client.refused({"event": "x"} | {field: "日" * 129}) == code
+
+
+@pytest.mark.parametrize("ack", ["a" * 64, 0, -1, 1.5, 2**53])
+async def test_acks_that_are_fit(site: Site, kind: type[Client], ack: Any) -> None:
+    client = await site.open(kind)
+    await client.send({"event": "x", "ack": ack})
+    assert (await client.reply(ack))["ack"] == ack
+
+
+@pytest.mark.parametrize("ack", ["a" * 65, True, [], {}], ids=repr)
+async def test_acks_that_are_not(site: Site, kind: type[Client], ack: Any) -> None:
+    client = await site.open(kind)
+    await client.send({"event": "x", "ack": ack})
+    assert (await client.next())["data"]["code"] == "bad_envelope"
+
+
+async def test_the_deepest_data(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    data: Any = 0
+    for _ in range(128):
+        data = [data]
+    await client.accepted({"event": "x", "data": data})
+    assert (await client.until("x"))[-1]["data"] == data
+    assert await client.refused({"event": "x", "data": [data]}) == "bad_envelope"
+
+
+@pytest.mark.settings(max_rooms=3)
+async def test_the_most_rooms(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind, ["1", "2"])
+    await client.accepted({"event": "join", "data": {"room": "3"}})
+    assert await client.refused({"event": "join", "data": {"room": "4"}}) == "too_many_rooms"
+    await client.accepted({"event": "join", "data": {"room": "1"}})
+    await client.accepted({"event": "leave", "data": {"room": "1"}})
+    await client.accepted({"event": "join", "data": {"room": "4"}})
+
+
+@pytest.mark.settings(max_connections=2)
+async def test_the_most_connections(site: Site, kind: type[Client]) -> None:
+    clients = [await site.open(kind) for _ in range(2)]
+    if kind is WebSocket:
+        extra = kind(site.url, site.http)
+        await extra._connect("")
+        assert (await extra.next())["data"]["code"] == "unavailable"
+        assert await extra.ended() == 4503
+        await extra.close()
+    else:
+        path = "/sse" if kind.name == "sse" else "/poll"
+        status, answer, headers = await site.call("GET", path)
+        assert (status, answer["error"]["code"]) == (503, "unavailable")
+        assert "Retry-After" in headers
+    await site.call("DELETE", f"/api/connections/{clients[0].sid}")
+    await site.open(kind)
+
+
+@pytest.mark.settings(max_tasks=2, max_board=4096, max_task=1024)
+async def test_the_board(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+
+    def task(id_: int, size: int = 0) -> dict[str, Any]:
+        return {"event": "task_created", "data": {"id": id_, "text": "*" * size}}
+
+    assert await client.refused(task(1, 1024)) == "task_too_large"
+    await client.accepted(task(1, 900))
+    await client.accepted(task(2))
+    assert await client.refused(task(3)) == "board_full"
+    grow = {"event": "task_progress", "data": {"id": 2, "text": "*" * 1024}}
+    assert await client.refused(grow) == "task_too_large"
+    await client.accepted({"event": "task_failed", "data": {"id": 1}})
+    await client.accepted(task(3))
