@@ -40,7 +40,7 @@ SCHEMA_VERSION: Final = 1
 
 # How much of the newest is kept in memory, where reading it costs no disk.
 TAIL_COUNT: Final = 20_000
-TAIL_BYTES: Final = 16 << 20
+TAIL_BYTES: Final = 8 << 20
 
 # Trimming rides on commits and, in a quiet log, on ticks: this many entries at
 # the most each time, so that no publisher waits for a long deletion.
