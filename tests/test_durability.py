@@ -388,9 +388,6 @@ async def test_who_does_not_read_costs_no_memory_and_misses_nothing(
 ) -> None:
     count = 200 * 2**20 // len(BULK)
     async with running(tmp_path, "--heartbeat=1h") as server:
-        # The newest events are in memory in any case, whoever reads.
-        async for _ in publish_bulk(http, server, count // 10):
-            pass
         other = await WebSocket.open(server.url, http)
         before = most = resident(server)
         async with idle_readers(server) as readers, asyncio.TaskGroup() as group:
