@@ -26,6 +26,7 @@ from .errors import RtpushError
 from .handlers import Handlers
 from .hub import Hub
 from .log import Draft, Log, Outcome, Position
+from .metrics import Metrics
 from .protocol import (
     RESERVED_EVENTS,
     Envelope,
@@ -70,12 +71,14 @@ class Intake:
         log: Log,
         hub: Hub,
         handlers: Handlers,
+        metrics: Metrics,
         settings: Settings,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._log = log
         self._hub = hub
         self._handlers = handlers
+        self._metrics = metrics
         self._spawn = spawn
         self._relay = settings.relay
         self._commands: dict[str, Command] = {
@@ -121,6 +124,10 @@ class Intake:
                 await next_work
         session.turns = None
 
+    def _refusal(self, error: RtpushError, ack: int | float | str | None) -> bytes:
+        self._metrics.refusals[error.code] += 1
+        return encode_error(error, ack)
+
     def _hand_over(self, session: Session, reply: Reply) -> None:
         """A reply that nobody waits for is one that came too late."""
         take = session.asks.pop(str(reply.ack), None) if session.asks else None
@@ -129,7 +136,7 @@ class Intake:
 
     def _refuse(self, session: Session, error: RtpushError, answer: Answer) -> None:
         session.strikes += 1
-        answer.done(encode_error(error, error.ack))
+        answer.done(self._refusal(error, error.ack))
         if session.strikes >= MAX_STRIKES:
             self._hub.disconnect(
                 session,
@@ -144,7 +151,7 @@ class Intake:
                 return self._handle(session, envelope, answer)
             self._carry_out(session, envelope, answer)
         except RtpushError as error:
-            answer.done(encode_error(error, envelope.ack))
+            answer.done(self._refusal(error, envelope.ack))
         return None
 
     def _carry_out(self, session: Session, envelope: Envelope, answer: Answer) -> None:
@@ -187,7 +194,7 @@ class Intake:
             return
         (outcome,) = done.result()
         if isinstance(outcome, RtpushError):
-            answer.done(encode_error(outcome, envelope.ack))
+            answer.done(self._refusal(outcome, envelope.ack))
         elif envelope.ack is None:
             answer.done(None)
         else:
@@ -232,11 +239,11 @@ class Intake:
             result = await self._handlers.event(envelope.event, session.sid, envelope.data)
             reply = None if ack is None else encode_reply(ack, result)
         except RtpushError as error:
-            reply = encode_error(error, ack)
+            reply = self._refusal(error, ack)
         except TypeError:
             logger.exception("what the handler of %r returned is not JSON", envelope.event)
             unfit = RtpushError("internal", "The application's answer cannot be sent.")
-            reply = encode_error(unfit, ack)
+            reply = self._refusal(unfit, ack)
         answer.done(reply)
 
     # -------------------------------------------------------------- commands

@@ -19,9 +19,13 @@ __all__ = ["Metrics"]
 
 @dataclass(slots=True)
 class Metrics:
-    """The counters that nobody else keeps. `refusals` is by error code."""
+    """The counters that nobody else keeps. `refusals` is by error code.
+
+    `throttled` counts how often a client was found to send more than it may.
+    """
 
     published: int = 0
+    throttled: int = 0
     refusals: Counter[str] = field(default_factory=Counter)
 
     def render(self, hub: Hub) -> str:
@@ -37,6 +41,7 @@ class Metrics:
             *_metric("rtpush_log_first_seq", "gauge", "The oldest entry's number.", log.first),
             *_metric("rtpush_tasks_active", "gauge", "Tasks on the board.", len(log.board)),
             *_metric("rtpush_published_total", "counter", "Events from the API.", self.published),
+            *_metric("rtpush_throttled_total", "counter", "Clients too fast.", self.throttled),
             *_metric(
                 "rtpush_refusals_total",
                 "counter",

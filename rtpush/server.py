@@ -177,27 +177,29 @@ class Server(Application):
         self.log = make_log(settings)
         runtime = Runtime(_call_soon, self._spawn, time.monotonic, time.time)
         self.hub = Hub(self.log, settings, runtime)
-        self.intake = Intake(self.log, self.hub, self.handlers, settings, self._spawn)
+        self._metrics = Metrics()
+        self.intake = Intake(
+            self.log, self.hub, self.handlers, self._metrics, settings, self._spawn
+        )
         self.hub.on_closed = self.intake.closed
         self._bodies = Bodies(settings.max_body, settings.request_timeout)
         self._slow_requests = SlowRequests(settings.request_timeout)
-        self._front = Front(self.hub, self.intake, self._bodies, settings)
+        self._front = Front(self.hub, self.intake, self._bodies, self._metrics, settings)
         return self._routes()
 
     def _routes(self) -> web.Application:
         settings = self.settings
-        metrics = Metrics()
         api = Api(
             self.log,
             self.hub,
             self.intake,
             self._bodies,
-            metrics,
+            self._metrics,
             settings,
             settings.client or client_dir(),
         )
         poll = LongPollTransport(self._front)
-        app = web.Application(middlewares=[answer_errors(metrics)])
+        app = web.Application(middlewares=[answer_errors(self._metrics)])
         app.router.add_get("/ws", WebSocketTransport(self._front).handle, allow_head=False)
         app.router.add_get("/sse", SseTransport(self._front).handle, allow_head=False)
         app.router.add_get("/poll", poll.read, allow_head=False)

@@ -28,6 +28,7 @@ from ..errors import RtpushError
 from ..hub import Hub
 from ..intake import Intake
 from ..limits import Allowance
+from ..metrics import Metrics
 from ..protocol import Form
 from ..session import Session
 
@@ -124,6 +125,7 @@ class Front:
     hub: Hub
     intake: Intake
     bodies: Bodies
+    metrics: Metrics
     settings: Settings
     wires: set[StreamWire] = field(default_factory=set)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
@@ -148,7 +150,9 @@ class Front:
         if session.allowance is None:
             rates = self.settings.rate_messages, self.settings.rate_bytes
             session.allowance = Allowance(*rates, now)
-        return session.allowance.charge(messages, size, now)
+        wait = session.allowance.charge(messages, size, now)
+        self.metrics.throttled += wait > 0
+        return wait
 
     @contextmanager
     def closing_unless_begun(self, session: Session) -> Iterator[None]:

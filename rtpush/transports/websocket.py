@@ -170,6 +170,7 @@ class Connection(StreamWire):
 
     def refuse(self, error: RtpushError) -> None:
         """A browser cannot read the answer to a handshake: an `error` event and a close code."""
+        self._front.metrics.refusals[error.code] += 1
         self.send(encode_error(error, None))
         self.close(error.meaning.close, error.code)
 

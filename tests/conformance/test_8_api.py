@@ -217,6 +217,15 @@ async def test_metrics_are_what_prometheus_reads(site: Site) -> None:
     assert values["rtpush_published_total"] == "3"
 
 
+async def test_every_refusal_is_counted(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    await client.refused({"event": "connect"})
+    await site.call("POST", "/api/publish", '[{"event":"connect"},{"event":"x"}]')
+    await site.call("POST", "/api/publish", '{"event":"connect"}')
+    async with site.http.get(f"{site.url}/metrics") as response:
+        assert 'rtpush_refusals_total{code="reserved_event"} 3' in await response.text()
+
+
 async def test_the_description_names_every_route_and_no_other(site: Site) -> None:
     document = await site.get("/api/openapi.json")
     described = {
