@@ -95,22 +95,17 @@ class Delivery(ABC):
 
     # -------------------------------------------------------------- sending
 
-    def _send_snapshot(self, session: Session) -> None:
-        assert session.wire is not None
-        session.wire.write(self._snapshots.framed(frozenset(session.rooms), session.wire.form))
+    def _snapshot(self, session: Session, form: Form) -> bytes:
+        return self._snapshots.framed(frozenset(session.rooms), form)
 
-    def _send_own(self, session: Session, after: int) -> None:
+    def _own(self, session: Session, form: Form, after: int) -> Iterator[bytes]:
         """What was sent to this session alone before it began."""
-        wire = session.wire
-        assert wire is not None
         while after < session.cursor:
             entries = self.log.recent(after, WRITE_BYTES)
             if not entries:
                 return
             after = entries[-1].seq
-            for entry in entries:
-                if entry.room == session.sid:
-                    wire.write(entry.framed(wire.form))
+            yield from (e.framed(form) for e in entries if e.room == session.sid)
 
     def send(self, session: Session, *envelopes: bytes) -> None:
         """Unlogged envelopes to one session, if it has a wire."""
@@ -339,7 +334,8 @@ class Delivery(ABC):
     def _resync(self, session: Session) -> None:
         session.cursor = session.whole_until = self.log.last
         self.send(session, encode("resync", {"reason": "expired"}))
-        self._send_snapshot(session)
+        if session.wire is not None:
+            session.wire.write(self._snapshot(session, session.wire.form))
 
     def _settle(self, session: Session) -> None:
         """Give a live session what a pass still owes it, before its rooms change.

@@ -203,11 +203,13 @@ class Intake:
 
     # --------------------------------------------------------- to an application
 
-    async def admit(self, session: Session, environ: dict[str, Any], auth: Any) -> None:
+    async def admit(
+        self, session: Session, environ: Callable[[], dict[str, Any]], auth: Any
+    ) -> None:
         """Let the application decide whether a session may begin. Raises RtpushError."""
         if self._handlers.has("connect"):
             decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._in_turn(session, lambda: self._decide(session.sid, environ, auth, decided))
+            self._in_turn(session, lambda: self._decide(session.sid, environ(), auth, decided))
             await decided
         if self._hub.sessions.get(session.sid) is not session:
             raise RtpushError("forbidden", "The application ended the connection.")

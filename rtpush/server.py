@@ -148,6 +148,8 @@ class Server(Application):
             self._build(),
             access_log=None,
             logger=_http_logger(),
+            # Our own heartbeats find the dead sooner; a system call less for each connection.
+            tcp_keepalive=False,
             keepalive_timeout=self.settings.request_timeout,
             handler_cancellation=True,
             shutdown_timeout=self.settings.grace,

@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -140,8 +140,13 @@ class Front:
             sid=opening.sid,
         )
         auth = None if opening.token is None else {"token": opening.token}
-        with self.closing_unless_begun(session):
-            await self.intake.admit(session, _environ(request), auth)
+        try:
+            await self.intake.admit(session, lambda: _environ(request), auth)
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionResetError
+        except BaseException:
+            self.hub.close(session)
+            raise
         return session
 
     def charge(self, session: Session, messages: int, size: int) -> float:
@@ -153,15 +158,6 @@ class Front:
         wait = session.allowance.charge(messages, size, now)
         self.metrics.throttled += wait > 0
         return wait
-
-    @contextmanager
-    def closing_unless_begun(self, session: Session) -> Iterator[None]:
-        """Let go of a prepared session when what is to become of it fails."""
-        try:
-            yield
-        except BaseException:
-            self.hub.close(session)
-            raise
 
     async def wait_closed(self, seconds: float) -> None:
         """Until every connection is gone; those that stay longer are cut."""
@@ -191,9 +187,9 @@ class StreamWire(asyncio.Protocol, ABC):
         transport.set_protocol(self)
         front.wires.add(self)
 
-    def start(self, session: Session, last: str | None) -> None:
-        """Begin the session."""
-        self._front.hub.open(session, self, last)
+    def start(self, session: Session, last: str | None, head: bytes) -> None:
+        """Begin the session, behind the head of the answer."""
+        self._front.hub.open(session, self, last, head)
         self._session = session
         if self._full:
             # A large greeting has filled the wire before there was a session to pause.

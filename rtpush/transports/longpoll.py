@@ -68,8 +68,7 @@ class LongPollTransport:
         session = self._hub.sessions.get(opening.sid or "")
         if session is None or session.expires is None or opening.last is None:
             session = await self._front.admit(request, opening)
-            with self._front.closing_unless_begun(session):
-                self._hub.open(session, waiter, opening.last)
+            self._hub.open(session, waiter, opening.last)
         else:
             self._hub.reattach(session, waiter, opening.last)
         session.expires = self._hub.lease()

@@ -48,10 +48,8 @@ class SseTransport:
         """
         opening = read_opening(request)
         session = await self._front.admit(request, opening)
-        with self._front.closing_unless_begun(session):
-            transport, _ = take_transport(request)
-            transport.write(_HEAD)
-            Stream(transport, SSE, self._front).start(session, opening.last)
+        transport, _ = take_transport(request)
+        Stream(transport, SSE, self._front).start(session, opening.last, _HEAD)
         return Taken()
 
 

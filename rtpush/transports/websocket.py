@@ -104,25 +104,19 @@ class WebSocketTransport:
         if response.status_code != 101:
             return _refusal(response)
         extensions = self._handshake.extensions
+        head = response.serialize()
         try:
             session = await self._front.admit(request, opening)
         except RtpushError as error:
-            self._connection(request, response, extensions)[0].refuse(error)
+            transport, _ = take_transport(request)
+            Connection(transport, extensions, self._front).refuse(error, head)
             return Taken()
-        with self._front.closing_unless_begun(session):
-            connection, early = self._connection(request, response, extensions)
-            connection.start(session, opening.last)
+        transport, early = take_transport(request)
+        connection = Connection(transport, extensions, self._front)
+        connection.start(session, opening.last, head)
         if early:
             connection.data_received(early)
         return Taken()
-
-    def _connection(
-        self, request: web.Request, response: Response, extensions: list[Extension]
-    ) -> tuple[Connection, bytes]:
-        transport, early = take_transport(request)
-        connection = Connection(transport, extensions, self._front)
-        transport.write(response.serialize())
-        return connection, early
 
 
 def _as_websockets(request: web.Request) -> Request:
@@ -168,9 +162,10 @@ class Connection(StreamWire):
         self._waiting = False
         self._ended = False
 
-    def refuse(self, error: RtpushError) -> None:
+    def refuse(self, error: RtpushError, head: bytes) -> None:
         """A browser cannot read the answer to a handshake: an `error` event and a close code."""
         self._front.metrics.refusals[error.code] += 1
+        self._transport.write(head)
         self.send(encode_error(error, None))
         self.close(error.meaning.close, error.code)
 
