@@ -99,10 +99,6 @@ class Site:
         await self.server.stop()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "settings(**changes): settings of the `site`")
-
-
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     """No keep-alive limit, no environment: every test has connections of its own."""
