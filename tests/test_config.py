@@ -44,6 +44,12 @@ OTHER = {
     "max_body": ("1GiB", 2**30),
     "max_rooms": ("3", 3),
     "max_connections": ("9", 9),
+    "max_tasks": ("8", 8),
+    "max_task": ("4KiB", 4096),
+    "max_board": ("8KiB", 8192),
+    "rate_messages": ("10", 10),
+    "rate_bytes": ("1KiB", 1024),
+    "request_timeout": ("3s", 3.0),
     "demo": ("true", True),
     "log_level": ("debug", "debug"),
 }
