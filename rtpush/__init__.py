@@ -1,3 +1,33 @@
-"""rtpush: a real-time push server. One append-only log, many readers."""
+"""rtpush: a real-time push server for Python, and what talks to it.
+
+Names are loaded when they are used: a script that only publishes does not pay
+for a server.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import Settings
+    from .errors import RtpushError
+    from .server import Server
 
 __version__ = "0.1.0"
+__all__ = ["RtpushError", "Server", "Settings", "__version__"]
+
+_MODULES = {"RtpushError": "errors", "Server": "server", "Settings": "config"}
+
+
+def __getattr__(name: str) -> Any:
+    """PEP 562."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

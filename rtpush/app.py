@@ -238,7 +238,8 @@ class Application:
         return group.form.name if group else None
 
     def _session(self, sid: str) -> Session:
-        session = self.hub.sessions.get(sid)
+        # A `disconnect` handler may still ask who it was.
+        session = self.hub.sessions.get(sid) or self.intake.leaving.get(sid)
         if session is None:
             raise RtpushError("not_found", "No such session; it may have disconnected.")
         return session

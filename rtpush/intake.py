@@ -80,6 +80,8 @@ class Intake:
         self._handlers = handlers
         self._metrics = metrics
         self._spawn = spawn
+        # Sessions that have ended, until the application has been told.
+        self.leaving: dict[str, Session] = {}
         self._relay = settings.relay
         self._commands: dict[str, Command] = {
             "ping": self._ping,
@@ -233,7 +235,14 @@ class Intake:
     def closed(self, session: Session, reason: str) -> None:
         """Tell the application that a session has ended."""
         if self._handlers.has("disconnect"):
-            self._in_turn(session, lambda: self._handlers.disconnect(session.sid, reason))
+            self.leaving[session.sid] = session
+            self._in_turn(session, lambda: self._say_goodbye(session, reason))
+
+    async def _say_goodbye(self, session: Session, reason: str) -> None:
+        try:
+            await self._handlers.disconnect(session.sid, reason)
+        finally:
+            self.leaving.pop(session.sid, None)
 
     async def _handle(self, session: Session, envelope: Envelope, answer: Answer) -> None:
         ack = envelope.ack

@@ -644,6 +644,28 @@ async def test_sessions_keep_what_is_saved(server: Server) -> None:
             await server.get_session("gone")
 
 
+@pytest.mark.parametrize("by_server", [False, True])
+async def test_a_disconnect_handler_knows_who_it_was(server: Server, by_server: bool) -> None:
+    calls = Calls()
+
+    @server.event
+    async def disconnect(sid: str, reason: str) -> None:
+        async with server.session(sid) as session:
+            calls.add(session["user"], server.rooms(sid)[1:])
+
+    async with opener(server, WebSocket) as connect:
+        client = await connect(["a"])
+        await server.save_session(client.sid, {"user": "ada"})
+        if by_server:
+            await server.disconnect(client.sid)
+        else:
+            await client.close()
+        assert await calls.wait(1) == [("ada", ["a"])]
+        await until(lambda: not server.intake.leaving)
+        with pytest.raises(RtpushError, match="not_found"):
+            await server.get_session(client.sid)
+
+
 async def test_background_tasks(server: Server) -> None:
     async def work(a: int, *, b: int) -> int:
         await server.sleep(0)
