@@ -29,7 +29,7 @@ from rtpush.config import Settings, load, markdown_table
 from rtpush.server import Server
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
 # Pictures in characters, transcripts, and what has a test of its own (nginx: test_proxies.py).
 NOT_RUN = {"text", "console", "nginx"}
 # Examples that say how to start a server; the fixture has done so.

@@ -10,31 +10,18 @@ from typing import Any
 
 import aiohttp
 import pytest
-from needs import needs, program
-from playwright.async_api import Browser, Page, async_playwright, expect
+from browser import PATIENCE, chromium
+from needs import needs
+from playwright.async_api import Browser, Page, expect
 from processes import ROOT, ServerProcess, nginx, running
 
 pytestmark = needs("chromium")
 
-# The flags keep Chromium from calling its maker, which a test machine may not reach.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE = 20_000  # milliseconds
-
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=program("chromium"), args=FLAGS)
-        yield chromium
-        await chromium.close()
+    async with chromium() as running:
+        yield running
 
 
 class Device:
