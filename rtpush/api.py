@@ -13,7 +13,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +32,10 @@ from .openapi import document
 from .protocol import check_room, parse_many
 from .session import Session
 
-__all__ = ["Api", "answer_errors"]
+__all__ = ["Api", "answer_errors", "error_response"]
+
+# Raises RtpushError for who may not use the API.
+Guard = Callable[[web.Request], Awaitable[None]]
 
 logger = logging.getLogger("rtpush.api")
 
@@ -116,6 +119,7 @@ class Api:
         hub: Hub,
         intake: Intake,
         bodies: Bodies,
+        guard: Guard,
         metrics: Metrics,
         settings: Settings,
         client: Path,
@@ -124,29 +128,38 @@ class Api:
         self._hub = hub
         self._intake = intake
         self._bodies = bodies
+        self._guard = guard
         self._metrics = metrics
         self._settings = settings
         self._client = client.resolve()
 
     def routes(self) -> list[web.RouteDef]:
         """Everything that this API answers."""
+        guarded = self._guarded
         return [
-            web.post("/api/publish", self.publish),
-            web.get("/api/tasks", self.tasks),
-            web.get("/api/tasks/{id}", self.task),
-            web.get("/api/history", self.history),
-            web.get("/api/rooms", self.rooms),
-            web.get("/api/rooms/{room}", self.room),
-            web.get("/api/connections", self.connections),
-            web.delete("/api/connections/{sid}", self.disconnect),
+            web.post("/api/publish", guarded(self.publish)),
+            web.get("/api/tasks", guarded(self.tasks)),
+            web.get("/api/tasks/{id}", guarded(self.task)),
+            web.get("/api/history", guarded(self.history)),
+            web.get("/api/rooms", guarded(self.rooms)),
+            web.get("/api/rooms/{room}", guarded(self.room)),
+            web.get("/api/connections", guarded(self.connections)),
+            web.delete("/api/connections/{sid}", guarded(self.disconnect)),
+            web.get("/metrics", guarded(self.metrics)),
             web.get("/api/openapi.json", self.openapi),
             web.get("/healthz", self.healthz),
             web.get("/readyz", self.readyz),
-            web.get("/metrics", self.metrics),
             # Not over the others' paths: a method that one of these does not
             # take would be a file that is not there.
             web.get(r"/{path:(?!api/|(?:ws|sse|poll|healthz|readyz|metrics)$).*}", self.file),
         ]
+
+    def _guarded(self, handler: Handler) -> Handler:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            await self._guard(request)
+            return await handler(request)
+
+        return guarded
 
     # -------------------------------------------------------------- publish
 

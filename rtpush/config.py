@@ -27,10 +27,16 @@ from typing import Any, Final, NoReturn, TypeVar
 from . import __version__
 from .values import (
     DIRECTORY,
+    FILE,
+    HASHES,
     HOST,
     LOG,
+    NAMES,
+    NETWORKS,
     PATTERNS,
+    SECRET,
     SWITCH,
+    TEXT,
     Hint,
     Kind,
     choice,
@@ -53,7 +59,7 @@ EXAMPLES: Final = """\
 A real-time push server: WebSocket, Server-Sent Events and long-poll, one port.
 
   python -m rtpush --demo                try it: a server, and work to watch
-  python -m rtpush --host 0.0.0.0        let other machines in
+  python -m rtpush --host 0.0.0.0 --insecure   let everybody on the network in
   python -m rtpush --log memory:         keep nothing when the server stops
 """
 
@@ -79,7 +85,9 @@ class ConfigError(Exception):
 
 
 def _setting(default: T, kind: Kind[T], group: str, help: str) -> T:
-    return field(default=default, metadata={"kind": kind, "group": group, "help": help})
+    # A secret must not stand in a traceback.
+    metadata = {"kind": kind, "group": group, "help": help}
+    return field(default=default, repr=kind is not SECRET, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +108,54 @@ class Settings:
         DIRECTORY,
         "Listening",
         "directory to serve at / in place of the page that comes along",
+    )
+
+    tls_cert: Path | None = _setting(
+        None, FILE, "Listening", "certificate chain (PEM) for https and wss; read again on SIGHUP"
+    )
+    tls_key: Path | None = _setting(
+        None, FILE, "Listening", "the certificate's private key (PEM), unless it is in tls_cert"
+    )
+
+    auth_secret: str = _setting(
+        "",
+        SECRET,
+        "Authentication",
+        "secret of tokens that are signed with HS256; better in the environment than in a flag",
+    )
+    auth_keys: str = _setting(
+        "", TEXT, "Authentication", "keys of tokens: a JWKS file, or the https address of one"
+    )
+    auth_audience: str = _setting("", TEXT, "Authentication", "`aud` that tokens must have")
+    auth_leeway: float = _setting(
+        10.0, duration(0, 3600), "Authentication", "how far the clocks of others may be off"
+    )
+    token_in_query: bool = _setting(
+        False,
+        SWITCH,
+        "Authentication",
+        "take tokens from ?token=, too; addresses end up in logs of proxies",
+    )
+    api_keys: tuple[str, ...] = _setting(
+        (), HASHES, "Authentication", "hashes of keys that may use the HTTP API"
+    )
+    insecure: bool = _setting(
+        False,
+        SWITCH,
+        "Authentication",
+        "let everybody in who can reach the server, and do everything",
+    )
+    allow_origins: tuple[str, ...] = _setting(
+        (),
+        NAMES,
+        "Authentication",
+        "origins whose pages may connect, like https://app.example.com; * for all",
+    )
+    allow_hosts: tuple[str, ...] = _setting(
+        (), NAMES, "Authentication", "host names that this server is reached by"
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        (), NETWORKS, "Authentication", "proxies whose X-Forwarded headers are believed"
     )
 
     log: str = _setting(
@@ -166,6 +222,15 @@ class Settings:
         100_000, count(1, 10_000_000), "Limits", "most connections at once"
     )
 
+    max_per_address: int = _setting(
+        1000,
+        count(1, 10_000_000),
+        "Limits",
+        "most connections of one address; this machine's own are not counted",
+    )
+    max_per_subject: int = _setting(
+        100, count(1, 10_000_000), "Limits", "most connections of one token's subject"
+    )
     max_tasks: int = _setting(
         10_000, count(1, 1_000_000), "Limits", "most tasks that are active at once"
     )

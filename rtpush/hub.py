@@ -12,17 +12,20 @@ Rules that hold here:
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
+from .auth import OPEN, Grant
 from .config import Settings
 from .delivery import Delivery, Runtime
 from .errors import RtpushError
 from .greeting import connect
 from .log import Log, Position
+from .origins import is_loopback
 from .protocol import check_room, encode
 from .session import Session, Wire
-from .timetable import Heartbeats, Lapsed
+from .timetable import Expiries, Heartbeats, Lapsed
 
 __all__ = ["Hub"]
 
@@ -47,6 +50,9 @@ class Hub(Delivery):
         self._settings = settings
         # Readers without a session of their own.
         self._peeks: set[Session] = set()
+        self._addresses: Counter[str] = Counter()
+        self._subjects: Counter[str | None] = Counter()
+        self._expiries = Expiries()
         self._heartbeats = Heartbeats(settings.heartbeat)
         self._lapsed = Lapsed(settings.session_lease, MAX_LAPSED)
 
@@ -60,6 +66,7 @@ class Hub(Delivery):
         conflate: bool = True,
         address: str = "",
         sid: str | None = None,
+        grant: Grant = OPEN,
     ) -> Session:
         """The session that a client asks for; it hears nothing before `open`.
 
@@ -69,21 +76,35 @@ class Hub(Delivery):
         server is full) before anything has changed.
         """
         self.check_opening(rooms, last)
-        session = self._take_up(sid) if sid and last is not None else None
+        self._check_share(address, grant.subject)
+        session = self._take_up(sid, grant) if sid and last is not None else None
         if session is None:
             session = Session(secrets.token_urlsafe(16), conflate, address, self._runtime.wall())
         for room in rooms:
             session.rooms.setdefault(room, 0)
-        session.conflate, session.address = conflate, address
+        session.conflate, session.address, session.grant = conflate, address, grant
+        self._addresses[address] += 1
+        self._subjects[grant.subject] += 1
+        self._expiries.add(session)
         session.admitted = False
         session.expires = None
         session.cursor = self.log.last
         self.sessions[session.sid] = session
         return session
 
-    def _take_up(self, sid: str) -> Session | None:
-        session = self.sessions.get(sid)
-        if session is not None:
+    def _check_share(self, address: str, subject: str | None) -> None:
+        settings = self._settings
+        if self._addresses[address] >= settings.max_per_address and not is_loopback(address):
+            raise RtpushError("rate_limited", "This address has as many connections as it may.")
+        if subject is not None and self._subjects[subject] >= settings.max_per_subject:
+            raise RtpushError("rate_limited", "This user has as many connections as allowed.")
+
+    def _take_up(self, sid: str, grant: Grant) -> Session | None:
+        session = self.sessions.get(sid) or self._lapsed.get(sid)
+        if session is None or session.grant.subject != grant.subject:
+            # Whoever has found a sid out does not become its owner by it.
+            return None
+        if sid in self.sessions:
             # The client knows sooner than the server that a connection is dead.
             if session.wire is not None:
                 session.wire.close(1000, "another connection took over")
@@ -148,6 +169,9 @@ class Hub(Delivery):
             self._peeks.discard(session)
             return False
         del self.sessions[session.sid]
+        self._expiries.remove(session)
+        _less(self._addresses, session.address)
+        _less(self._subjects, session.grant.subject)
         return session.admitted
 
     def disconnect(
@@ -184,6 +208,13 @@ class Hub(Delivery):
             raise RtpushError(
                 "unavailable", "The server has as many connections as it allows; try again later."
             )
+
+    def renew(self, session: Session, grant: Grant) -> None:
+        """Go on with another grant of the same subject. Raises RtpushError (`forbidden`)."""
+        if grant.subject != session.grant.subject:
+            raise RtpushError("forbidden", "This session belongs to somebody else.")
+        session.grant = grant
+        self._expiries.add(session)
 
     def lease(self) -> float:
         """When a session that has no wire now is forgotten."""
@@ -276,6 +307,10 @@ class Hub(Delivery):
         self._snapshots.forget()
         now = self._runtime.clock()
         self._lapsed.tick(now)
+        for session in self._expiries.due(self._runtime.wall()):
+            self.disconnect(
+                session, RtpushError("not_authenticated", "The token has expired; renew it.")
+            )
         for session in self._heartbeats.tick():
             if session.wire is not None:
                 session.wire.heartbeat()
@@ -285,3 +320,10 @@ class Hub(Delivery):
             self.disconnect(
                 session, RtpushError("too_slow", "Nothing was read for too long; read faster.")
             )
+
+
+def _less(counts: Counter[Any], key: object) -> None:
+    """One fewer; what counts nothing is not kept."""
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]

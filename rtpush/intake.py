@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
 
+from .auth import OPEN, Authenticator, Grant
 from .config import Settings
 from .errors import RtpushError
 from .handlers import Handlers
@@ -71,6 +72,7 @@ class Intake:
         log: Log,
         hub: Hub,
         handlers: Handlers,
+        auth: Authenticator,
         metrics: Metrics,
         settings: Settings,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
@@ -78,6 +80,7 @@ class Intake:
         self._log = log
         self._hub = hub
         self._handlers = handlers
+        self._auth = auth
         self._metrics = metrics
         self._spawn = spawn
         # Sessions that have ended, until the application has been told.
@@ -87,7 +90,6 @@ class Intake:
             "ping": self._ping,
             "join": self._join,
             "leave": self._leave,
-            "auth": self._auth,
         }
 
     # -------------------------------------------------------- from a session
@@ -151,6 +153,8 @@ class Intake:
             _check_not_reserved(envelope.event)
             if self._handlers.has(envelope.event):
                 return self._handle(session, envelope, answer)
+            if envelope.event == "auth" or _brings_token(envelope):
+                return self._use_token(session, envelope, answer)
             self._carry_out(session, envelope, answer)
         except RtpushError as error:
             answer.done(self._refusal(error, envelope.ack))
@@ -163,7 +167,7 @@ class Intake:
             answer.done(None if envelope.ack is None else encode_reply(envelope.ack, data))
             return
         self._check_open()
-        self._check_allowed(envelope)
+        self._check_allowed(session, envelope)
         if envelope.volatile:
             self._send_volatile(envelope)
             answer.done(None if envelope.ack is None else encode_reply(envelope.ack, None))
@@ -175,8 +179,12 @@ class Intake:
         if self._hub.stopping:
             raise RtpushError("going_away", "The server is stopping; send it again in a moment.")
 
-    def _check_allowed(self, envelope: Envelope) -> None:
-        event = envelope.event
+    def _check_allowed(self, session: Session, envelope: Envelope) -> None:
+        event, room = envelope.event, envelope.room
+        if session.grant is not OPEN:
+            session.grant.check_event(event)
+            if room is not None and room not in session.rooms:
+                session.grant.check_room(room)
         if event in TASK_EVENTS:
             return
         if not any(fnmatchcase(event, pattern) for pattern in self._relay):
@@ -265,6 +273,7 @@ class Intake:
 
     def _join(self, session: Session, envelope: Envelope, answer: Answer) -> dict[str, str]:
         room = _room_of(envelope)
+        session.grant.check_room(room)
         answer.send(self._hub.join(session, room))
         return {"room": room}
 
@@ -273,10 +282,35 @@ class Intake:
         self._hub.leave(session, room)
         return {"room": room}
 
-    def _auth(self, _session: Session, _envelope: Envelope, _answer: Answer) -> None:
-        raise RtpushError(
-            "forbidden", "This server has no authentication configured; leave `auth` out."
-        )
+    async def _use_token(self, session: Session, envelope: Envelope, answer: Answer) -> None:
+        """`auth` renews what the session may do; a token with `join` is for that room alone."""
+        try:
+            if not self._auth.wants_tokens:
+                raise RtpushError(
+                    "forbidden", "This server has no authentication configured; send no token."
+                )
+            data = envelope.data if isinstance(envelope.data, dict) else {}
+            token = data.get("token")
+            grant = await self._auth.grant(token if isinstance(token, str) else None)
+            if envelope.event == "auth":
+                self._hub.renew(session, grant)
+                result: dict[str, Any] = {"expires": grant.expires}
+            else:
+                result = self._join_with(session, grant, envelope, answer)
+        except RtpushError as error:
+            answer.done(self._refusal(error, envelope.ack))
+            return
+        answer.done(None if envelope.ack is None else encode_reply(envelope.ack, result))
+
+    def _join_with(
+        self, session: Session, grant: Grant, envelope: Envelope, answer: Answer
+    ) -> dict[str, str]:
+        room = _room_of(envelope)
+        if grant.subject not in (None, session.grant.subject):
+            raise RtpushError("forbidden", "The token is for somebody else.")
+        grant.check_room(room)
+        answer.send(self._hub.join(session, room))
+        return {"room": room}
 
     # ------------------------------------------------------ from a publisher
 
@@ -332,6 +366,11 @@ class Intake:
 def position_of(log: Log, seq: int) -> str:
     """The `id` of an entry of this log."""
     return str(Position(log.epoch, seq))
+
+
+def _brings_token(envelope: Envelope) -> bool:
+    data = envelope.data
+    return envelope.event == "join" and isinstance(data, dict) and "token" in data
 
 
 def _check_not_reserved(event: str) -> None:

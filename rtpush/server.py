@@ -26,11 +26,13 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from .api import Api, answer_errors
 from .app import Application
+from .auth import Authenticator, AuthError
 from .banner import banner, explain_bind_error, has_colours, lan_address
 from .bodies import Bodies
 from .config import Settings, client_dir
 from .delivery import Runtime
 from .demo import draw_picture
+from .door import Door
 from .errors import RtpushError
 from .habits import settings_of
 from .hub import Hub
@@ -38,6 +40,7 @@ from .intake import Intake
 from .log import Draft, Log, LogError
 from .logs import make_log
 from .metrics import Metrics
+from .origins import Origins, is_loopback
 from .protocol import Envelope
 from .transports import Front, SlowRequests
 from .transports.longpoll import LongPollTransport
@@ -154,6 +157,7 @@ class Server(Application):
             handler_cancellation=True,
             shutdown_timeout=self.settings.grace,
         )
+        self._check_exposure()
         await self._begin()
         try:
             await self._listen(self._runner)
@@ -161,10 +165,22 @@ class Server(Application):
             await self.stop()
             raise StartError(explain_bind_error(exc, self.settings)) from exc
 
+    def _check_exposure(self) -> None:
+        """Raises StartError when others could come in and nobody asks who they are."""
+        settings = self.settings
+        known = self._door.auth.wants_tokens or self.handlers.has("connect")
+        if known or settings.insecure or is_loopback(settings.host):
+            return
+        raise StartError(
+            f"listening on {settings.host} lets other machines in, and nothing asks who they "
+            "are: set auth_secret or auth_keys (docs/security.md), or say --insecure"
+        )
+
     async def _begin(self) -> None:
         try:
+            await self._door.auth.begin()
             await self.log.open()
-        except LogError as exc:
+        except (AuthError, LogError) as exc:
             raise StartError(str(exc)) from exc
         self.hub.begin()
         self._tick()
@@ -180,13 +196,22 @@ class Server(Application):
         runtime = Runtime(_call_soon, self._spawn, time.monotonic, time.time)
         self.hub = Hub(self.log, settings, runtime)
         self._metrics = Metrics()
+        self._door = Door(Authenticator(settings), Origins(settings), settings)
         self.intake = Intake(
-            self.log, self.hub, self.handlers, self._metrics, settings, self._spawn
+            self.log,
+            self.hub,
+            self.handlers,
+            self._door.auth,
+            self._metrics,
+            settings,
+            self._spawn,
         )
         self.hub.on_closed = self.intake.closed
         self._bodies = Bodies(settings.max_body, settings.request_timeout)
         self._slow_requests = SlowRequests(settings.request_timeout)
-        self._front = Front(self.hub, self.intake, self._bodies, self._metrics, settings)
+        self._front = Front(
+            self.hub, self.intake, self._bodies, self._metrics, self._door, settings
+        )
         return self._routes()
 
     def _routes(self) -> web.Application:
@@ -196,12 +221,13 @@ class Server(Application):
             self.hub,
             self.intake,
             self._bodies,
+            self._door.check_api,
             self._metrics,
             settings,
             settings.client or client_dir(),
         )
         poll = LongPollTransport(self._front)
-        app = web.Application(middlewares=[answer_errors(self._metrics)])
+        app = web.Application(middlewares=[self._door.middleware(), answer_errors(self._metrics)])
         app.router.add_get("/ws", WebSocketTransport(self._front).handle, allow_head=False)
         app.router.add_get("/sse", SseTransport(self._front).handle, allow_head=False)
         app.router.add_get("/poll", poll.read, allow_head=False)

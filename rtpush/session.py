@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from .auth import OPEN
 from .limits import Allowance
 from .log import Entry
 from .protocol import Form, Reply
@@ -60,8 +61,9 @@ class Session:
     `rooms` maps each room to the number after which the session sees it; the
     room that is named like its `sid` is its own. `whole_until` is the end of
     what it was owed when it came (back): up to there nothing is conflated.
-    Until it is `admitted` it hears nothing and nobody hears it. `allowance`
-    is what it may send, once it has sent something.
+    `grant` is what its client may do, and `allowance` how much it may send,
+    once it has sent something. Until it is `admitted` it hears nothing and
+    nobody hears it.
 
     What an application keeps with it: `data`; `turns`, what waits while one
     of its envelopes is handled; `asks`, who waits for a reply; `owed`, rooms
@@ -77,6 +79,7 @@ class Session:
         "cursor",
         "data",
         "expires",
+        "grant",
         "group",
         "lagging",
         "live",
@@ -111,6 +114,7 @@ class Session:
         self.slot = 0
         self.expires: float | None = None
         self.admitted = False
+        self.grant = OPEN
         self.allowance: Allowance | None = None
         self.data: dict[str, Any] | None = None
         self.turns: deque[Callable[[], Any]] | None = None

@@ -11,10 +11,11 @@ Rules that hold here:
 from __future__ import annotations
 
 import random
+from math import ceil
 
 from .session import Session
 
-__all__ = ["Heartbeats", "Lapsed", "SlowWires"]
+__all__ = ["Expiries", "Heartbeats", "Lapsed", "SlowWires"]
 
 
 class Heartbeats:
@@ -60,9 +61,15 @@ class Lapsed:
         if len(self._until) > self._most:
             del self._until[next(iter(self._until))]
 
-    def take(self, sid: str) -> Session | None:
+    def get(self, sid: str) -> Session | None:
         """The session with this secret, if it can still be taken up."""
-        _, session = self._until.pop(sid, (0.0, None))
+        found = self._until.get(sid)
+        return None if found is None else found[1]
+
+    def take(self, sid: str) -> Session | None:
+        """The same, and let go of it."""
+        session = self.get(sid)
+        self._until.pop(sid, None)
         return session
 
     def tick(self, now: float) -> None:
@@ -72,6 +79,35 @@ class Lapsed:
             if until > now:
                 return
             del self._until[sid]
+
+
+class Expiries:
+    """The sessions whose grants end, by the second in which they do."""
+
+    def __init__(self) -> None:
+        self._by_second: dict[int, dict[Session, None]] = {}
+        self._seconds: dict[Session, int] = {}
+
+    def add(self, session: Session) -> None:
+        """Again whenever the grant has changed."""
+        self.remove(session)
+        if session.grant.expires is not None:
+            second = ceil(session.grant.expires)
+            self._seconds[session] = second
+            self._by_second.setdefault(second, {})[session] = None
+
+    def remove(self, session: Session) -> None:
+        """Idempotent."""
+        second = self._seconds.pop(session, None)
+        if second is not None:
+            del self._by_second[second][session]
+            if not self._by_second[second]:
+                del self._by_second[second]
+
+    def due(self, now: float) -> list[Session]:
+        """Those whose grant has ended by now."""
+        ended = [second for second in self._by_second if second <= now]
+        return [session for second in ended for session in self._by_second[second]]
 
 
 class SlowWires:

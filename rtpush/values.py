@@ -13,15 +13,22 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 __all__ = [
     "DIRECTORY",
+    "FILE",
+    "HASHES",
     "HOST",
     "LOG",
+    "NAMES",
+    "NETWORKS",
     "PATTERNS",
+    "SECRET",
     "SWITCH",
+    "TEXT",
     "Hint",
     "Kind",
     "choice",
@@ -188,11 +195,60 @@ def _parse_directory(text: str) -> Path:
     return Path(text)
 
 
+def _parse_text(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(text)
+    return text
+
+
+def _parse_networks(text: str) -> tuple[str, ...]:
+    networks = tuple(part.strip() for part in text.split(",") if part.strip())
+    for network in networks:
+        ip_network(network, strict=False)  # raises a ValueError of its own
+    return networks
+
+
+def _parse_hashes(text: str) -> tuple[str, ...]:
+    hashes = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    if any(part.startswith("rtpk_") for part in hashes):
+        raise Hint("this is a key itself; write its hash, which `rtpush token --api-key` prints")
+    if not all(re.fullmatch(r"[0-9a-f]{64}", part) for part in hashes):
+        raise ValueError(text)
+    return hashes
+
+
+def _parse_file(text: str) -> Path:
+    if not text:
+        raise ValueError(text)
+    return Path(_parse_text(text))
+
+
 SWITCH: Final = Kind("", "true or false", _parse_switch, lambda on: "true" if on else "false")
 HOST: Final = Kind("HOST", "a host name or an IP address", _parse_host)
 LOG: Final = Kind("LOG", "memory: or sqlite:PATH", _parse_log)
 PATTERNS: Final = Kind(
     "NAMES", "event names of up to 128 characters, separated by commas", _parse_patterns, ",".join
+)
+NAMES: Final = Kind(
+    "NAMES", "names of up to 128 characters, separated by commas", _parse_patterns, ",".join
+)
+NETWORKS: Final = Kind(
+    "NETS",
+    "addresses or networks like 10.0.0.0/8, separated by commas",
+    _parse_networks,
+    ",".join,
+)
+HASHES: Final = Kind(
+    "HASHES",
+    "SHA-256 hashes of 64 hexadecimal digits, separated by commas",
+    _parse_hashes,
+    ",".join,
+)
+TEXT: Final = Kind("TEXT", "printable text", _parse_text)
+# Shown nowhere: not in --help, not in an error line.
+SECRET: Final = Kind("TEXT", "printable text", _parse_text, lambda text: "set" if text else "")
+FILE: Final[Kind[Path | None]] = Kind(
+    "FILE", "a file", _parse_file, lambda path: "" if path is None else str(path)
 )
 DIRECTORY: Final[Kind[Path | None]] = Kind(
     "DIR", "a directory", _parse_directory, lambda path: "" if path is None else str(path)

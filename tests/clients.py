@@ -71,6 +71,7 @@ class Client(ABC):
         self.url = url
         self.http = http
         self.rooms: list[str] = []
+        self.headers: dict[str, str] = {}
         self.received: list[Envelope] = []
         self.greeting: list[Envelope] = []
         self.hello: dict[str, Any] = {}
@@ -102,7 +103,7 @@ class Client(ABC):
         # With `last` and no sid a long-poll would be a read without a session; whoever
         # comes back has a sid from before, which the server need not know.
         query += [("sid", sid or "before")] if last is not None else []
-        query += [("token", token)] if token is not None else []
+        client.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         async with asyncio.timeout(PATIENCE):
             await client._connect(urlencode(query))
         await client._greet()
@@ -225,6 +226,7 @@ class WebSocket(Client):
             proxy=None,
             max_size=None,
             ping_interval=None,
+            additional_headers=self.headers,
         )
 
     async def _receive(self) -> None:
@@ -257,7 +259,9 @@ class _Posting(Client):
         """One `POST /poll` with this session's sid; the answers."""
         async with (
             asyncio.timeout(PATIENCE),
-            self.http.post(f"{self.url}/poll", params={"sid": self.sid}, data=body) as response,
+            self.http.post(
+                f"{self.url}/poll", params={"sid": self.sid}, data=body, headers=self.headers
+            ) as response,
         ):
             answers: list[Envelope] = await response.json()
             assert response.status == 200, answers
@@ -273,7 +277,9 @@ class Sse(_Posting):
     async def _connect(self, query: str) -> None:
         self._buffer = b""
         self._response = await self.http.get(
-            f"{self.url}/sse?{query}", timeout=aiohttp.ClientTimeout(total=None)
+            f"{self.url}/sse?{query}",
+            timeout=aiohttp.ClientTimeout(total=None),
+            headers=self.headers,
         )
         assert self._response.status == 200, await self._response.text()
         assert self._response.content_type == "text/event-stream"
@@ -312,7 +318,7 @@ class LongPoll(_Posting):
         await self._poll(urlencode(query + [("room", room) for room in self.rooms]))
 
     async def _poll(self, query: str) -> None:
-        async with self.http.get(f"{self.url}/poll?{query}") as response:
+        async with self.http.get(f"{self.url}/poll?{query}", headers=self.headers) as response:
             answer = await response.json()
             assert response.status == 200, answer
         assert set(answer) == {"events", "last"}

@@ -97,7 +97,7 @@ async def test_a_head_that_does_not_end_is_cut() -> None:
     async with running(request_timeout=1) as server:
         slow, idle = await Raw.connect(server.port), await Raw.connect(server.port)
         slow.send(b"GET / HTTP/1.1\r\nX-Slow: ")
-        idle.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        idle.send(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert (await idle.head()).startswith(b"HTTP/1.1 200 ")
         assert await slow.rest() == b""
         await idle.rest()
@@ -108,7 +108,7 @@ async def test_a_head_that_does_not_end_is_cut() -> None:
 async def test_a_body_that_does_not_come_is_refused(http: aiohttp.ClientSession) -> None:
     async with running(request_timeout=1) as server:
         slow = await Raw.connect(server.port)
-        slow.send(b"POST /api/publish HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{")
+        slow.send(b"POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 20\r\n\r\n{")
         assert (await slow.head()).startswith(b"HTTP/1.1 408 ")
         assert b'"request_timeout"' in await slow.rest()
         slow.abort()
@@ -125,7 +125,7 @@ async def test_waiting_for_events_is_no_slow_request(http: aiohttp.ClientSession
 
 async def test_bodies_have_a_bound_together(http: aiohttp.ClientSession) -> None:
     async with running(max_body=2**16) as server:
-        head = b"POST /api/publish HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n"
+        head = b"POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 65536\r\n\r\n"
         raws = [await Raw.connect(server.port) for _ in range(9)]
         for raw in raws:
             raw.send(head + b" " * 60_000)
@@ -144,7 +144,7 @@ async def test_bodies_have_a_bound_together(http: aiohttp.ClientSession) -> None
 async def test_readers_without_a_session_count_as_connections(http: aiohttp.ClientSession) -> None:
     async with running(max_connections=2) as server:
         raws = [await Raw.connect(server.port) for _ in range(3)]
-        request = f"GET /poll?last={server.log.position} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        request = f"GET /poll?last={server.log.position} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
         for raw in raws[:2]:
             raw.send(request)
         await until(lambda: sum(len(group.sessions) for group in server.hub.groups) == 2)

@@ -24,6 +24,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from ..bodies import Bodies
 from ..config import Settings
+from ..door import CALLER, Door
 from ..errors import RtpushError
 from ..hub import Hub
 from ..intake import Intake
@@ -46,8 +47,6 @@ class Opening:
     last: str | None
     conflate: bool
     sid: str | None
-    token: str | None
-    address: str
 
 
 def read_opening(request: web.Request) -> Opening:
@@ -63,20 +62,19 @@ def read_opening(request: web.Request) -> Opening:
         request.headers.get("Last-Event-ID") or query.get("last") or None,
         conflate == "1",
         query.get("sid"),
-        query.get("token"),
-        request.remote or "",
     )
 
 
-def _environ(request: web.Request) -> dict[str, Any]:
+def _environ(request: web.Request, subject: str | None) -> dict[str, Any]:
     """What a `connect` handler is told of a request, in WSGI's names (PEP 3333)."""
     environ: dict[str, Any] = {
         "REQUEST_METHOD": request.method,
         "PATH_INFO": request.path,
         "QUERY_STRING": request.query_string,
-        "REMOTE_ADDR": request.remote or "",
+        "REMOTE_ADDR": request[CALLER].address,
         "SERVER_PROTOCOL": "HTTP/{}.{}".format(*request.version),
-        "wsgi.url_scheme": request.scheme,
+        "wsgi.url_scheme": request[CALLER].scheme,
+        "rtpush.subject": subject,
         "aiohttp.request": request,
     }
     for name, value in request.headers.items():
@@ -126,28 +124,39 @@ class Front:
     intake: Intake
     bodies: Bodies
     metrics: Metrics
+    door: Door
     settings: Settings
     wires: set[StreamWire] = field(default_factory=set)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def admit(self, request: web.Request, opening: Opening) -> Session:
         """The session for an opening, if it may begin. Raises RtpushError."""
+        grant, token = await self.door.grant(request)
+        for room in opening.rooms:
+            grant.check_room(room)
         session = self.hub.prepare(
             opening.rooms,
             opening.last,
             conflate=opening.conflate,
-            address=opening.address,
+            address=request[CALLER].address,
             sid=opening.sid,
+            grant=grant,
         )
-        auth = None if opening.token is None else {"token": opening.token}
+        auth = None if token is None else {"token": token}
         try:
-            await self.intake.admit(session, lambda: _environ(request), auth)
+            await self.intake.admit(session, lambda: _environ(request, grant.subject), auth)
             if request.transport is None or request.transport.is_closing():
                 raise ConnectionResetError
         except BaseException:
             self.hub.close(session)
             raise
         return session
+
+    async def check_owner(self, request: web.Request, session: Session) -> None:
+        """Is a request from whom the session belongs to? Raises RtpushError."""
+        if self.door.auth.wants_tokens:
+            grant, _ = await self.door.grant(request)
+            self.hub.renew(session, grant)
 
     def charge(self, session: Session, messages: int, size: int) -> float:
         """Note what a client has sent; seconds for which it should send no more."""

@@ -64,12 +64,16 @@ class LongPollTransport:
     async def _find(self, request: web.Request, opening: Opening, waiter: Waiter) -> Session:
         """The session to read for: a known one, a new one, or one for this read only."""
         if opening.last is not None and opening.sid is None:
+            grant, _ = await self._front.door.grant(request)
+            for room in opening.rooms:
+                grant.check_room(room)
             return self._hub.peek(waiter, opening.rooms, opening.last)
         session = self._hub.sessions.get(opening.sid or "")
         if session is None or session.expires is None or opening.last is None:
             session = await self._front.admit(request, opening)
             self._hub.open(session, waiter, opening.last)
         else:
+            await self._front.check_owner(request, session)
             self._hub.reattach(session, waiter, opening.last)
         session.expires = self._hub.lease()
         return session
@@ -98,6 +102,7 @@ class LongPollTransport:
             raise RtpushError(
                 "not_found", "No such session: it ended. Connect again, then send with the new sid."
             )
+        await self._front.check_owner(request, session)
         self._check_rate(self._front.charge(session, 0, 0))
         with self._one_more(session):
             answers = await self._answers(session, await self._front.bodies.read(request))

@@ -21,7 +21,7 @@ __all__ = ["SseTransport"]
 
 # `no-transform` and X-Accel-Buffering ask proxies not to hold events back.
 _HEAD: Final = (
-    b"HTTP/1.1 200 OK\r\n"
+    b"HTTP/1.1 200 OK\r\n%b"
     b"Content-Type: text/event-stream; charset=utf-8\r\n"
     b"Cache-Control: no-cache, no-transform\r\n"
     b"X-Accel-Buffering: no\r\n"
@@ -49,7 +49,10 @@ class SseTransport:
         opening = read_opening(request)
         session = await self._front.admit(request, opening)
         transport, _ = take_transport(request)
-        Stream(transport, SSE, self._front).start(session, opening.last, _HEAD)
+        cors = self._front.door.origins.cors(request.headers.get("Origin"))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in cors.items())
+        head = _HEAD % lines.encode("latin-1")
+        Stream(transport, SSE, self._front).start(session, opening.last, head)
         return Taken()
 
 

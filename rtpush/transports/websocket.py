@@ -31,7 +31,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import OPEN, SERVER, Protocol
 from websockets.server import ServerProtocol
-from websockets.typing import ExtensionParameter
+from websockets.typing import ExtensionParameter, Subprotocol
 
 from ..errors import RtpushError
 from ..protocol import (
@@ -67,6 +67,7 @@ _HANDSHAKE: Final = (
     "Sec-WebSocket-Extensions",
 )
 
+_OURS: Final = Subprotocol("rtpush")
 _PING: Final = Frame(Opcode.PING, b"").serialize(mask=False)
 # With these a client says that it goes for good; a page that is left sends 1001.
 _DELIBERATE: Final = (CloseCode.NORMAL_CLOSURE, CloseCode.NO_STATUS_RCVD)
@@ -95,7 +96,12 @@ class WebSocketTransport:
         self._front = front
         extensions = [_DeflateFactory()] if front.settings.compress else []
         # One for all: `accept` decides from the request alone.
-        self._handshake = ServerProtocol(extensions=extensions, logger=_quiet)
+        self._handshake = ServerProtocol(
+            extensions=extensions,
+            # A client may offer a token as another subprotocol; that one is not for saying back.
+            select_subprotocol=lambda _, offered: _OURS if _OURS in offered else None,
+            logger=_quiet,
+        )
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer the handshake, then carry on without aiohttp."""

@@ -18,7 +18,7 @@ class Stopped:
 
     def __init__(self, site: Site, path: str, *headers: str) -> None:
         self._site = site
-        self._request = "\r\n".join([f"GET {path} HTTP/1.1", "Host: x", *headers, "", ""])
+        self._request = "\r\n".join([f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *headers, "", ""])
 
     async def __aenter__(self) -> Stopped:
         # A small window: the kernel holds little in its place.
