@@ -41,7 +41,7 @@ logger = logging.getLogger("rtpush.auth")
 ALGORITHMS: Final = {"oct": "HS256", "RSA": "RS256", "EC": "ES256", "OKP": "EdDSA"}
 # RFC 7518, section 3.2: a key of at least the hash's size.
 SHORTEST_SECRET: Final = 32
-MAX_TOKEN: Final = 8 << 10
+MAX_TOKEN: Final = 4 << 10
 # Seconds after which keys from an address are fetched anew, and the shortest
 # time between two tries: a token with a key id that nobody knows must not
 # make the server fetch without end.

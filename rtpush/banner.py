@@ -37,12 +37,13 @@ def banner(settings: Settings, port: int, *, lan: str | None = None, colour: boo
     `port` is the port in use and `lan` this machine's address for others.
     """
     here = _authority(WILDCARDS.get(settings.host, settings.host), port)
-    lines = [("Open", f"http://{here}/")]
+    tls = "" if settings.tls_cert is None else "s"
+    lines = [("Open", f"http{tls}://{here}/")]
     if lan is not None:
-        lines.append(("Phone", f"http://{_authority(lan, port)}/"))
+        lines.append(("Phone", f"http{tls}://{_authority(lan, port)}/"))
     lines += [
-        ("WebSocket", f"ws://{here}/ws"),
-        ("Publish", _curl(f"http://{here}")),
+        ("WebSocket", f"ws{tls}://{here}/ws"),
+        ("Publish", _curl(f"http{tls}://{here}")),
         ("Data", _where_data_is(settings.log)),
         ("Stop", "Ctrl+C"),
     ]

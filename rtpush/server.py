@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
+from ssl import SSLContext
 from typing import Any, Final, Self
 
 from aiohttp import web
@@ -42,6 +43,7 @@ from .logs import make_log
 from .metrics import Metrics
 from .origins import Origins, is_loopback
 from .protocol import Envelope
+from .tls import TlsError, load_certificate, make_context
 from .transports import Front, SlowRequests
 from .transports.longpoll import LongPollTransport
 from .transports.sse import SseTransport
@@ -91,6 +93,7 @@ class Server(Application):
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
+        self._tls: SSLContext | None = None
 
     @property
     def port(self) -> int:
@@ -101,7 +104,8 @@ class Server(Application):
     def url(self) -> str:
         """Where the page is, e.g. `http://127.0.0.1:5000/`."""
         host = self.settings.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+        scheme = "http" if self.settings.tls_cert is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     # ---------------------------------------------------------------- start
 
@@ -161,6 +165,9 @@ class Server(Application):
         await self._begin()
         try:
             await self._listen(self._runner)
+        except TlsError as exc:
+            await self.stop()
+            raise StartError(str(exc)) from exc
         except OSError as exc:
             await self.stop()
             raise StartError(explain_bind_error(exc, self.settings)) from exc
@@ -237,7 +244,14 @@ class Server(Application):
 
     async def _listen(self, runner: web.AppRunner) -> None:
         await runner.setup()
-        site = web.TCPSite(runner, self.settings.host, self.settings.port, backlog=BACKLOG)
+        self._tls = make_context(self.settings)
+        site = web.TCPSite(
+            runner,
+            self.settings.host,
+            self.settings.port,
+            backlog=BACKLOG,
+            ssl_context=self._tls,
+        )
         await site.start()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -279,11 +293,24 @@ class Server(Application):
             # Windows has none; there Ctrl+C cancels this coroutine.
             with suppress(NotImplementedError):
                 loop.add_signal_handler(name, self._signalled)
+        with suppress(NotImplementedError, AttributeError):
+            loop.add_signal_handler(signal.SIGHUP, self._reload_certificate)
         on_ready()
         try:
             await self._stopping.wait()
         finally:
             await self.stop()
+
+    def _reload_certificate(self) -> None:
+        """Connections that are open go on with the old one."""
+        if self._tls is None:
+            return
+        try:
+            load_certificate(self._tls, self.settings)
+        except TlsError as exc:
+            logger.error("the certificate is kept: %s", exc)
+        else:
+            logger.info("the certificate was read again")
 
     def _signalled(self) -> None:
         if self._stopping.is_set():

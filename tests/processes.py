@@ -71,7 +71,7 @@ class ServerProcess:
         )
         patience = INSTALL_PATIENCE if self.make else PATIENCE
         self.banner = await asyncio.wait_for(self._read_banner(), patience)
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", self.banner)
+        found = re.search(r"https?://127\.0\.0\.1:(\d+)/", self.banner)
         assert found is not None, self.banner
         self.port = int(found[1])
 

@@ -284,12 +284,17 @@ MALFORMED = [
         b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nA: " + b"a" * 9000 + b"\r\n\r\n",
         400,
     ),
-    Case("a path that is too long", b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 400),
-    Case("too many headers", b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", 400),
-    Case("a negative length", b"POST /poll HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n", 400),
+    Case("a path that is too long", get("/" + "a" * 9000), 400),
+    Case("too many headers", get("/", *["A: b"] * 200), 400),
+    Case(
+        "a negative length",
+        b"POST /poll HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
+        400,
+    ),
     Case(
         "two lengths",
-        b"POST /poll HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+        b"POST /poll HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nx",
         400,
     ),
     Case(
@@ -300,12 +305,14 @@ MALFORMED = [
     ),
     Case(
         "chunks of another kind",
-        b"POST /poll HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"POST /poll HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
         400,
     ),
     Case(
         "a chunk size that is none",
-        b"POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+        b"POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
         400,
     ),
 ]

@@ -144,7 +144,9 @@ async def test_bodies_have_a_bound_together(http: aiohttp.ClientSession) -> None
 async def test_readers_without_a_session_count_as_connections(http: aiohttp.ClientSession) -> None:
     async with running(max_connections=2) as server:
         raws = [await Raw.connect(server.port) for _ in range(3)]
-        request = f"GET /poll?last={server.log.position} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+        request = (
+            f"GET /poll?last={server.log.position} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+        )
         for raw in raws[:2]:
             raw.send(request)
         await until(lambda: sum(len(group.sessions) for group in server.hub.groups) == 2)
