@@ -61,6 +61,8 @@ A real-time push server: WebSocket, Server-Sent Events and long-poll, one port.
   python -m rtpush --demo                try it: a server, and work to watch
   python -m rtpush --host 0.0.0.0 --insecure   let everybody on the network in
   python -m rtpush --log memory:         keep nothing when the server stops
+  python -m rtpush check --production    is this server fit for strangers?
+  python -m rtpush token --help          tokens for clients, keys for publishers
 """
 
 POINTER: Final = """\

@@ -35,10 +35,11 @@ def make_context(settings: Settings) -> ssl.SSLContext | None:
 def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
     """Read certificate and key; for connections from now on. Raises TlsError."""
     assert settings.tls_cert is not None
+    for path in (settings.tls_cert, settings.tls_key):
+        if path is not None and not path.is_file():
+            raise TlsError(f"tls_cert or tls_key: there is no file {path}")
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    except FileNotFoundError as exc:
-        raise TlsError(f"tls_cert or tls_key: there is no file {exc.filename}") from exc
     except (ssl.SSLError, OSError) as exc:
         reason = getattr(exc, "reason", None) or exc
         raise TlsError(

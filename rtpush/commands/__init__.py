@@ -1,0 +1,1 @@
+"""The commands beside `serve`: each a module with `main(argv) -> exit code`."""
