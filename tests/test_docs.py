@@ -173,6 +173,15 @@ async def check_work(script: Path) -> None:
     await server.stop()
 
 
+def test_the_tests_that_security_names_exist() -> None:
+    text = (ROOT / "docs/security.md").read_text()
+    sources = {path.name: path.read_text() for path in (ROOT / "tests").glob("**/test_*.py")}
+    files = set(re.findall(r"`(test_\w+\.py)", text))
+    assert files <= set(sources)
+    for name in re.findall(r"::(test_\w+)", text):
+        assert any(f"def {name}(" in source for source in sources.values()), name
+
+
 def test_configuration_lists_every_setting() -> None:
     assert (ROOT / "docs/configuration.md").read_text().rstrip().endswith(markdown_table().rstrip())
 
