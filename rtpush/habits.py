@@ -16,7 +16,11 @@ __all__ = ["settings_of"]
 
 logger = logging.getLogger("rtpush.server")
 
-RENAMED: Final = {"ping_interval": "heartbeat", "max_http_buffer_size": "max_message"}
+RENAMED: Final = {
+    "cors_allowed_origins": "allow_origins",
+    "max_http_buffer_size": "max_message",
+    "ping_interval": "heartbeat",
+}
 
 # One transport ladder, one serializer and ordered handlers leave nothing to choose.
 WITHOUT_MEANING: Final = frozenset(
@@ -47,8 +51,12 @@ def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
     ignored = sorted(WITHOUT_MEANING & set(options))
     if ignored:
         logger.warning("these options have no meaning here: %s", ", ".join(ignored))
-    return {
+    settings = {
         RENAMED.get(name, name): value
         for name, value in options.items()
         if name not in WITHOUT_MEANING
     }
+    origins = settings.get("allow_origins")
+    if isinstance(origins, str | list):
+        settings["allow_origins"] = (origins,) if isinstance(origins, str) else tuple(origins)
+    return settings

@@ -210,7 +210,13 @@ class Hub(Delivery):
             )
 
     def renew(self, session: Session, grant: Grant) -> None:
-        """Go on with another grant of the same subject. Raises RtpushError (`forbidden`)."""
+        """Go on with another grant of the same subject.
+
+        Raises RtpushError (`forbidden`, `not_found`).
+        """
+        if self.sessions.get(session.sid) is not session:
+            # It ended while the token was looked at.
+            raise RtpushError("not_found", "No such session: it ended.")
         if grant.subject != session.grant.subject:
             raise RtpushError("forbidden", "This session belongs to somebody else.")
         session.grant = grant

@@ -723,6 +723,22 @@ async def test_a_stop_lets_handlers_finish(tmp_path: Path) -> None:
             server = Server(port=0, log="memory:")
 
 
+def test_the_options_of_a_socketio_server_are_understood(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = Server(
+        async_mode="aiohttp",
+        cors_allowed_origins="*",
+        logger=True,
+        ping_interval=10,
+        max_http_buffer_size=4096,
+    )
+    assert server.settings == Settings(allow_origins=("*",), heartbeat=10, max_message=4096)
+    assert "async_mode, logger" in caplog.text
+    listed = Server(cors_allowed_origins=["https://a.example", "https://b.example"])
+    assert listed.settings.allow_origins == ("https://a.example", "https://b.example")
+
+
 def test_unknown_options_are_refused_by_name() -> None:
     with pytest.raises(TypeError, match="prot"):
         Server(Settings(), prot=1)

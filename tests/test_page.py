@@ -213,7 +213,11 @@ async def test_a_task_is_never_markup(browser: Browser, tmp_path: Path) -> None:
         assert desk.problems == []
 
 
-PLAIN = "proxy_pass {url}; proxy_http_version 1.1; proxy_read_timeout 60s;"
+PLAIN = (
+    "proxy_pass {url}; proxy_http_version 1.1; proxy_read_timeout 60s; "
+    # What the browser calls the server: its page is of that origin.
+    "proxy_set_header Host $http_host;"
+)
 PROXIES = {
     # Upgrade and Connection are not passed on unless a proxy is told to.
     "sse": "location / {{ " + PLAIN + " }}",
