@@ -43,7 +43,7 @@ def banner(settings: Settings, port: int, *, lan: str | None = None, colour: boo
         lines.append(("Phone", f"http{tls}://{_authority(lan, port)}/"))
     lines += [
         ("WebSocket", f"ws{tls}://{here}/ws"),
-        ("Publish", _curl(f"http{tls}://{here}")),
+        ("Publish", _curl(f"http{tls}://{here}", _wants_key(settings))),
         ("Data", _where_data_is(settings.log)),
         ("Stop", "Ctrl+C"),
     ]
@@ -56,11 +56,16 @@ def _authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _curl(url: str) -> str:
+def _wants_key(settings: Settings) -> bool:
+    return bool(settings.auth_secret or settings.auth_keys or settings.api_keys)
+
+
+def _curl(url: str, key: bool) -> str:
     # -g: curl would read the brackets of an IPv6 address as a pattern.
     globoff = "-g " if "[" in url else ""
+    bearer = "-H 'authorization: Bearer KEY' " if key else ""
     return (
-        f"curl {globoff}-X POST {url}/api/publish -H 'content-type: application/json' "
+        f"curl {globoff}-X POST {url}/api/publish -H 'content-type: application/json' {bearer}"
         """-d '{"event":"hello","data":"world"}'"""
     )
 

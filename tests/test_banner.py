@@ -60,6 +60,14 @@ def test_banner_shows_an_address_that_can_be_opened(host: str, url: str) -> None
     assert lines(banner(Settings(host=host), 5000))["Open"] == url
 
 
+def test_banner_says_where_a_key_is_wanted() -> None:
+    assert "Bearer" not in banner(Settings(), 5000)
+    for settings in (Settings(auth_secret="s" * 32), Settings(api_keys=("0" * 64,))):
+        shown = banner(settings, 5000)
+        assert "-H 'authorization: Bearer KEY'" in shown
+        assert "s" * 32 not in shown
+
+
 def test_banner_tells_phones_where_to_go() -> None:
     shown = lines(banner(Settings(host="0.0.0.0"), 5000, lan="192.168.1.7"))
     assert shown["Phone"] == "http://192.168.1.7:5000/"
