@@ -61,7 +61,7 @@ class Session:
     `rooms` maps each room to the number after which the session sees it; the
     room that is named like its `sid` is its own. `whole_until` is the end of
     what it was owed when it came (back): up to there nothing is conflated.
-    `grant` is what its client may do, and `allowance` how much it may send,
+    `grant` is what its client may do, and `allowances` how much it may send,
     once it has sent something. Until it is `admitted` it hears nothing and
     nobody hears it.
 
@@ -73,7 +73,7 @@ class Session:
     __slots__ = (
         "address",
         "admitted",
-        "allowance",
+        "allowances",
         "asks",
         "conflate",
         "cursor",
@@ -115,7 +115,7 @@ class Session:
         self.expires: float | None = None
         self.admitted = False
         self.grant = OPEN
-        self.allowance: Allowance | None = None
+        self.allowances: tuple[Allowance, ...] = ()
         self.data: dict[str, Any] | None = None
         self.turns: deque[Callable[[], Any]] | None = None
         self.asks: dict[str, Callable[[Reply], None]] | None = None

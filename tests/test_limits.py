@@ -93,6 +93,30 @@ async def test_posts_beyond_the_rate_are_refused(http: aiohttp.ClientSession) ->
         assert await other.accepted({"event": "ping"}) is None
 
 
+async def test_an_address_has_its_share_however_many_connections(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with running(rate_messages=1, trusted_proxies=("127.0.0.1",)) as server:
+        url = server.url.rstrip("/")
+
+        async def send(address: str, count: int) -> int:
+            headers = {"X-Forwarded-For": address}
+            async with http.get(f"{url}/poll", headers=headers) as answer:
+                sid = (await answer.json())["events"][0]["data"]["sid"]
+            body = json.dumps([{"event": "ping"}] * count)
+            for _ in range(2):
+                async with http.post(
+                    f"{url}/poll", params={"sid": sid}, data=body, headers=headers
+                ) as answer:
+                    status = answer.status
+            return status
+
+        # Each connection within its own rate, and together beyond that of one address.
+        statuses = [await send("203.0.113.7", 5) for _ in range(12)]
+        assert (statuses[0], statuses[-1]) == (200, 429)
+        assert await send("203.0.113.8", 5) == 200
+
+
 async def test_a_head_that_does_not_end_is_cut() -> None:
     async with running(request_timeout=1) as server:
         slow, idle = await Raw.connect(server.port), await Raw.connect(server.port)

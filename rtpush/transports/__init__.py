@@ -30,6 +30,7 @@ from ..hub import Hub
 from ..intake import Intake
 from ..limits import Allowance
 from ..metrics import Metrics
+from ..origins import is_loopback
 from ..protocol import Form
 from ..session import Session
 
@@ -37,6 +38,10 @@ __all__ = ["Front", "Opening", "StreamWire", "Taken", "read_opening", "take_tran
 
 # Seconds that a peer has to answer a close, and a last write to leave.
 CLOSE_TIMEOUT: Final = 5.0
+# So many times what one connection may send, all of one address together may.
+ADDRESS_SHARE: Final = 10
+# Addresses whose shares are kept, about 300 bytes each.
+MAX_SHARES: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,7 @@ class Front:
     """What the transports of one server share.
 
     `wires` are the connections taken over that are not lost yet; `emptied`
-    is set when the last one goes.
+    is set when the last one goes. `shares` is what each address may send.
     """
 
     hub: Hub
@@ -128,6 +133,7 @@ class Front:
     settings: Settings
     wires: set[StreamWire] = field(default_factory=set)
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
+    shares: dict[str, Allowance] = field(default_factory=dict)
 
     async def admit(self, request: web.Request, opening: Opening) -> Session:
         """The session for an opening, if it may begin. Raises RtpushError."""
@@ -161,12 +167,26 @@ class Front:
     def charge(self, session: Session, messages: int, size: int) -> float:
         """Note what a client has sent; seconds for which it should send no more."""
         now = time.monotonic()
-        if session.allowance is None:
-            rates = self.settings.rate_messages, self.settings.rate_bytes
-            session.allowance = Allowance(*rates, now)
-        wait = session.allowance.charge(messages, size, now)
+        if not session.allowances:
+            session.allowances = self._allowances_of(session.address, now)
+        wait = max([one.charge(messages, size, now) for one in session.allowances])
         self.metrics.throttled += wait > 0
         return wait
+
+    def _allowances_of(self, address: str, now: float) -> tuple[Allowance, ...]:
+        """A connection's own, and the one that it shares with all others of its address."""
+        messages, size = self.settings.rate_messages, self.settings.rate_bytes
+        own = Allowance(messages, size, now)
+        if is_loopback(address):
+            return (own,)
+        if len(self.shares) > MAX_SHARES:
+            # All begin anew: better than to hold one for every address there is.
+            self.shares.clear()
+        shared = self.shares.get(address)
+        if shared is None:
+            shared = Allowance(messages * ADDRESS_SHARE, size * ADDRESS_SHARE, now)
+            self.shares[address] = shared
+        return own, shared
 
     async def wait_closed(self, seconds: float) -> None:
         """Until every connection is gone; those that stay longer are cut."""
