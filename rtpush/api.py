@@ -22,7 +22,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from .bodies import Bodies
-from .config import Settings
+from .config import Settings, client_dir
 from .errors import RtpushError
 from .hub import Hub
 from .intake import Intake, position_of
@@ -49,6 +49,9 @@ HISTORY_BYTES: Final = 4 << 20
 
 # What a browser may do with the page: run and fetch our own files, and show
 # pictures that tasks bring along as data. Tasks are other people's text.
+# The browser client's files, beside those of the demo page.
+_LIBRARY: Final = ("rtpush.js", "rtpush/", "dist/", "websocket.js", "react.js", "types/")
+
 PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; "
@@ -331,12 +334,20 @@ class Api:
         return web.FileResponse(path, headers=PAGE_HEADERS)
 
     def _find_file(self, name: str) -> Path | None:
-        try:
-            path = (self._client / name).resolve()
-            return path if path.is_relative_to(self._client) and path.is_file() else None
-        except (OSError, ValueError):
-            # A name that no file system takes: too long, or with a NUL.
-            return None
+        folders = [self._client]
+        if name.startswith(_LIBRARY):
+            # Whoever brings a page of their own still finds the browser client.
+            folders.append(client_dir().resolve())
+        return next(filter(None, (_inside(folder, name) for folder in folders)), None)
+
+
+def _inside(folder: Path, name: str) -> Path | None:
+    try:
+        path = (folder / name).resolve()
+        return path if path.is_relative_to(folder) and path.is_file() else None
+    except (OSError, ValueError):
+        # A name that no file system takes: too long, or with a NUL.
+        return None
 
 
 def _whole(request: web.Request, name: str, default: int, highest: int) -> int:

@@ -7,7 +7,9 @@ Rules that hold here:
 - A reply to a logged event is sent when the event is stored, not before.
 - The same code serves every transport: what a client may say does not depend
   on how it came.
-- An event with a handler goes to the application and nowhere else. While one
+- An event with a handler goes to the application and nowhere else, and once:
+  sent again under the same idempotency key it gets the answer that the first
+  one got, as long as the session is known and remembers it. While one
   of a session's events is handled, those behind it wait their turn; a `ping`,
   and the replies that a handler may be waiting for, do not.
 """
@@ -20,6 +22,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
+
+from orjson import Fragment, JSONEncodeError, dumps
 
 from .auth import OPEN, Authenticator, Grant
 from .config import Settings
@@ -253,17 +257,26 @@ class Intake:
             self.leaving.pop(session.sid, None)
 
     async def _handle(self, session: Session, envelope: Envelope, answer: Answer) -> None:
-        ack = envelope.ack
+        ack, key = envelope.ack, envelope.idempotency_key
+        result = session.answers.get(key or "")
+        if result is None:
+            result = await self._result(session, envelope)
+            if key is not None:
+                session.remember(key, result)
+        if isinstance(result, RtpushError):
+            answer.done(self._refusal(result, ack))
+        else:
+            answer.done(None if ack is None else encode_reply(ack, Fragment(result)))
+
+    async def _result(self, session: Session, envelope: Envelope) -> bytes | RtpushError:
         try:
             result = await self._handlers.event(envelope.event, session.sid, envelope.data)
-            reply = None if ack is None else encode_reply(ack, result)
+            return dumps(result)
         except RtpushError as error:
-            reply = self._refusal(error, ack)
-        except TypeError:
+            return error
+        except JSONEncodeError:
             logger.exception("what the handler of %r returned is not JSON", envelope.event)
-            unfit = RtpushError("internal", "The application's answer cannot be sent.")
-            reply = self._refusal(unfit, ack)
-        answer.done(reply)
+            return RtpushError("internal", "The application's answer cannot be sent.")
 
     # -------------------------------------------------------------- commands
 

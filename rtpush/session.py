@@ -13,14 +13,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from .auth import OPEN
+from .errors import RtpushError
 from .limits import Allowance
 from .log import Entry
 from .protocol import Form, Reply
 
 __all__ = ["Group", "Groups", "Session", "Wire"]
+
+
+# What is remembered of a session's handled events, so that one that is sent
+# again, because its answer was lost, is not handled again.
+MAX_ANSWERS: Final = 64
+MAX_ANSWER_BYTES: Final = 16 << 10
+# Most sessions have none, and an empty dictionary each would be 64 bytes.
+_NONE: Final[dict[str, bytes | RtpushError]] = {}
 
 
 class Wire(Protocol):
@@ -66,14 +75,16 @@ class Session:
     nobody hears it.
 
     What an application keeps with it: `data`; `turns`, what waits while one
-    of its envelopes is handled; `asks`, who waits for a reply; `owed`, rooms
-    that it was put in while it had no wire.
+    of its envelopes is handled; `answers`, what the last of them came to, by
+    idempotency key; `asks`, who waits for a reply; `owed`, rooms that it was
+    put in while it had no wire.
     """
 
     __slots__ = (
         "address",
         "admitted",
         "allowances",
+        "answers",
         "asks",
         "conflate",
         "cursor",
@@ -118,8 +129,19 @@ class Session:
         self.allowances: tuple[Allowance, ...] = ()
         self.data: dict[str, Any] | None = None
         self.turns: deque[Callable[[], Any]] | None = None
+        self.answers: dict[str, bytes | RtpushError] = _NONE
         self.asks: dict[str, Callable[[Reply], None]] | None = None
         self.owed: tuple[str, ...] = ()
+
+    def remember(self, key: str, answer: bytes | RtpushError) -> None:
+        """What an event with this idempotency key came to: JSON, or why it was refused."""
+        if self.answers is _NONE:
+            self.answers = {}
+        self.answers[key] = answer
+        size = sum(len(one) for one in self.answers.values() if isinstance(one, bytes))
+        while len(self.answers) > MAX_ANSWERS or size > MAX_ANSWER_BYTES:
+            oldest = self.answers.pop(next(iter(self.answers)))
+            size -= len(oldest) if isinstance(oldest, bytes) else 0
 
     def sees(self, entry: Entry) -> bool:
         """Is the entry for this session?"""

@@ -742,3 +742,45 @@ def test_the_options_of_a_socketio_server_are_understood(
 def test_unknown_options_are_refused_by_name() -> None:
     with pytest.raises(TypeError, match="prot"):
         Server(Settings(), prot=1)
+
+
+async def test_what_is_sent_again_is_handled_once(server: Server, connect: Open) -> None:
+    calls: list[Any] = []
+
+    @server.event
+    async def count(_sid: str, data: Any) -> Any:
+        calls.append(data)
+        if data == "no":
+            raise RtpushError("bad_request", "Not this.")
+        return {"calls": len(calls)}
+
+    client = await connect()
+
+    async def outcome(key: str, data: Any = None) -> Any:
+        sent = {"event": "count", "data": data, "idempotency_key": key}
+        reply = await client.request(sent)
+        return reply.get("data") or reply["error"]["code"]
+
+    assert [await outcome("k1"), await outcome("k1"), await outcome("k2")] == [
+        {"calls": 1},
+        {"calls": 1},
+        {"calls": 2},
+    ]
+    assert [await outcome("k3", "no"), await outcome("k3", "no")] == ["bad_request"] * 2
+    assert calls == [None, None, "no"]
+
+
+async def test_a_session_remembers_its_last_answers_only(server: Server, connect: Open) -> None:
+    calls: list[Any] = []
+
+    @server.event
+    async def count(_sid: str, data: Any) -> str:
+        calls.append(data)
+        return "x" * 1000
+
+    client = await connect()
+    keys = [f"k{number}" for number in range(40)]
+    for key in [*keys, keys[-1], keys[0]]:
+        await client.request({"event": "count", "data": key, "idempotency_key": key})
+    # The newest was remembered; the first had made room for others.
+    assert calls == [*keys, keys[0]]

@@ -1,0 +1,5 @@
+/** The classic script: `window.io` as Socket.IO's script has it, and `window.rtpush`. */
+
+import { Manager, Socket, io, protocol } from './rtpush.js';
+
+Object.assign(globalThis, { io, rtpush: Object.assign(io, { io, connect: io, Manager, Socket, protocol }) });

@@ -1,0 +1,90 @@
+/**
+ * rtpush for React 18 and newer.
+ *
+ * Rules that hold here:
+ * - A socket is made outside of components, once, and given to the hooks.
+ * - All components that ask for one socket's tasks share one list.
+ */
+
+import { useEffect, useRef, useSyncExternalStore } from 'react';
+
+import { tokenOf } from './rtpush/options.js';
+import { TaskList } from './rtpush/tasks.js';
+import { readAt } from './rtpush/wires.js';
+
+/** @typedef {import('./rtpush/socket.js').Socket} Socket */
+/** @typedef {import('./rtpush/tasks.js').Tasks} Tasks */
+
+/** @type {WeakMap<Socket, TaskStore>} */
+const stores = new WeakMap();
+
+/**
+ * The tasks, active and lately finished, always as they are.
+ *
+ * @param {Socket} socket
+ * @returns {Tasks}
+ */
+export function useTasks(socket) {
+  const store = stores.get(socket) ?? new TaskStore(socket);
+  stores.set(socket, store);
+  return useSyncExternalStore(store.subscribe, store.get, store.get);
+}
+
+/**
+ * Call a function with each event of a name, while the component is mounted.
+ *
+ * @param {Socket} socket
+ * @param {string} event
+ * @param {(...args: any[]) => void} handler the newest one given is called
+ */
+export function useEvent(socket, event, handler) {
+  const newest = useRef(handler);
+  useEffect(() => {
+    newest.current = handler;
+  });
+  useEffect(() => {
+    const listener = (/** @type {any[]} */ ...args) => newest.current(...args);
+    socket.on(event, listener);
+    return () => {
+      socket.off(event, listener);
+    };
+  }, [socket, event]);
+}
+
+class TaskStore {
+  #list = new TaskList();
+  /** @type {Set<() => void>} */
+  #listeners = new Set();
+
+  /** @param {Socket} socket */
+  constructor(socket) {
+    socket.onEnvelope((envelope) => this.#take(envelope));
+    // Its own snapshot came before anybody asked for tasks.
+    if (socket.connected) this.#read(socket);
+  }
+
+  /** @param {Socket} socket */
+  async #read(socket) {
+    try {
+      const answer = await readAt(socket.io.opts, await tokenOf(socket.auth), socket.rooms, null);
+      answer?.events.forEach((envelope) => this.#take(envelope));
+    } catch {
+      socket.once('connect', () => this.#read(socket));
+    }
+  }
+
+  get = () => this.#list.value;
+
+  /** @param {() => void} listener */
+  subscribe = (listener) => {
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
+  };
+
+  /** @param {import('./rtpush/wires.js').Envelope} envelope */
+  #take(envelope) {
+    if (this.#list.take(envelope)) this.#listeners.forEach((listener) => listener());
+  }
+}

@@ -1,0 +1,25 @@
+/**
+ * rtpush in the browser and in Node: `io(url, options)`.
+ *
+ * It speaks PROTOCOL.md over WebSocket, Server-Sent Events or long-poll, with
+ * the habits of socket.io-client 4. No dependency, no build step.
+ */
+
+import { Manager, Socket } from './rtpush/socket.js';
+
+/** The version of the protocol that is spoken. */
+export const protocol = 1;
+
+/**
+ * Connect to a server: that of the page, or the one at an address.
+ *
+ * @param {string | import('./rtpush/options.js').UserOptions} [address] such as https://push.example
+ * @param {import('./rtpush/options.js').UserOptions} [options]
+ * @returns {Socket}
+ */
+export function io(address = '', options = {}) {
+  if (typeof address === 'object') return new Socket('', address);
+  return new Socket(address, options);
+}
+
+export { io as connect, io as default, Manager, Socket };

@@ -1,0 +1,17 @@
+/**
+ * The tasks, active and lately finished, always as they are.
+ *
+ * @param {Socket} socket
+ * @returns {Tasks}
+ */
+export function useTasks(socket: Socket): Tasks;
+/**
+ * Call a function with each event of a name, while the component is mounted.
+ *
+ * @param {Socket} socket
+ * @param {string} event
+ * @param {(...args: any[]) => void} handler the newest one given is called
+ */
+export function useEvent(socket: Socket, event: string, handler: (...args: any[]) => void): void;
+export type Socket = import("./rtpush/socket.js").Socket;
+export type Tasks = import("./rtpush/tasks.js").Tasks;

@@ -1,0 +1,13 @@
+/**
+ * Connect to a server: that of the page, or the one at an address.
+ *
+ * @param {string | import('./rtpush/options.js').UserOptions} [address] such as https://push.example
+ * @param {import('./rtpush/options.js').UserOptions} [options]
+ * @returns {Socket}
+ */
+export function io(address?: string | import("./rtpush/options.js").UserOptions, options?: import("./rtpush/options.js").UserOptions): Socket;
+/** The version of the protocol that is spoken. */
+export const protocol: 1;
+import { Socket } from './rtpush/socket.js';
+import { Manager } from './rtpush/socket.js';
+export { io as connect, io as default, Manager, Socket };

@@ -1,0 +1,59 @@
+/**
+ * Makes what is made: `dist/`, the classic script, and `types/`.
+ *
+ *   node tools/client.js          write them, and print the size of the script
+ *   node tools/client.js --check  fail when what is there is not what would be made
+ */
+
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { build } from 'esbuild';
+
+const ROOT = join(import.meta.dirname, '..');
+const CLIENT = join(ROOT, 'client');
+const MOST = 7 * 1024;
+
+const SHARED = './rtpush.shared.min.js';
+
+/** What few pages need is asked for when it is: it lies beside the script. */
+const apart = {
+  name: 'apart',
+  setup: ({ onResolve }) => onResolve({ filter: /\/shared\.js$/ }, ({ kind }) => (kind === 'dynamic-import' ? { path: SHARED, external: true } : null)),
+};
+
+async function make(folder) {
+  const script = join(folder, 'dist/rtpush.min.js');
+  const common = { bundle: true, minify: true, target: ['es2022'], banner: { js: '/*! rtpush, MIT */' }, logLevel: 'warning' };
+  await build({ ...common, entryPoints: [join(CLIENT, 'classic.js')], outfile: script, format: 'iife', plugins: [apart] });
+  await build({ ...common, entryPoints: [join(CLIENT, 'rtpush/shared.js')], outfile: join(folder, 'dist', SHARED), format: 'esm' });
+  execFileSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', ROOT, '--outDir', join(folder, 'types')], { stdio: 'inherit' });
+  return gzipSync(readFileSync(script), { level: 9 }).length;
+}
+
+function filesOf(folder) {
+  const names = ['dist', 'types'].flatMap((name) => readdirSync(join(folder, name), { recursive: true }).map((file) => join(name, file)));
+  return new Map(names.filter((name) => /\.\w+$/.test(name)).sort().map((name) => [name, readFileSync(join(folder, name), 'utf8')]));
+}
+
+async function check() {
+  const folder = mkdtempSync(join(tmpdir(), 'rtpush-'));
+  const size = await make(folder);
+  const [made, there] = [filesOf(folder), filesOf(CLIENT)];
+  rmSync(folder, { recursive: true });
+  const stale = [...new Set([...made.keys(), ...there.keys()])].filter((name) => made.get(name) !== there.get(name));
+  if (stale.length > 0) throw new Error(`not what the sources make: ${stale.join(', ')}; run: npm run build`);
+  return size;
+}
+
+function clean() {
+  for (const name of ['dist', 'types']) rmSync(join(CLIENT, name), { recursive: true, force: true });
+}
+
+const checking = process.argv.includes('--check');
+if (!checking) clean();
+const size = checking ? await check() : await make(CLIENT);
+console.log(`dist/rtpush.min.js: ${size} bytes gzipped, of at most ${MOST}`);
+if (size > MOST) throw new Error('the classic script has grown too large');
