@@ -10,16 +10,16 @@
 
 import { addDraft, applyEvent, confirmDraft, emptyBoard, refuseDraft } from './board.js';
 import { Cards } from './cards.js';
-import { Connection } from './connection.js';
 import { setAttribute, setText } from './dom.js';
 import { FinishedList } from './finished.js';
 import { TaskForm } from './form.js';
 import { otherLanguage, pickLanguage, setLanguage, t, translate } from './i18n.js';
-import { newId } from './ids.js';
 import { recall, remember } from './prefs.js';
+import { newId } from './rtpush/ids.js';
 import { setUpTerminal, showCommand } from './terminal.js';
 import { toast } from './toasts.js';
 import { Viewer, download } from './viewer.js';
+import { WebSocketManager } from './websocket.js';
 import { errorOf, refusalOf, titleOf } from './words.js';
 
 const TRANSPORTS = ['websocket', 'sse', 'poll'];
@@ -29,19 +29,27 @@ const root = document.documentElement;
 const find = (id) => document.getElementById(id);
 const board = emptyBoard();
 const mine = new Set();
-let status = { state: 'connecting', transport: null, rtt: null };
 let drawing = false;
 
 const viewer = new Viewer(find('viewer'));
 const cards = new Cards(find('cards'), { cancel, retry, download, enlarge: (task) => viewer.open(task) });
 const finished = new FinishedList(find('finished'), openFinished);
 const form = new TaskForm(find('task-form'), (formData) => createTask(formData, formData.mode, null));
-const transports = allowedTransports();
-const connection = new Connection({ onEvent, onStatus, onNotice, onTransport }, transports, recall('sessionStorage', 'transport'));
+// Relative to the page, so that a reverse proxy may mount the server below any path.
+const path = new URL('.', document.baseURI).pathname;
+const manager = new WebSocketManager({ options: { path, transports: allowedTransports() }, showToast });
+manager.connect();
+const socket = manager.socket;
 
 function allowedTransports() {
   const forced = new URLSearchParams(location.search).get('transport');
   return TRANSPORTS.includes(forced) ? [forced] : TRANSPORTS;
+}
+
+function stateOf() {
+  if (socket.connected) return 'online';
+  if (!socket.active) return 'failed';
+  return root.dataset.state === 'connecting' ? 'connecting' : 'offline';
 }
 
 function onEvent(envelope) {
@@ -50,17 +58,11 @@ function onEvent(envelope) {
   return undefined;
 }
 
-function onStatus(next) {
-  status = next;
-  root.dataset.state = status.state;
-  if (status.transport === null) delete root.dataset.transport;
-  else root.dataset.transport = status.transport;
+function onStatus() {
+  root.dataset.state = stateOf();
+  if (socket.connected) root.dataset.transport = socket.transport;
+  else delete root.dataset.transport;
   drawLight();
-}
-
-function onTransport(kind) {
-  // What was forced upon a page says nothing about what works best.
-  if (transports.length > 1) remember('sessionStorage', 'transport', kind);
 }
 
 const NOTICES = {
@@ -74,22 +76,26 @@ const NOTICES = {
   },
 };
 
-function onNotice(name, detail) {
+function showToast(_text, _type, name, detail) {
   NOTICES[name](detail);
+}
+
+/** Say something of a task, to those who see it. */
+function tell(event, data, room) {
+  return (room === null ? socket : socket.to(room)).emitWithAck(event, data);
 }
 
 function createTask(formData, mode, room) {
   const data = { id: newId(), formData, mode, startTime: Date.now() };
   mine.add(data.id);
   addDraft(board, data, Date.now());
-  connection.emit('task_created', data, { room, onReply: (error) => onCreated(data.id, error) });
+  tell('task_created', data, room).then(() => confirmDraft(board, data.id), (error) => onRefused(data.id, error));
   drawSoon();
 }
 
-function onCreated(id, error) {
-  if (error === null) return confirmDraft(board, id);
+function onRefused(id, error) {
   if (refuseDraft(board, id, refusalOf(error), Date.now())) drawSoon();
-  return complain(error);
+  complain(error);
 }
 
 function retry(task) {
@@ -99,7 +105,7 @@ function retry(task) {
 
 function cancel(task) {
   const data = { id: task.id, error: 'cancelled' };
-  connection.emit('task_failed', data, { room: task.room, onReply: (error) => error && complain(error) });
+  tell('task_failed', data, task.room).catch(complain);
 }
 
 function complain(error) {
@@ -148,9 +154,9 @@ function announceMine() {
 }
 
 function drawLight() {
-  const { state, transport, rtt } = status;
-  setText(find('light-name'), transport === null ? t(`light_${state}`) : t(`transport_${transport}`));
-  setText(find('light-rtt'), rtt === null ? '' : t('milliseconds', { n: Math.max(1, Math.round(rtt)) }));
+  const { transport, latency } = socket;
+  setText(find('light-name'), transport === null ? t(`light_${root.dataset.state}`) : t(`transport_${transport}`));
+  setText(find('light-rtt'), latency === null ? '' : t('milliseconds', { n: Math.max(1, Math.round(latency)) }));
 }
 
 function speak(language) {
@@ -189,4 +195,5 @@ setInterval(() => {
   cards.tick(Date.now());
   finished.tick(Date.now());
 }, TICK);
-connection.start();
+socket.onEnvelope(onEvent);
+manager.on('status', onStatus);

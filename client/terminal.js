@@ -7,9 +7,9 @@
  * - The clipboard API is missing on plain http, so there is an older way too.
  */
 
-import { newId } from './ids.js';
 import { setText } from './dom.js';
 import { t } from './i18n.js';
+import { newId } from './rtpush/ids.js';
 
 const COPIED_FOR = 2000;
 

@@ -12,11 +12,12 @@ import { call } from './rtpush/emitter.js';
 
 /** @typedef {(data: any, ...more: any[]) => void} Handler */
 
-/** What is said to the user. */
+/** What is said to the user: words, and their mood. */
 const NOTICES = {
   connected: ['Live connection established', 'success'],
   lost: ['Live connection lost', 'warning'],
   recovered: ['Live connection restored', 'success'],
+  refreshed: ['Live connection restored; the list is new', 'success'],
   stopped: ['Live connection ended', 'error'],
 };
 
@@ -76,7 +77,8 @@ export class WebSocketManager {
   /** @param {import('./rtpush/socket.js').Socket} socket */
   #connected(socket) {
     this.reconnectAttempts = 0;
-    this.#say(this.#met ? 'recovered' : 'connected', String(socket.transport));
+    const back = socket.recovered ? 'recovered' : 'refreshed';
+    this.#say(this.#met ? back : 'connected', String(socket.transport));
     this.#met = true;
     this.trigger('status');
   }

@@ -91,7 +91,7 @@ export class Connection {
     this.options = options;
     this.listener = listener;
     this.askToken = askToken;
-    this.ladder = new Ladder(options.kinds, `rtpush:${options.base}`);
+    this.ladder = new Ladder(options.kinds, `rtpush:${options.kinds}:${options.base}`);
   }
 
   start() {

@@ -43,6 +43,7 @@ declare namespace NOTICES {
     let connected: string[];
     let lost: string[];
     let recovered: string[];
+    let refreshed: string[];
     let stopped: string[];
 }
 export {};

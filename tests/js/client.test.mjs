@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { MESSAGES, pickLanguage } from '../../client/i18n.js';
+import { Cursor, isBehind, parsePosition } from '../../client/rtpush/cursor.js';
+import { Emitter } from '../../client/rtpush/emitter.js';
+import { Ladder, backoff } from '../../client/rtpush/ladder.js';
+import { readOptions, tokenOf } from '../../client/rtpush/options.js';
+import { Outbox } from '../../client/rtpush/outbox.js';
+import { TaskList } from '../../client/rtpush/tasks.js';
+
+const KINDS = ['websocket', 'sse', 'poll'];
+const DELAYS = { reconnectionDelay: 1000, reconnectionDelayMax: 5000, randomizationFactor: 0.5 };
+
+test('a position is an epoch and a number', () => {
+  assert.deepEqual(parsePosition('a1-12'), ['a1', 12]);
+  for (const odd of ['', '-', '12', '-12', 'a-', 'a-x', 'a--', 'a-b-12', null, 7, {}]) assert.equal(parsePosition(odd), null);
+});
+
+test('behind means the same epoch, and not later', () => {
+  assert.ok(isBehind('e-9', 'e-9'));
+  assert.ok(isBehind('e-9', 'e-10'));
+  assert.ok(!isBehind('e-11', 'e-10'));
+  assert.ok(!isBehind('f-1', 'e-10'));
+  assert.ok(!isBehind('e-1', null));
+});
+
+test('a cursor takes each event once, and every unlogged one', () => {
+  const cursor = new Cursor();
+  const taken = (event, id, room) => cursor.take({ event, id, room });
+  assert.deepEqual([taken('n', 'e-1'), taken('n', 'e-1'), taken('n', 'e-3'), taken('n', 'e-2'), taken('n'), taken('n', 'odd')], [true, false, true, false, true, true]);
+  assert.equal(cursor.last, 'e-3');
+  assert.ok(taken('n', 'f-1'));
+});
+
+test('a snapshot moves the cursor, but never back; after a resync, anywhere', () => {
+  const cursor = new Cursor();
+  assert.ok(cursor.take({ event: 'active_tasks', id: 'e-5' }));
+  assert.ok(cursor.take({ event: 'active_tasks', id: 'e-5' }));
+  assert.ok(!cursor.take({ event: 'active_tasks', id: 'e-4' }));
+  assert.ok(!cursor.take({ event: 'n', id: 'e-5' }));
+  cursor.take({ event: 'resync' });
+  assert.equal(cursor.last, null);
+  assert.ok(cursor.take({ event: 'active_tasks', id: 'e-4' }));
+});
+
+test("a room's snapshot covers that room and nothing else", () => {
+  const cursor = new Cursor();
+  cursor.take({ event: 'active_tasks', id: 'e-5', room: 'r' });
+  assert.equal(cursor.last, null);
+  assert.ok(cursor.take({ event: 'n', id: 'e-3' }));
+  assert.ok(!cursor.take({ event: 'n', id: 'e-4', room: 'r' }));
+  assert.ok(cursor.take({ event: 'n', id: 'e-6', room: 'r' }));
+  cursor.take({ event: 'active_tasks', id: 'e-9', room: 'r' });
+  cursor.leave('r');
+  assert.ok(cursor.take({ event: 'n', id: 'e-8', room: 'r' }));
+});
+
+test('waiting grows, up to its most, and is spread', () => {
+  assert.deepEqual([0, 1, 2, 3, 99].map((n) => backoff(n, DELAYS, () => 0.5)), [1000, 2000, 4000, 5000, 5000]);
+  assert.deepEqual([0, 1].map((random) => backoff(0, DELAYS, () => random)), [500, 1500]);
+});
+
+test('an attempt goes through all transports; what worked gets two to itself', () => {
+  const ladder = new Ladder(KINDS, 'x');
+  assert.deepEqual(ladder.next(), KINDS);
+  ladder.succeeded('sse');
+  assert.deepEqual([ladder.next(), ladder.next(), ladder.next()], [['sse'], ['sse'], ['sse', 'websocket', 'poll']]);
+  ladder.forget();
+  assert.deepEqual(ladder.next(), KINDS);
+});
+
+test('what is unanswered is said again, in order, under the same key', () => {
+  const outbox = new Outbox();
+  const ends = [];
+  const add = (event) => outbox.add({ event }, (error, data) => ends.push([event, error, data]), 3);
+  const [first, second] = [add('a'), add('b')];
+  assert.deepEqual(outbox.takeAll(), [first.text, second.text]);
+  outbox.settle(first.ack, null, 5);
+  outbox.settle(first.ack, null, 6);
+  for (const odd of [999, '__proto__', undefined, {}]) outbox.settle(odd, null);
+  assert.deepEqual(outbox.takeAll(), [second.text]);
+  assert.notEqual(JSON.parse(first.text).idempotency_key, JSON.parse(second.text).idempotency_key);
+  assert.deepEqual(ends, [['a', null, 5]]);
+});
+
+test('the outbox is bounded, in number, in size and in tries', () => {
+  const outbox = new Outbox();
+  const codes = [];
+  for (let index = 0; index < 1001; index += 1) outbox.add({ event: 'a' }, (error) => codes.push(error.code), 2);
+  assert.deepEqual(codes, ['queue_full']);
+  const sent = [1, 2, 3, 4].map(() => outbox.takeAll().length);
+  assert.deepEqual(sent, [1000, 1000, 1000, 0]);
+  assert.equal(codes.filter((code) => code === 'given_up').length, 1000);
+  const large = { event: 'a', data: 'x'.repeat(6 << 20) };
+  const ends = [1, 2, 3].map(() => outbox.add(large, () => {}, 0) === null);
+  assert.deepEqual(ends, [false, false, true]);
+});
+
+test('of what was sent, the largest is to blame', () => {
+  const outbox = new Outbox();
+  const codes = [];
+  const add = (data) => outbox.add({ data }, (error) => codes.push([data.length, error.code]), 5);
+  outbox.take(add('small'));
+  outbox.take(add('much larger'));
+  add('larger still, and not sent yet');
+  outbox.blameLargest();
+  assert.deepEqual(codes, [[11, 'too_large']]);
+});
+
+test('listeners come and go as in Socket.IO', () => {
+  const emitter = new Emitter();
+  const heard = [];
+  const one = (data) => heard.push(`one ${data}`);
+  const two = (data) => heard.push(`two ${data}`);
+  emitter.on('__proto__', one).once('__proto__', two).once('x', one).off('x', one);
+  emitter.fire('__proto__', 1);
+  emitter.fire('__proto__', 2);
+  emitter.fire('x', 3);
+  emitter.off('__proto__').fire('__proto__', 4);
+  emitter.on('x', one).off().fire('x', 5);
+  assert.deepEqual(heard, ['one 1', 'two 1', 'one 2']);
+  assert.throws(() => emitter.on('x', null), TypeError);
+  assert.deepEqual([emitter.hasListeners('x'), emitter.listeners('x')], [false, []]);
+});
+
+test('options have the names and defaults of Socket.IO', () => {
+  const options = readOptions('ws://push.example:8080?a=1', {});
+  assert.deepEqual([options.base, options.query, options.reconnectionDelay], ['http://push.example:8080/', [['a', '1']], 1000]);
+  const other = readOptions('https://push.example', { path: '/live', query: { b: '2' }, transports: ['polling'], reconnectionAttempts: 5, withCredentials: true });
+  assert.deepEqual([other.base, other.query, other.kinds], ['https://push.example/live/', [['b', '2']], ['sse', 'poll']]);
+  assert.deepEqual([other.reconnectionAttempts, other.credentials], [5, 'include']);
+});
+
+test('what would connect to nowhere is an error at once', () => {
+  assert.throws(() => readOptions('https://push.example/chat', {}), /namespaces/);
+  assert.throws(() => readOptions('', {}), /address/);
+  assert.throws(() => readOptions('https://push.example', { transports: ['webtransport'] }), /transports/);
+});
+
+test('an option without meaning is said once', (context) => {
+  const warn = context.mock.method(console, 'warn', () => {});
+  for (let index = 0; index < 3; index += 1) readOptions('http://a', { rememberUpgrade: true, '__proto__': null });
+  assert.equal(warn.mock.callCount(), 1);
+});
+
+test('a token is given, held by an object, returned, promised or passed on', async () => {
+  const ways = ['t', { token: 't' }, () => 't', async () => ({ token: 't' }), (done) => done({ token: 't' }), async (done) => done({ token: 't' })];
+  for (const way of ways) assert.equal(await tokenOf(way), 't');
+  for (const none of [undefined, null, {}, () => null, () => undefined]) assert.equal(await tokenOf(none), null);
+  await assert.rejects(tokenOf(() => Promise.reject(new Error('no'))), /no/);
+  await assert.rejects(tokenOf(() => { throw new Error('no'); }), /no/);
+});
+
+test('a list of tasks is its snapshot and what came after', () => {
+  const list = new TaskList();
+  list.take({ event: 'task_progress', id: 'e-6', data: { id: 1, progress: 60 } });
+  list.take({ event: 'task_progress', id: 'e-4', data: { id: 1, progress: 40 } });
+  assert.deepEqual(list.value.tasks, []);
+  list.take({ event: 'active_tasks', id: 'e-5', data: { tasks: [{ id: 1, progress: 50 }], finished: [] } });
+  assert.deepEqual(list.value.tasks, [{ id: 1, progress: 60 }]);
+  list.take({ event: 'task_created', id: 'e-7', room: 'r', data: { id: 2 } });
+  list.take({ event: 'task_completed', id: 'e-8', data: { id: '1', result: 5 } });
+  assert.deepEqual(list.value.tasks, [{ id: 2, room: 'r' }]);
+  assert.deepEqual(list.value.finished.map(({ id, status, result }) => [id, status, result]), [['1', 'completed', 5]]);
+  list.take({ event: 'active_tasks', id: 'e-9', room: 'r', data: { tasks: [{ id: 3, room: 'r' }], finished: [] } });
+  assert.deepEqual([list.value.tasks.map(({ id }) => id), list.value.finished.length], [[3], 1]);
+  for (const data of [null, 7, 'x', []]) list.take({ event: 'task_created', data });
+});
+
+test('both languages say everything, with the same values', () => {
+  const values = (text) => (text.match(/\{\w+\}/g) ?? []).sort();
+  assert.deepEqual(Object.keys(MESSAGES.zh).sort(), Object.keys(MESSAGES.en).sort());
+  for (const [key, text] of Object.entries(MESSAGES.en)) assert.deepEqual(values(MESSAGES.zh[key]), values(text), key);
+});
+
+test('the language is the first one that we speak', () => {
+  assert.equal(pickLanguage(['fr', 'zh-TW', 'en']), 'zh');
+  assert.equal(pickLanguage(['constructor', 'fr']), 'en');
+});
