@@ -20,6 +20,7 @@ PROGRAMS = {
     "nginx": ["nginx"],
     "chromium": ["chromium", "chromium-browser", "google-chrome"],
     "node": ["node"],
+    "npm": ["npm"],
 }
 
 

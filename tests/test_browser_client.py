@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from itertools import count
@@ -21,9 +23,12 @@ import jwt
 import pytest
 from browser import PATIENCE, chromium
 from faults import relay
-from needs import needs
+from needs import needs, program
 from playwright.async_api import Browser, BrowserContext, Page
+from playwright.async_api import Error as PlaywrightError
 from processes import ROOT, ServerProcess, nginx, running
+
+from rtpush.server import Server
 
 pytestmark = needs("chromium")
 
@@ -309,25 +314,38 @@ async def test_a_half_open_connection_is_noticed(browser: Browser, server: Serve
             await tab.wait_online()
             await published.more()
             await published.check(tab)
-    assert ["disconnect", "ping timeout"] in [
-        event[:2] for event in await tab.run("record.life")
-    ]
+    assert ["disconnect", "ping timeout"] in [event[:2] for event in await tab.run("record.life")]
 
 
 async def test_a_suspended_tab(browser: Browser, server: ServerProcess) -> None:
     tab = await Tab.open(browser, server.url)
     await tab.wait_online()
-    devtools = await tab.page.context.new_cdp_session(tab.page)
     async with numbers(server.url) as published:
         await published.more()
-        await devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
-        await published.more()
-        await server.kill()
-        await server.start()
-        await published.more()
-        await devtools.send("Page.setWebLifecycleState", {"state": "active"})
+        async with suspended(tab):
+            await published.more()
+            await server.kill()
+            await server.start()
+            await published.more()
         await tab.wait_online()
         await published.check(tab)
+
+
+@asynccontextmanager
+async def suspended(tab: Tab) -> AsyncIterator[None]:
+    """While nothing of the page runs, as in a laptop that sleeps."""
+    devtools = await tab.page.context.new_cdp_session(tab.page)
+    await devtools.send("Debugger.enable")
+    paused = asyncio.Event()
+    devtools.on("Debugger.paused", lambda _: paused.set())
+    await devtools.send("Debugger.pause")
+    # It stops at the next line that it runs.
+    running = asyncio.create_task(tab.run("1"))
+    await asyncio.wait_for(paused.wait(), 10)
+    yield
+    await devtools.send("Debugger.resume")
+    await devtools.send("Debugger.disable")
+    await running
 
 
 async def test_back_by_the_back_button(browser: Browser, server: ServerProcess) -> None:
@@ -431,6 +449,217 @@ async def test_tabs_that_share_are_in_rooms_of_their_own(
     assert await two.run("record.seen") == ["to blue", "to all"]
 
 
+async def test_tabs_that_share_outlive_the_server(browser: Browser, server: ServerProcess) -> None:
+    context = await browser.new_context()
+    tabs = [await Tab.open(context, server.url, shared=True) for _ in range(3)]
+    for tab in tabs:
+        await tab.wait_online()
+    async with numbers(server.url) as published:
+        await published.more()
+        await server.kill()
+        for tab in tabs:
+            await tab.until("!socket.connected")
+        await tabs[2].run("socket.emit('said offline', 1)")
+        # The leader goes while there is nothing to lead to.
+        await tabs[0].page.close()
+        await server.start()
+        for tab in tabs[1:]:
+            await tab.wait_online()
+        await published.more()
+        # One that left and came back has missed what the others saw.
+        await tabs[2].run("socket.disconnect()")
+        await published.more()
+        await tabs[2].run("socket.connect()")
+        await tabs[2].wait_online()
+        await published.more()
+        await published.check(*tabs[1:])
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(f"{server.url}/api/history?limit=1000") as answer,
+    ):
+        events = [event["event"] for event in (await answer.json())["events"]]
+    assert events.count("said offline") == 1
+
+
+async def test_a_leader_that_says_nothing_is_unseated(
+    browser: Browser, server: ServerProcess
+) -> None:
+    context = await browser.new_context()
+    leader, follower, other = [await Tab.open(context, server.url, begin=False) for _ in range(3)]
+    for tab in (leader, follower, other):
+        await tab.page.clock.install()
+        await tab.begin(shared=True)
+        await tab.pass_time_until("socket.connected")
+    async with numbers(server.url) as published:
+        await published.more()
+        # A renderer that hangs would take the others of its process with it; this one is mute.
+        await leader.run(
+            "window.post = BroadcastChannel.prototype.postMessage;"
+            "BroadcastChannel.prototype.postMessage = () => {}; 0"
+        )
+        await published.more()
+        await follower.pass_time_until("record.life.some(([name]) => name === 'disconnect')")
+        await follower.pass_time_until("socket.connected")
+        await published.more()
+        await leader.run("BroadcastChannel.prototype.postMessage = post; 0")
+        for tab in (leader, other):
+            await tab.pass_time_until("socket.connected")
+        await published.more()
+        await published.check(leader, follower, other)
+
+
+# ----------------------------------------------------- rooms and applications
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse", "poll"])
+async def test_a_room_is_kept_over_a_restart(
+    browser: Browser, server: ServerProcess, transport: str
+) -> None:
+    tab = await Tab.open(browser, server.url, transports=[transport])
+    await tab.wait_online(transport)
+    await tab.run("socket.join('red')")
+    await server.kill()
+    await tab.until("!socket.connected")
+    await server.start()
+    async with aiohttp.ClientSession() as http:
+        for room, number in (("blue", 1), ("red", 2)):
+            envelope = {"event": "n", "data": number, "room": room}
+            async with http.post(f"{server.url}/api/publish", json=envelope) as answer:
+                assert answer.status == 200
+    await tab.until("record.seen.length === 1")
+    await tab.run("socket.leave('red')")
+    await tab.run("socket.to('red').emitWithAck('n', 3)")
+    await tab.run("socket.emitWithAck('n', 4)")
+    await tab.until("record.seen.at(-1) === 4")
+    assert await tab.run("record.seen") == [2, 4]
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse", "poll"])
+async def test_an_application_asks_and_answers(browser: Browser, transport: str) -> None:
+    async with Server(port=0, log="memory:", client=PAGES) as server:
+
+        @server.event
+        async def connect(_sid: str, environ: dict[str, Any], auth: Any) -> bool:
+            return "let=in" in environ["QUERY_STRING"]
+
+        @server.event
+        async def double(_sid: str, number: int) -> int:
+            return 2 * number
+
+        @server.event
+        async def both(_sid: str, pair: list[int]) -> list[int]:
+            return pair[::-1]
+
+        tab = await Tab.open(browser, server.url, transports=[transport], query={"let": "in"})
+        await tab.wait_online(transport)
+        await tab.run("socket.on('ask', (number, answer) => answer({ half: number / 2 }))")
+        sid = await tab.run("socket.id")
+        assert await server.call("ask", 10, to=sid) == {"half": 5}
+        assert await tab.run("socket.emitWithAck('double', 4)") == 8
+        assert await tab.run("socket.timeout(5000).emitWithAck('both', 1, 2)") == [2, 1]
+
+        refused = await Tab.open(browser, server.url, transports=[transport])
+        await refused.until("record.life.some(([name]) => name === 'connect_error')")
+        assert await refused.run("[socket.active, socket.connected]") == [False, False]
+        assert (await refused.run("record.life"))[0][1]["data"]["code"] == 4403
+
+
+async def test_a_room_of_a_token_is_joined_again(browser: Browser, tmp_path: Path) -> None:
+    async with running(tmp_path, CLIENT, f"--auth-secret={SECRET}") as server:
+        claims = {"exp": time.time() + 600}
+        own = jwt.encode({**claims, "sub": "ada", "rooms": []}, SECRET, "HS256")
+        key = jwt.encode({**claims, "rooms": ["private"]}, SECRET, "HS256")
+        tab = await Tab.open(browser, server.url, auth={"token": own})
+        await tab.wait_online()
+        with pytest.raises(PlaywrightError, match="room"):
+            await tab.run("socket.join('private')")
+        await tab.run("key => socket.join('private', key)", key)
+        await server.kill()
+        await tab.until("!socket.connected")
+        await server.start()
+        await tab.wait_online()
+        await tab.run("socket.emitWithAck('ping', null)")
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token(60)}"}) as http:
+            envelope = {"event": "n", "data": 1, "room": "private"}
+            async with http.post(f"{server.url}/api/publish", json=envelope) as answer:
+                assert answer.status == 200
+        await tab.until("record.seen.length === 1")
+
+
+# ------------------------------------------------------------ other entry points
+
+
+@needs("npm")
+async def test_what_is_built_is_what_the_sources_make() -> None:
+    await npm("ci", "--ignore-scripts", "--no-audit", "--no-fund")
+    assert "bytes gzipped" in await npm("run", "check")
+
+
+async def npm(*words: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        program("npm"), *words, cwd=ROOT, stdout=PIPE, stderr=PIPE
+    )
+    out, errors = await process.communicate()
+    assert process.returncode == 0, out.decode() + errors.decode()
+    return out.decode()
+
+
+@needs("npm")
+async def test_react_hooks(browser: Browser, tmp_path: Path) -> None:
+    if not (ROOT / "node_modules/.package-lock.json").exists():
+        await npm("ci", "--ignore-scripts", "--no-audit", "--no-fund")
+    pages = tmp_path / "pages"
+    shutil.copytree(PAGES / "react", pages)
+    words = ("--bundle", "--format=esm", "--jsx=automatic", "--define:process.env.NODE_ENV='test'")
+    await npm("exec", "--", "esbuild", "tests/js/react.jsx", *words, f"--outfile={pages}/app.js")
+    async with running(tmp_path, f"--client={pages}") as server:
+        tab = await Tab.open(browser, server.url, begin=False)
+        await tab.until("window.socket?.connected === true")
+        # The first snapshot has come and gone before anybody asked for tasks.
+        await tab.run("socket.emitWithAck('task_created', {id: 'a'})")
+        await tab.run("mount()")
+        text = "name => document.getElementById(name)?.textContent"
+        await tab.until("document.getElementById('early')?.textContent === 'a 0 active'")
+        await tab.run("socket.emitWithAck('task_progress', {id: 'a', progress: 40})")
+        await tab.until("document.getElementById('early').textContent === 'a 40 active'")
+        await tab.page.click("button")
+        await tab.run("socket.emitWithAck('task_failed', {id: 'a', error: 'x'})")
+        await tab.until("document.getElementById('late').textContent === 'a 40 failed'")
+        assert await tab.run(text, "early") == "a 40 failed"
+        for word in ("one", "two"):
+            await tab.run("word => socket.emitWithAck('said', word)", word)
+        await tab.until("document.getElementById('said').textContent === 'one two'")
+        assert tab.problems == []
+
+
+@needs("node")
+async def test_in_node(server: ServerProcess) -> None:
+    script = ROOT / "tests/js/node_client.mjs"
+    process = await asyncio.create_subprocess_exec(
+        program("node"), str(script), server.url, stdin=PIPE, stdout=PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    async def heard() -> Any:
+        assert process.stdout is not None
+        return json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+
+    # Node has a WebSocket of its own since 22; before it, SSE comes first.
+    assert (await heard())[::2] == ["connect", False]
+    process.stdin.write(b"1\n")
+    both = [await heard(), await heard()]
+    assert ["n", 1] in both
+    await server.kill()
+    assert await heard() == ["disconnect"]
+    await server.start()
+    assert (await heard())[::2] == ["connect", True]
+    process.stdin.write(b"2\n")
+    assert ["n", 2] in [await heard(), await heard()]
+    process.stdin.close()
+    assert await asyncio.wait_for(process.wait(), 20) == 0
+
+
 # ------------------------------------------------------------------- sending
 
 
@@ -477,22 +706,30 @@ async def test_an_answer_that_was_lost_is_no_second_event(
 async def test_refusals_reach_whoever_asked(browser: Browser, server: ServerProcess) -> None:
     tab = await Tab.open(browser, server.url)
     await tab.wait_online()
-    bad = "{id: 1, progress: 400}"
-    plain = f"new Promise((done) => socket.emit('task_progress', {bad}, done))"
-    assert (await tab.run(plain))["error"]["code"] == "bad_task"
-    timed = f"new Promise((done) => socket.timeout(5000).emit('task_progress', {bad}, (e) => done(e.code)))"  # noqa: E501
+    await tab.run("window.bad = ['task_progress', {id: 1, progress: 400}]")
+    answer = await tab.run("new Promise((done) => socket.emit(...bad, done))")
+    assert answer["error"]["code"] == "bad_task"
+    timed = "new Promise((done) => socket.timeout(5000).emit(...bad, (e) => done(e.code)))"
     assert await tab.run(timed) == "bad_task"
-    promised = f"socket.emitWithAck('task_progress', {bad}).catch((e) => [e.code, e.message])"
+    promised = "socket.emitWithAck(...bad).catch((e) => [e.code, e.message])"
     assert (await tab.run(promised))[0] == "bad_task"
-    await tab.run(f"socket.emit('task_progress', {bad})")
+    await tab.run("{ socket.emit(...bad); }")
     await tab.until("record.life.some(([name, e]) => name === 'error' && e.code === 'bad_task')")
     late = "new Promise((done) => socket.disconnect().timeout(50).emit('x', (e) => done(e.code)))"
     assert await tab.run(late) == "timeout"
-    full = "new Promise((done) => { for (let i = 0; i < 1001; i += 1) socket.emit('x', i, (a) => a?.error && done(a.error.code)) })"  # noqa: E501
+    full = """new Promise((done) => {
+        const tell = (answer) => answer?.error && done(answer.error.code);
+        for (let i = 0; i < 1001; i += 1) socket.emit('x', i, tell);
+    })"""
     assert await tab.run(full) == "queue_full"
-    for wrong in ("'connect'", "'reconnect'", "'active_tasks'"):
-        assert await tab.run(f"(() => {{ try {{ socket.emit({wrong}) }} catch (e) {{ return e.message }} }})()")  # noqa: E501
-    assert await tab.run("(() => { try { socket.emit('x', new Uint8Array(3)) } catch (e) { return e.name } })()") == "TypeError"  # noqa: E501
+    thrown = """(event, data) => {
+        try { socket.emit(event, data); } catch (error) { return error.message; }
+    }"""
+    for reserved in ("connect", "reconnect", "active_tasks"):
+        assert (
+            await tab.run(f"({thrown})('{reserved}')") == f'"{reserved}" is a reserved event name'
+        )
+    assert "base64" in await tab.run(f"({thrown})('x', {{bytes: new Uint8Array(3)}})")
 
 
 async def test_a_message_that_is_too_large_is_given_up_alone(
@@ -542,9 +779,7 @@ async def test_nothing_hostile_gets_anywhere(browser: Browser, server: ServerPro
     assert tab.problems == []
 
 
-async def test_what_a_server_may_say_that_is_none_of_ours(
-    browser: Browser, tmp_path: Path
-) -> None:
+async def test_what_a_server_may_say_that_is_none_of_ours(browser: Browser, tmp_path: Path) -> None:
     """A server that speaks nonsense: nothing is thrown, nothing believed."""
     nonsense = [
         "", "null", "7", "[]", '"x"', "{}", '{"event":7}', '{"event":null,"id":{}}',
@@ -606,7 +841,5 @@ async def test_the_script_is_always_asked_for_again(server: ServerProcess) -> No
                 assert re.match(r"text/javascript|application/javascript", answer.content_type)
                 assert "no-cache" in answer.headers["Cache-Control"]
                 etag = answer.headers["ETag"]
-            async with http.get(
-                f"{server.url}/{name}", headers={"If-None-Match": etag}
-            ) as answer:
+            async with http.get(f"{server.url}/{name}", headers={"If-None-Match": etag}) as answer:
                 assert answer.status == 304

@@ -110,6 +110,7 @@ export class Connection {
     this.#candidate?.close();
     this.#wire?.close();
     this.#candidate = this.#wire = null;
+    this.#decide(null);
   }
 
   /** @param {string[]} texts envelopes as JSON; lost when there is no connection */
@@ -173,7 +174,12 @@ export class Connection {
    */
   #try(kind, patience, place) {
     return new Promise((resolve) => {
-      this.#decide = resolve;
+      /** @type {any} */
+      let timer;
+      this.#decide = (end) => {
+        clearTimeout(timer);
+        resolve(end);
+      };
       try {
         const wire = openWire(kind, {
           address: (path, more) => addressOf(this.options, path, this.rooms, more),
@@ -185,7 +191,7 @@ export class Connection {
           ended: (wire, end) => this.#ended(wire, end),
         });
         this.#candidate = wire;
-        setTimeout(() => wire === this.#candidate && wire.end(1006, 'timeout'), patience);
+        timer = setTimeout(() => wire.end(1006, 'timeout'), patience);
       } catch (error) {
         // A token that no subprotocol can carry, or an address that is none.
         resolve({ code: 1006, message: String(error) });

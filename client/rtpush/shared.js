@@ -231,6 +231,8 @@ export class Shared {
   /** @param {Envelope} envelope */
   #receive(envelope) {
     const { room, id } = envelope;
+    // Until it knows where the leader is, what it hears may lie behind a gap.
+    if (!this.#up) return;
     if (this.#waiting !== null) {
       if (this.#waiting.length < MOST_WAITING) this.#waiting.push(envelope);
     } else if (room === undefined || room === this.sid || this.rooms.has(room)) {
