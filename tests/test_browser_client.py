@@ -109,12 +109,14 @@ class Numbers:
         self.published = 0
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._task: asyncio.Task[None] | None = None
+        self._grown = asyncio.Event()
 
     async def run(self) -> None:
         async with aiohttp.ClientSession(headers=self._headers) as http:
             for number in count(1):
                 await self._publish(http, number)
                 self.published = number
+                self._grown.set()
 
     async def _publish(self, http: aiohttp.ClientSession, number: int) -> None:
         body = {"event": "n", "data": number, "idempotency_key": f"{id(self)}-{number}"}
@@ -128,7 +130,8 @@ class Numbers:
     async def reach(self, number: int) -> None:
         async with asyncio.timeout(20):
             while self.published < number:
-                await asyncio.sleep(0.01)
+                self._grown.clear()
+                await self._grown.wait()
 
     async def more(self, number: int = 20) -> None:
         await self.reach(self.published + number)
@@ -235,6 +238,25 @@ async def test_the_network_goes_and_comes(browser: Browser, server: ServerProces
         await tab.wait_online()
         await published.more()
         await published.check(tab)
+
+
+async def test_a_page_goes_on_where_an_earlier_one_was(
+    browser: Browser, server: ServerProcess
+) -> None:
+    tab = await Tab.open(browser, server.url)
+    await tab.wait_online()
+    async with numbers(server.url) as published:
+        await tab.until("record.seen.length > 5")
+        await tab.run("{ socket.disconnect(); }")
+        seen = await tab.run("record.seen")
+        last = await tab.run("socket.position")
+        await published.more()
+        later = await Tab.open(browser, server.url, begin=False)
+        # What it has seen comes first, as on a page that has kept it.
+        await later.run(
+            "([last, seen]) => { begin({ last }); record.seen.push(...seen); }", [last, seen]
+        )
+        await published.check(later)
 
 
 PROXY = (

@@ -91,6 +91,7 @@ export class Connection {
     this.options = options;
     this.listener = listener;
     this.askToken = askToken;
+    this.cursor.last = options.last;
     this.ladder = new Ladder(options.kinds, `rtpush:${options.kinds}:${options.base}`);
   }
 

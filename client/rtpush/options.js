@@ -32,6 +32,7 @@
  * @property {boolean} [withCredentials]
  * @property {boolean} [forceNew] always so here
  * @property {boolean} [shared] one connection for all tabs
+ * @property {string|null} [last] the position to read on from, as `socket.position` gave it
  */
 
 /**
@@ -51,6 +52,7 @@
  * @property {number} retries
  * @property {boolean} autoConnect
  * @property {boolean} shared
+ * @property {string|null} last
  */
 
 /** @type {Kind[]} */
@@ -66,6 +68,7 @@ const DEFAULTS = {
   retries: 5,
   autoConnect: true,
   shared: false,
+  last: null,
 };
 const READ = ['transports', 'auth', 'query', 'path', 'withCredentials', 'forceNew'];
 const said = new Set();

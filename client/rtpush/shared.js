@@ -69,6 +69,7 @@ export class Shared {
     this.options = options;
     this.askToken = askToken;
     this.listener = listener;
+    this.cursor.last = options.last;
     this.name = `rtpush:${options.base}?${new URLSearchParams(/** @type {any} */ (options.query))}`;
   }
 

@@ -1,58 +1,58 @@
-// A plain WebSocket is all it takes. `position` and `sid` bring back what was missed.
+import { io } from "/rtpush.js";
+
+// What was said while you were away comes by itself; so does the room you were in, for a while.
 const $ = (id) => document.getElementById(id);
-let socket;
-let position = "";
-let sid = "";
+const socket = io();
 let me;
+let sid;
 
-function connect() {
-  socket = new WebSocket(`ws${location.protocol.slice(4)}//${location.host}/ws?last=${position}&sid=${sid}`);
-  socket.onmessage = ({ data }) => take(JSON.parse(data));
-  socket.onclose = () => {
-    $("state").textContent = "away; coming back";
-    setTimeout(connect, 1000 * Math.random());
-  };
-}
+socket.on("connect", () => {
+  $("state").textContent = "connected";
+  // A server that was restarted knows the log, and not who is in which room.
+  if (me && socket.id !== sid) enter();
+  sid = socket.id;
+});
 
-function take({ event, data, id, ack, error }) {
-  if (event === "connect") {
-    $("state").textContent = "connected";
-    // A server that was restarted knows the log, and not who is in which room.
-    if (me && data.sid !== sid) send("enter", me);
-    sid = data.sid;
-  } else if (event === "said") {
-    const line = document.createElement("li");
-    const name = document.createElement("b");
-    name.textContent = data.name;
-    line.append(name, data.text);
-    $("said").append(line);
-    line.scrollIntoView();
-  } else if (event === "here") {
-    $("here").textContent = data.join(", ");
-  } else if (ack === "enter" && !error) {
+socket.on("disconnect", () => {
+  $("state").textContent = "away; coming back";
+});
+
+socket.on("said", ({ name, text }) => {
+  const line = document.createElement("li");
+  const who = document.createElement("b");
+  who.textContent = name;
+  line.append(who, text);
+  $("said").append(line);
+  line.scrollIntoView();
+});
+
+socket.on("here", (names) => {
+  $("here").textContent = names.join(", ");
+});
+
+socket.on("error", ({ message }) => {
+  $("state").textContent = message;
+});
+
+async function enter() {
+  try {
+    await socket.emitWithAck("enter", me);
     $("enter").hidden = true;
     $("room").hidden = false;
     $("say").text.focus();
-  } else if (error) {
+  } catch (error) {
     $("state").textContent = error.message;
   }
-  if (id) position = id;
-}
-
-function send(event, data) {
-  socket.send(JSON.stringify({ event, data, ack: event }));
 }
 
 $("enter").onsubmit = (submit) => {
   submit.preventDefault();
   me = Object.fromEntries(new FormData(submit.target));
-  send("enter", me);
+  enter();
 };
 
 $("say").onsubmit = (submit) => {
   submit.preventDefault();
-  send("say", submit.target.text.value);
+  socket.emit("say", submit.target.text.value);
   submit.target.text.value = "";
 };
-
-connect();

@@ -1,29 +1,21 @@
+import { io } from "/rtpush.js";
+
 const state = document.getElementById("state");
 const pointers = new Map();
-let socket;
+const socket = io();
 let next;
 
-function connect() {
-  socket = new WebSocket(`ws${location.protocol.slice(4)}//${location.host}/ws`);
-  socket.onmessage = ({ data }) => take(JSON.parse(data));
-  socket.onclose = () => {
-    state.textContent = "away; coming back";
-    pointers.forEach((pointer) => pointer.remove());
-    pointers.clear();
-    setTimeout(connect, 1000 * Math.random());
-  };
-}
+socket.on("connect", () => {
+  state.textContent = "connected";
+});
 
-function take({ event, data }) {
-  if (event === "connect") state.textContent = "connected";
-  if (event === "moved") place(data);
-  if (event === "gone") {
-    pointers.get(data.who)?.remove();
-    pointers.delete(data.who);
-  }
-}
+socket.on("disconnect", () => {
+  state.textContent = "away; coming back";
+  pointers.forEach((pointer) => pointer.remove());
+  pointers.clear();
+});
 
-function place({ who, x, y }) {
+socket.on("moved", ({ who, x, y }) => {
   if (!pointers.has(who)) {
     const pointer = document.createElement("div");
     pointer.className = "pointer";
@@ -34,19 +26,20 @@ function place({ who, x, y }) {
   // Fractions of the window: others have windows of another size.
   pointers.get(who).style.left = `${100 * x}%`;
   pointers.get(who).style.top = `${100 * y}%`;
-}
+});
 
-// At most one message for each picture that the screen shows.
+socket.on("gone", ({ who }) => {
+  pointers.get(who)?.remove();
+  pointers.delete(who);
+});
+
+// At most one message for each picture that the screen shows; nobody needs an old one.
 addEventListener("pointermove", ({ clientX, clientY }) => {
   if (next === undefined) requestAnimationFrame(send);
   next = { x: clientX / innerWidth, y: clientY / innerHeight };
 });
 
 function send() {
-  if (socket.readyState === WebSocket.OPEN) {
-    socket.send(JSON.stringify({ event: "move", data: next }));
-  }
+  socket.volatile.emit("move", next);
   next = undefined;
 }
-
-connect();

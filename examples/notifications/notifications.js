@@ -1,34 +1,34 @@
+import { io } from "/rtpush.js";
+
 // The position is kept where it outlives the page: opened tomorrow, it shows what came today.
 const $ = (id) => document.getElementById(id);
 const user = new URLSearchParams(location.search).get("user") ?? "guest";
 const place = `position of ${user}`;
+const socket = io({ query: { user }, last: localStorage.getItem(place) });
 $("user").textContent = user;
 
-function connect() {
-  const last = localStorage.getItem(place) ?? "";
-  const query = new URLSearchParams({ user, last });
-  const socket = new WebSocket(`ws${location.protocol.slice(4)}//${location.host}/ws?${query}`);
-  socket.onmessage = ({ data }) => take(JSON.parse(data), socket);
-  socket.onclose = () => {
-    $("state").textContent = "away; coming back";
-    setTimeout(connect, 1000 * Math.random());
-  };
-}
+socket.on("connect", () => {
+  $("state").textContent = "connected";
+});
 
-function take({ event, data, id, room }, socket) {
-  if (event === "connect") {
-    $("state").textContent = "connected";
-  } else if (event === "notify") {
-    show(id, data.text, socket);
-  } else if (event === "read") {
-    $(data.id)?.classList.add("read");
-  }
-  // A room's own snapshot says nothing of the other rooms.
-  if (id && !(event === "active_tasks" && room)) localStorage.setItem(place, id);
-  $("unread").textContent = document.querySelectorAll("li:not(.read)").length;
-}
+socket.on("disconnect", () => {
+  $("state").textContent = "away; coming back";
+});
 
-function show(id, text, socket) {
+socket.on("notify", ({ text }) => {
+  show(socket.position, text);
+});
+
+socket.on("read", ({ id }) => {
+  $(id)?.classList.add("read");
+  count();
+});
+
+socket.onAny(() => {
+  localStorage.setItem(place, socket.position);
+});
+
+function show(id, text) {
   const line = document.createElement("li");
   line.id = id;
   line.append(text);
@@ -37,11 +37,14 @@ function show(id, text, socket) {
   button.onclick = () => {
     line.classList.add("read");
     button.remove();
-    socket.send(JSON.stringify({ event: "read", data: { id } }));
-    $("unread").textContent = document.querySelectorAll("li:not(.read)").length;
+    socket.emit("read", { id });
+    count();
   };
   line.append(button);
   $("list").prepend(line);
+  count();
 }
 
-connect();
+function count() {
+  $("unread").textContent = document.querySelectorAll("li:not(.read)").length;
+}

@@ -55,6 +55,10 @@ export type UserOptions = {
      * one connection for all tabs
      */
     shared?: boolean | undefined;
+    /**
+     * the position to read on from, as `socket.position` gave it
+     */
+    last?: string | null | undefined;
 };
 export type Options = {
     /**
@@ -81,4 +85,5 @@ export type Options = {
     retries: number;
     autoConnect: boolean;
     shared: boolean;
+    last: string | null;
 };
