@@ -24,6 +24,9 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
+from browser import chromium
+from needs import needs, program
+from playwright.async_api import Route
 
 from rtpush.config import Settings, load, markdown_table
 from rtpush.server import Server
@@ -82,7 +85,8 @@ async def run(*command: str, **options: Any) -> str:
 
 
 def test_every_kind_of_example_is_run() -> None:
-    assert {e.kind for e in examples()} <= NOT_RUN | {"sh", "python", "json", "js", "toml", "ini"}
+    run = {"sh", "python", "json", "js", "html", "toml", "ini"}
+    assert {e.kind for e in examples()} <= NOT_RUN | run
 
 
 @of_kind("sh")
@@ -115,14 +119,45 @@ def test_systemd_examples(example: Example) -> None:
     load(arguments[1:], {}, ROOT)
 
 
+@needs("node")
 @of_kind("js")
-async def test_javascript_examples(example: Example, tmp_path: Path) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed")
+async def test_javascript_examples(example: Example, server: Server, tmp_path: Path) -> None:
+    node = program("node")
     script = tmp_path / "example.mjs"
-    script.write_text(example.text)
-    await run(node, "--check", str(script))
+    script.write_text(here(example.text, server))
+    if 'from "rtpush"' not in example.text:
+        # It is for a page; tests/test_browser_client.py runs what it says.
+        await run(node, "--check", str(script))
+        return
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules/rtpush").symlink_to(ROOT / "client")
+    output = await run(node, str(script))
+    assert output, "an example that prints nothing shows nothing"
+
+
+@needs("chromium")
+@of_kind("html")
+async def test_pages(example: Example, server: Server) -> None:
+    problems: list[str] = []
+
+    async def serve(route: Route) -> None:
+        if route.request.url == f"{server.url}example":
+            await route.fulfill(body=example.text, content_type="text/html")
+        elif route.request.url.startswith(server.url):
+            await route.continue_()
+        else:
+            await route.abort()
+
+    async with chromium() as browser:
+        page = await browser.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        await page.route("**", serve)
+        await page.goto(f"{server.url}example")
+        # What it shows is there: the classic script's `io`, or a connection.
+        async with asyncio.timeout(20):
+            while not server.hub.sessions and not await page.evaluate("typeof io === 'function'"):
+                await asyncio.sleep(0.01)
+    assert problems == []
 
 
 async def run_script(script: Path) -> str:

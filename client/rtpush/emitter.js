@@ -59,6 +59,20 @@ export class Emitter {
   }
 
   /**
+   * @param {string} [event]
+   * @param {Listener} [listener]
+   * @returns {this}
+   */
+  removeListener(event, listener) {
+    return this.off(event, listener);
+  }
+
+  /** @param {string} [event] @returns {this} */
+  removeAllListeners(event) {
+    return this.off(event);
+  }
+
+  /**
    * @param {string} event
    * @returns {Listener[]}
    */

@@ -277,6 +277,11 @@ export class Socket extends Emitter {
     return this;
   }
 
+  /** Every frame is compressed where that pays; nothing to choose. */
+  compress() {
+    return this;
+  }
+
   /** @param {string} room that the next emit goes to */
   to(room) {
     this.#flags.room = room;

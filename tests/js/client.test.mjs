@@ -118,6 +118,7 @@ test('listeners come and go as in Socket.IO', () => {
   emitter.fire('__proto__', 2);
   emitter.fire('x', 3);
   emitter.off('__proto__').fire('__proto__', 4);
+  emitter.on('x', one).removeListener('x', one).on('x', one).removeAllListeners('x').fire('x', 6);
   emitter.on('x', one).off().fire('x', 5);
   assert.deepEqual(heard, ['one 1', 'two 1', 'one 2']);
   assert.throws(() => emitter.on('x', null), TypeError);

@@ -35,6 +35,14 @@ export class Emitter {
      */
     off(event?: string, listener?: Listener): this;
     /**
+     * @param {string} [event]
+     * @param {Listener} [listener]
+     * @returns {this}
+     */
+    removeListener(event?: string, listener?: Listener): this;
+    /** @param {string} [event] @returns {this} */
+    removeAllListeners(event?: string): this;
+    /**
      * @param {string} event
      * @returns {Listener[]}
      */

@@ -62,6 +62,8 @@ export class Socket extends Emitter {
     timeout(milliseconds: number): this;
     /** The next emit is for those who are connected now; it is not logged. */
     get volatile(): this;
+    /** Every frame is compressed where that pays; nothing to choose. */
+    compress(): this;
     /** @param {string} room that the next emit goes to */
     to(room: string): this;
     /** @param {string} key a later event of the same room, name and key supersedes the next one */
