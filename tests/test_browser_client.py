@@ -754,6 +754,40 @@ async def test_refusals_reach_whoever_asked(browser: Browser, server: ServerProc
     assert "base64" in await tab.run(f"({thrown})('x', {{bytes: new Uint8Array(3)}})")
 
 
+async def test_volatile_events_are_for_who_is_there(
+    browser: Browser, server: ServerProcess
+) -> None:
+    one = await Tab.open(browser, server.url)
+    two = await Tab.open(browser, server.url)
+    for tab in (one, two):
+        await tab.wait_online()
+    await one.run("{ socket.volatile.emit('n', 1); }")
+    await two.until("record.seen.length === 1")
+    answer = "new Promise((done) => socket.volatile.emit('n', 2, (answer) => done([answer])))"
+    assert await one.run(answer) == [None]
+    position = await two.run("socket.position")
+    await one.run("{ socket.disconnect(); socket.volatile.emit('n', 3); socket.connect(); }")
+    await one.wait_online()
+    await one.run("socket.emitWithAck('n', 4)")
+    await two.until("record.seen.at(-1) === 4")
+    assert await two.run("record.seen") == [1, 2, 4]
+    assert position != await two.run("socket.position")
+
+
+async def test_without_reconnection_a_loss_is_the_end(
+    browser: Browser, server: ServerProcess
+) -> None:
+    tab = await Tab.open(browser, server.url, reconnection=False)
+    await tab.wait_online()
+    await server.kill()
+    await tab.until("!socket.connected")
+    assert (await tab.run("record.life.at(-1)"))[:2] == ["disconnect", "transport error"]
+    assert await tab.run("socket.active") is False
+    await server.start()
+    await tab.run("{ socket.connect(); }")
+    await tab.wait_online()
+
+
 async def test_a_message_that_is_too_large_is_given_up_alone(
     browser: Browser, server: ServerProcess
 ) -> None:

@@ -208,15 +208,16 @@ export class Connection {
 
   /**
    * @param {End} end
-   * @param {() => void} tell before it is known what comes next, `active` says it
+   * @param {(over: boolean) => void} tell whether the server wants no more attempts
    */
   #retryAfter(end, tell) {
     const { options } = this;
     const renewable = end.code === 4401 && options.renewable && this.#refusedTokens < 2;
     const exhausted = this.#attempts >= options.reconnectionAttempts;
-    this.active = options.reconnection && (renewable || !isFinal(end));
+    const over = isFinal(end) && !renewable;
+    this.active = options.reconnection && !over;
     const run = ++this.#run;
-    tell();
+    tell(over);
     // Whoever was told may have begun anew, or ended it all.
     if (run !== this.#run || !this.active) return;
     if (exhausted) {
@@ -310,7 +311,7 @@ export class Connection {
     const silence = performance.now() - this.#heardAt;
     // Something on the way cuts connections that are idle for so long.
     if (end.code === 1006 && silence > PING_OFTEN && silence < this.#pingEvery) this.#pingEvery = Math.max(PING_OFTEN, silence / 2);
-    this.#retryAfter(end, () => this.listener.down(this.active ? reasonOf(end) : 'io server disconnect', end));
+    this.#retryAfter(end, (over) => this.listener.down(over ? 'io server disconnect' : reasonOf(end), end));
   }
 
   // -------------------------------------------------------------- climbing

@@ -184,7 +184,9 @@ export class Socket extends Emitter {
     const envelope = { event, data: args.length > 1 ? args : args[0], room: flags.room, key: flags.key };
     if (flags.volatile) {
       // Without a connection it is gone, as in Socket.IO: that is what the word says.
-      if (this.connected) this.#say({ ...envelope, volatile: true }, last, flags.timeout, 0);
+      const passing = { ...envelope, volatile: true };
+      if (this.connected && last) this.#say(passing, last, flags.timeout, 0);
+      else if (this.connected) this.#connection.send([encode(passing)]);
     } else {
       this.#say(envelope, last, flags.timeout, this.io.opts.retries);
     }
