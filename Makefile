@@ -17,7 +17,7 @@ run: $(VENV)/.run ## start the server with the demo; ARGS="--port 8080" adds opt
 
 test: $(VENV)/.dev ## run all tests; installs redis, nginx and chromium where it may
 	@sh tests/setup.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 	@tests=$$(find tests client -name '*.test.js' -o -name '*.test.mjs'); \
 	if [ -n "$$tests" ] && command -v node >/dev/null; then node --test $$tests; fi
 
