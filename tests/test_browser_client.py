@@ -22,11 +22,11 @@ import aiohttp
 import jwt
 import pytest
 from browser import PATIENCE, chromium
-from faults import relay
 from needs import needs, program
 from playwright.async_api import Browser, BrowserContext, Page
 from playwright.async_api import Error as PlaywrightError
 from processes import ROOT, ServerProcess, nginx, running
+from relay import relay
 
 from rtpush.server import Server
 
