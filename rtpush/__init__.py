@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .config import Settings
     from .errors import RtpushError
+    from .publisher import AsyncPublisher, Publisher
     from .server import Server
 
 __version__ = "0.1.0"
-__all__ = ["RtpushError", "Server", "Settings", "__version__"]
+__all__ = ["AsyncPublisher", "Publisher", "RtpushError", "Server", "Settings", "__version__"]
 
-_MODULES = {"RtpushError": "errors", "Server": "server", "Settings": "config"}
+_MODULES = {
+    "AsyncPublisher": "publisher",
+    "Publisher": "publisher",
+    "RtpushError": "errors",
+    "Server": "server",
+    "Settings": "config",
+}
 
 
 def __getattr__(name: str) -> Any:
