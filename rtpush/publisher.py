@@ -44,14 +44,15 @@ _REST: Final = 1.0
 class Publisher:
     """Publishes events to a server, from any thread.
 
-    `key` is an API key or a token. A call tries for `timeout` seconds. With
-    `when_away="spool"`, `spool` names the file. `dropped` counts events that
-    were given up.
+    `url` and `key`, an API key or a token, are by default RTPUSH_URL and
+    RTPUSH_KEY of the environment, else this machine's port 5000. A call tries
+    for `timeout` seconds. With `when_away="spool"`, `spool` names the file.
+    `dropped` counts events that were given up.
     """
 
     def __init__(
         self,
-        url: str = "http://127.0.0.1:5000",
+        url: str | None = None,
         *,
         key: str | None = None,
         timeout: float = 5.0,
@@ -136,7 +137,8 @@ class Publisher:
     def task(self, id: str | int | None = None, **fields: Any) -> Task:
         """A task, for a `with` block: created at its start, completed or failed at its end.
 
-        `fields` are its own (`formData`, `mode`, …); `room`, who sees it.
+        `fields` are its own (`formData`, `mode`, …); `room`, who sees it. Its
+        field `worker` keeps a worker of the server's from doing it, too.
         """
         return Task(self, id, fields)
 
@@ -176,7 +178,8 @@ class Task:
 
     def __enter__(self) -> Self:
         """Create it. Raises as `Publisher.publish` (`task_exists`)."""
-        self._tell("task_created", {"startTime": round(time.time() * 1000)} | self._fields)
+        begun = {"startTime": round(time.time() * 1000), "worker": "publisher"}
+        self._tell("task_created", begun | self._fields)
         return self
 
     def __exit__(
@@ -225,7 +228,7 @@ class AsyncPublisher:
 
     def __init__(
         self,
-        url: str = "http://127.0.0.1:5000",
+        url: str | None = None,
         *,
         key: str | None = None,
         timeout: float = 5.0,

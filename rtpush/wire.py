@@ -23,7 +23,9 @@ import orjson
 
 from .errors import CODES, RtpushError
 
-__all__ = ["Backoff", "Outcome", "Wire", "is_late"]
+__all__ = ["DEFAULT_URL", "Backoff", "Outcome", "Wire", "is_late", "server_of"]
+
+DEFAULT_URL: Final = "http://127.0.0.1:5000"
 
 # What became of an envelope: its position (None: volatile, sent), or why not.
 Outcome = str | None | RtpushError
@@ -50,14 +52,13 @@ class Backoff:
 class Wire:
     """Posts envelopes to one server, from any thread and over forks."""
 
-    def __init__(self, url: str, key: str | None) -> None:
-        """Raises ValueError for what is no address."""
+    def __init__(self, url: str | None = None, key: str | None = None) -> None:
+        """As `server_of`. Raises ValueError for what is no address."""
+        url, key = server_of(url, key)
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is not an address like http://127.0.0.1:5000")
         secure = parts.scheme == "https"
         self._kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        self._host, self._port = parts.hostname, parts.port
+        self._host, self._port = parts.hostname or "", parts.port
         self._path = f"{parts.path.rstrip('/')}/api/publish"
         self._headers = {"Content-Type": "application/json"}
         if key is not None:
@@ -132,6 +133,18 @@ class Wire:
         """Close the connections that nobody is using."""
         while self._idle:
             self._idle.pop().close()
+
+
+def server_of(url: str | None, key: str | None) -> tuple[str, str | None]:
+    """A server's address and the API key or token for it, by default from the environment.
+
+    That is RTPUSH_URL and RTPUSH_KEY. Raises ValueError for what is no address.
+    """
+    url = url or os.environ.get("RTPUSH_URL") or DEFAULT_URL
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is not an address like {DEFAULT_URL}")
+    return url.rstrip("/"), key or os.environ.get("RTPUSH_KEY") or None
 
 
 def is_late(outcome: Outcome) -> bool:

@@ -119,6 +119,14 @@ async def test_a_lost_answer_is_no_second_event(server: ServerProcess) -> None:
     assert event["id"] == position
 
 
+async def test_the_environment_says_where(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RTPUSH_URL", server.url)
+    with Publisher() as publisher:
+        assert await asyncio.to_thread(publisher.publish, "e")
+
+
 @pytest.mark.parametrize("url", ["127.0.0.1:5000", "ftp://x", "http://"])
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(ValueError, match="is not an address"):
@@ -340,6 +348,7 @@ async def test_a_task_completes_with_its_result(server: ServerProcess) -> None:
     assert active.pop("startTime") > 0
     assert active == {
         "id": "t",
+        "worker": "publisher",
         "room": "ada",
         "formData": {"prompt": "a lake"},
         "progress": 40,
