@@ -12,12 +12,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .config import Settings
     from .errors import RtpushError
+    from .progress import track
+    from .publisher import AsyncPublisher, Publisher
     from .server import Server
 
 __version__ = "0.1.0"
-__all__ = ["RtpushError", "Server", "Settings", "__version__"]
+__all__ = [
+    "AsyncPublisher",
+    "Publisher",
+    "RtpushError",
+    "Server",
+    "Settings",
+    "__version__",
+    "track",
+]
 
-_MODULES = {"RtpushError": "errors", "Server": "server", "Settings": "config"}
+_MODULES = {
+    "AsyncPublisher": "publisher",
+    "Publisher": "publisher",
+    "RtpushError": "errors",
+    "Server": "server",
+    "Settings": "config",
+    "track": "progress",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -51,7 +51,7 @@ __all__ = ["SETTINGS", "ConfigError", "Setting", "Settings", "client_dir", "load
 T = TypeVar("T")
 
 # Variables that share our prefix and are no settings.
-NOT_SETTINGS: Final = ("RTPUSH_CONFIG", "RTPUSH_TEST_ALL")
+NOT_SETTINGS: Final = ("RTPUSH_CONFIG", "RTPUSH_KEY", "RTPUSH_TEST_ALL", "RTPUSH_URL")
 
 DEFAULT_FILE: Final = "rtpush.toml"
 

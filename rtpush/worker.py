@@ -57,7 +57,7 @@ Work = Callable[[dict[str, Any], Report], Any]
 
 
 class Worker:
-    """Does every task that belongs to no room with `work`."""
+    """Does every task that belongs to no room, and to no other `worker`, with `work`."""
 
     def __init__(self, hub: Hub, intake: Intake, work: Work) -> None:
         self.form = JSON
@@ -109,7 +109,7 @@ class Worker:
     # ------------------------------------------------------------------ work
 
     def _take(self, task: Task) -> None:
-        if task.room is None:
+        if task.room is None and "worker" not in task.data:
             self._queue.put(task)
 
     def _run(self) -> None:

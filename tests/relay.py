@@ -21,6 +21,7 @@ class Relay:
         self.mute = False
         self.deaf = False
         self.closed = False
+        self.accepted = 0
         self.websockets = 0
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -31,6 +32,7 @@ class Relay:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of a client's."""
         self._writers.add(writer)
+        self.accepted += 1
         try:
             if self.closed:
                 return

@@ -63,9 +63,11 @@ def of_kind(kind: str) -> Any:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
+async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
     running = Server(Settings(port=0, log=f"sqlite:{tmp_path / 'rtpush.db'}"))
     await running.start()
+    # What an example that names no address talks to.
+    monkeypatch.setenv("RTPUSH_URL", running.url)
     yield running
     await running.stop()
 

@@ -93,6 +93,13 @@ async def test_the_details_of_a_failure_are_for_the_log(caplog: pytest.LogCaptur
     assert "/etc/secret" in caplog.text
 
 
+async def test_a_task_that_somebody_else_does_is_left_alone() -> None:
+    async with serving(lambda task, report: "done") as watcher:
+        await watcher.ask("theirs", worker="publisher")
+        await watcher.ask("ours")
+        assert await watcher.wait("task_completed") == {"id": "ours", "result": "done"}
+
+
 async def test_a_cancelled_task_is_dropped_at_its_next_report() -> None:
     begun, cancelled, cleaned_up = Event(), Event(), Event()
 
