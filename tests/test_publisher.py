@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 from clients import PATIENCE
-from faults import relay
 from processes import ServerProcess, free_port, running
+from relay import relay
 
 from rtpush import AsyncPublisher, Publisher, RtpushError, spool
 from rtpush.auth import hash_api_key, new_api_key
