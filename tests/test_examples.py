@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
+import warnings
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import nbformat
 import pytest
 from browser import PATIENCE, chromium
+from nbclient import NotebookClient
 from needs import needs
 from playwright.async_api import Browser, Page, expect
-from processes import ROOT, free_port
+from processes import ROOT, free_port, running
 
 pytestmark = needs("chromium")
 
@@ -112,3 +117,119 @@ async def test_cursors(browser: Browser, tmp_path: Path) -> None:
         await expect(one.locator(".pointer")).to_have_count(0)
         await one.close()
         await expect(two.locator(".pointer")).to_have_count(0)
+
+
+# ------------------------------------- applications with an rtpush beside them
+
+
+@asynccontextmanager
+async def beside(name: str, folder: Path, *words: str) -> AsyncIterator[tuple[str, str]]:
+    """The addresses of a running example and of its rtpush."""
+    ports = {"PORT": str(free_port()), "PUSH_PORT": str(free_port())}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(ROOT / "examples" / name / "app.py"),
+        *words,
+        cwd=folder,
+        env=os.environ | ports,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    app, push = (f"http://127.0.0.1:{port}/" for port in ports.values())
+    try:
+        await answering(f"{push}healthz")
+        yield app, push
+    finally:
+        process.send_signal(signal.SIGINT)
+        await process.wait()
+    async with aiohttp.ClientSession() as http:
+        # It has taken its rtpush along.
+        async with asyncio.timeout(PATIENCE / 1000):
+            with suppress(aiohttp.ClientConnectionError):
+                while True:
+                    await http.get(f"{push}healthz")
+
+
+async def answering(url: str) -> None:
+    async with asyncio.timeout(PATIENCE / 1000), aiohttp.ClientSession() as http:
+        while True:
+            with suppress(aiohttp.ClientConnectionError):
+                async with http.get(url) as answer:
+                    assert answer.status == 200
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_flask(browser: Browser, tmp_path: Path) -> None:
+    async with beside("flask", tmp_path) as (url, _):
+        await answering(url)
+        one, two = await window(browser, url), await window(browser, url)
+        for prompt in ("a lake", "fail"):
+            await one.fill("#prompt", prompt)
+            await one.press("#prompt", "Enter")
+            for page in (one, two):
+                await expect(page.locator("li").first.locator("progress")).to_be_visible()
+        for page in (one, two):
+            texts = ["failout of ink", "a lakeA LAKE"]
+            await expect(page.locator("li")).to_have_text(texts, timeout=PATIENCE)
+        late = await window(browser, url)
+        # The board lists what has ended by its end, newest first.
+        await expect(late.locator("li")).to_have_text(texts[::-1])
+
+
+async def test_fastapi(browser: Browser, tmp_path: Path) -> None:
+    async with beside("fastapi", tmp_path) as (url, _):
+        await answering(url)
+        mine, ours = [await window(browser, f"{url}?table=7") for _ in range(2)]
+        other = await window(browser, f"{url}?table=8")
+        await mine.fill("#dish", "soup")
+        await mine.press("#dish", "Enter")
+        await expect(ours.locator("li")).to_have_text("frying soup…", timeout=PATIENCE)
+        for page in (mine, ours):
+            await expect(page.locator("li")).to_have_text("soup is served", timeout=PATIENCE)
+        await expect(other.locator("li")).to_have_count(0)
+
+
+async def test_django(browser: Browser, tmp_path: Path) -> None:
+    async with beside("django", tmp_path) as (url, _):
+        await answering(url)
+        one, two = await window(browser, url), await window(browser, url)
+        for text in ("hello", "<b>again</b>"):
+            await one.fill("#text", text)
+            await one.press("#text", "Enter")
+        for page in (one, two):
+            await expect(page.locator("li")).to_have_text(["hello", "<b>again</b>"])
+        late = await window(browser, url)
+        await expect(late.locator("li")).to_have_text(["hello", "<b>again</b>"])
+
+
+async def test_celery(tmp_path: Path) -> None:
+    async with beside("celery", tmp_path) as (_, push), aiohttp.ClientSession() as http:
+        ended: dict[str, Any] = {}
+        async with asyncio.timeout(PATIENCE / 1000):
+            while len(ended) < 2:
+                async with http.get(f"{push}api/tasks") as answer:
+                    finished = (await answer.json())["finished"]
+                ended = {task["formData"]["prompt"]: task for task in finished}
+                await asyncio.sleep(0.05)
+        assert ended["a short one"]["result"] == {"pages": 5}
+        assert ended["too long"]["error"] == "there is no more paper"
+        assert ended["too long"]["progress"] == 80
+
+
+async def test_jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path) as server, aiohttp.ClientSession() as http:
+        monkeypatch.setenv("RTPUSH_URL", server.url)
+        notebook = nbformat.read(ROOT / "examples/jupyter/progress.ipynb", as_version=4)
+        with warnings.catch_warnings():
+            # What the kernel's own libraries are about to change is not for us.
+            warnings.simplefilter("ignore")
+            client = NotebookClient(notebook, timeout=60, kernel_name="python3")
+            await client.async_execute()
+        async with http.get(f"{server.url}/api/tasks") as answer:
+            (task,) = (await answer.json())["finished"]
+        async with http.get(f"{server.url}/api/history?limit=1000") as answer:
+            events = (await answer.json())["events"]
+    assert (task["status"], task["progress"]) == ("completed", 100)
+    assert events[-1]["event"] == "trained"
+    assert events[-1]["id"] in notebook.cells[-1].outputs[0].text
