@@ -68,8 +68,8 @@ body { max-width: 40rem; margin: 2rem auto; padding: 0 1rem; }</style>
   $("write").onsubmit = async (submit) => {
     submit.preventDefault();
     const body = new URLSearchParams({ text: $("text").value });
-    await fetch("/write", { method: "POST", headers: { "X-CSRFToken": "TOKEN" }, body });
     $("write").reset();
+    await fetch("/write", { method: "POST", headers: { "X-CSRFToken": "TOKEN" }, body });
   };
 </script>
 </html>

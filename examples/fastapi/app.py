@@ -54,8 +54,8 @@ body { max-width: 40rem; margin: 2rem auto; padding: 0 1rem; }</style>
     submit.preventDefault();
     const body = JSON.stringify({ table, dish: $("dish").value });
     const headers = { "content-type": "application/json" };
-    await fetch("/orders", { method: "POST", headers, body });
     $("order").reset();
+    await fetch("/orders", { method: "POST", headers, body });
   };
 </script>
 </html>

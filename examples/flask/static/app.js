@@ -44,6 +44,6 @@ function ended(task, text) {
 $('form').onsubmit = async (submit) => {
   submit.preventDefault();
   const body = JSON.stringify({ prompt: $('prompt').value });
-  await fetch('/api/generate', { method: 'POST', headers: { 'content-type': 'application/json' }, body });
   $('form').reset();
+  await fetch('/api/generate', { method: 'POST', headers: { 'content-type': 'application/json' }, body });
 };
