@@ -278,15 +278,15 @@ class Api:
         return _json({"connections": [self._describe(session) for session in sessions]})
 
     def _describe(self, session: Session) -> dict[str, Any]:
-        cursor = self._hub.cursor_of(session)
+        position = self._hub.position_of(session)
         return {
             "sid": session.sid,
             "transport": session.group.form.name if session.group else None,
             "address": session.address,
             "opened": session.opened,
             "rooms": list(session.rooms),
-            "position": position_of(self._log, cursor),
-            "behind": self._log.last - cursor,
+            "position": str(position),
+            "behind": self._log.last - position.seq,
         }
 
     async def disconnect(self, request: web.Request) -> web.Response:

@@ -164,7 +164,8 @@ class Settings:
         "sqlite:rtpush.db",
         LOG,
         "Log",
-        "where events are kept: memory: (until the server stops) or sqlite:PATH",
+        "where events are kept: memory: (until the server stops), sqlite:PATH, or redis://HOST, "
+        "which many nodes can share",
     )
     retention_count: int = _setting(
         1_000_000, count(1), "Log", "number of events to keep; the oldest go first"

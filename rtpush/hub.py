@@ -149,7 +149,7 @@ class Hub(Delivery):
 
     def detach(self, session: Session) -> None:
         """Take the wire away; the session stays, to be reattached."""
-        session.cursor = self.cursor_of(session)
+        session.cursor = self._cursor_of(session)
         session.wire = None
         session.live = session.paused = session.lagging = session.reading = False
         self._slow.remove(session)
@@ -225,6 +225,9 @@ class Hub(Delivery):
     def lease(self) -> float:
         """When a session that has no wire now is forgotten."""
         return self._runtime.clock() + self._settings.session_lease
+
+    def _everybody(self) -> list[Session]:
+        return [*self.sessions.values(), *self._peeks, *self._lapsed]
 
     def _attach(self, session: Session, wire: Wire) -> None:
         session.wire = wire

@@ -199,7 +199,10 @@ class Server(Application):
     def _build(self) -> web.Application:
         """Put the parts together; nothing runs yet."""
         settings = self.settings
-        self.log = make_log(settings)
+        try:
+            self.log = make_log(settings)
+        except LogError as exc:
+            raise StartError(str(exc)) from exc
         runtime = Runtime(_call_soon, self._spawn, time.monotonic, time.time)
         self.hub = Hub(self.log, settings, runtime)
         self._metrics = Metrics()

@@ -31,6 +31,11 @@ def program(name: str) -> str:
     return path
 
 
+def has(name: str) -> bool:
+    """Is the program here?"""
+    return _find(name) is not None
+
+
 def needs(name: str) -> pytest.MarkDecorator:
     """A mark that skips without the program, or fails under RTPUSH_TEST_ALL=1."""
     missing = _find(name) is None

@@ -181,10 +181,14 @@ class BatchingLog(Log):
     def _decide(self, calls: Sequence[Call]) -> Batch:
         # Time never falls within a log, even when the machine's clock does.
         now = max(self._clock(), self._newest_time())
-        batch = Batch(now, self.board.fork(), self.last, calls)
+        batch = Batch(now, self.board.fork(), self._base(), calls)
         for call in calls:
             batch.outcomes.append([self._outcome(batch, draft) for draft in call.drafts])
         return batch
+
+    def _base(self) -> int:
+        """The number behind which a batch counts."""
+        return self.last
 
     def _outcome(self, batch: Batch, draft: Draft) -> Outcome:
         try:

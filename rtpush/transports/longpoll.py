@@ -79,8 +79,7 @@ class LongPollTransport:
         return session
 
     def _answer(self, waiter: Waiter, session: Session) -> web.Response:
-        upto = self._hub.cursor_of(session) if waiter.upto is None else waiter.upto
-        position = Position(self._hub.log.epoch, upto)
+        position = waiter.upto or self._hub.position_of(session)
         body = b'{"events":[%b],"last":"%b"}' % (b",".join(waiter.frames), str(position).encode())
         return web.Response(
             body=body,
@@ -157,7 +156,7 @@ class Waiter:
         self.session: Session | None = None
         # Where this read ended, when it ended before it was answered: the
         # session may be read on by another request by then.
-        self.upto: int | None = None
+        self.upto: Position | None = None
         self._hub = hub
         self._woken = asyncio.Event()
 
@@ -184,7 +183,7 @@ class Waiter:
     def close(self, code: int, reason: str) -> None:
         """See hub.Wire."""
         if self.session is not None:
-            self.upto = self._hub.cursor_of(self.session)
+            self.upto = self._hub.position_of(self.session)
         self._woken.set()
 
 
