@@ -43,7 +43,7 @@ logger = logging.getLogger("rtpush.log")
 # Seconds without a sign of life after which a node is taken for dead.
 LEASE: Final = 5.0
 # Seconds for which a publish without an answer is tried again.
-UNSURE_FOR: Final = 15.0
+UNSURE_FOR: Final = 10.0
 # Seconds for which reading waits for Redis.
 READ_PATIENCE: Final = 10.0
 # Seconds for which the answer to what is stored waits until it is read, too.

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 from clients import KINDS, PATIENCE, Client, Envelope
+from needs import needs
+from redisserver import RedisServer
 
 from rtpush.config import Settings
 from rtpush.server import Server
@@ -106,12 +109,19 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+LOGS = ["memory", "sqlite", pytest.param("redis", marks=needs("redis"))]
+
+
+@pytest.fixture(params=LOGS)
 async def site(
     request: pytest.FixtureRequest, tmp_path: Path, http: aiohttp.ClientSession
 ) -> AsyncIterator[Site]:
     """A running server."""
-    log = "memory:" if request.param == "memory" else f"sqlite:{tmp_path}/rtpush.db"
+    if request.param == "redis":
+        redis: RedisServer = request.getfixturevalue("redis_server")
+        log = redis.url(secrets.token_hex(8))
+    else:
+        log = {"memory": "memory:", "sqlite": f"sqlite:{tmp_path}/rtpush.db"}[request.param]
     mark = request.node.get_closest_marker("settings")
     site = Site(Settings(port=0, log=log, **(mark.kwargs if mark else {})), http)
     await site.server.start()
