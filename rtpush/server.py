@@ -39,8 +39,9 @@ from .habits import settings_of
 from .hub import Hub
 from .intake import Intake
 from .log import Draft, Log, LogError
-from .logs import make_log
+from .logs import make_bus, make_log
 from .metrics import Metrics
+from .nodes import Nodes
 from .origins import Origins, is_loopback
 from .protocol import Envelope
 from .tls import TlsError, load_certificate, make_context
@@ -190,6 +191,7 @@ class Server(Application):
         except (AuthError, LogError) as exc:
             raise StartError(str(exc)) from exc
         self.hub.begin()
+        await self._bus.open()
         self._tick()
         work = self._work or (draw_picture if self.settings.demo else None)
         if work is not None:
@@ -205,11 +207,14 @@ class Server(Application):
             raise StartError(str(exc)) from exc
         runtime = Runtime(_call_soon, self._spawn, time.monotonic, time.time)
         self.hub = Hub(self.log, settings, runtime)
+        self._bus = make_bus(self.log)
+        self.nodes = Nodes(self._bus, self.hub)
         self._metrics = Metrics()
         self._door = Door(Authenticator(settings), Origins(settings), settings)
         self.intake = Intake(
             self.log,
             self.hub,
+            self.nodes,
             self.handlers,
             self._door.auth,
             self._metrics,
@@ -217,10 +222,11 @@ class Server(Application):
             self._spawn,
         )
         self.hub.on_closed = self.intake.closed
+        self._listen_to_nodes()
         self._bodies = Bodies(settings.max_body, settings.request_timeout)
         self._slow_requests = SlowRequests(settings.request_timeout)
         self._front = Front(
-            self.hub, self.intake, self._bodies, self._metrics, self._door, settings
+            self.hub, self.nodes, self.intake, self._bodies, self._metrics, self._door, settings
         )
         return self._routes()
 
@@ -229,6 +235,7 @@ class Server(Application):
         api = Api(
             self.log,
             self.hub,
+            self.nodes,
             self.intake,
             self._bodies,
             self._door.check_api,
@@ -272,6 +279,7 @@ class Server(Application):
         now = time.time()
         self.hub.tick()
         self.log.tick(now)
+        self._bus.tick()
         if self._runner is not None and self._runner.server is not None:
             self._slow_requests.tick(self._runner.server.connections, time.monotonic())
         self._fail_expired(now)
@@ -340,6 +348,7 @@ class Server(Application):
         if self._runner is not None:
             await self._runner.cleanup()
         self.handlers.close()
+        await self._bus.close()
         await self.log.close()
 
     async def _finish(self) -> None:

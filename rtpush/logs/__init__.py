@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+from ..bus import Bus
 from ..config import Settings
 from ..log import Log, LogError
 from .memory import MemoryLog
 from .sqlite import SqliteLog
 
-__all__ = ["make_log"]
+__all__ = ["make_bus", "make_log"]
 
 
 def make_log(settings: Settings) -> Log:
@@ -26,3 +27,14 @@ def make_log(settings: Settings) -> Log:
     except ImportError as exc:
         raise LogError("a log in Redis needs its client: pip install 'rtpush[redis]'") from exc
     return RedisLog(settings, settings.log)
+
+
+def make_bus(log: Log) -> Bus:
+    """How this node hears of the others that share the log, if any can."""
+    if isinstance(log, MemoryLog | SqliteLog):
+        return Bus()
+    from .redis import RedisLog
+    from .redis_bus import RedisBus
+
+    assert isinstance(log, RedisLog)
+    return RedisBus(log)

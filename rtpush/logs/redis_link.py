@@ -144,6 +144,28 @@ class Link:
         async with self._turn:
             await self._open()
 
+    @property
+    def is_open(self) -> bool:
+        """Is there a connection?"""
+        return self._connection is not None
+
+    async def send(self, *command: Any) -> None:
+        """Send a command whose answer somebody else will hear. Raises Away."""
+        if self._connection is None:
+            raise Away("it is not connected")
+        try:
+            await self._connection.send_command(*command)
+        except (RedisError, OSError) as exc:
+            await self._drop()
+            raise Away(_reason(exc)) from exc
+
+    async def hear(self, patience: float) -> Any:
+        """What comes next, within so many seconds. Raises Away."""
+        async with self._turn:
+            if self._connection is None:
+                raise Away("it is not connected")
+            return await self._ask(patience, ())
+
     async def close(self) -> None:
         """Let go of the connection."""
         await self._drop()
@@ -151,7 +173,8 @@ class Link:
     async def _ask(self, patience: float, command: Sequence[Any]) -> Any:
         try:
             async with asyncio.timeout(patience):
-                await self._connection.send_command(*command)
+                if command:
+                    await self._connection.send_command(*command)
                 return await self._connection.read_response()
         except ResponseError as exc:
             if str(exc).startswith(_ELSEWHERE) or type(exc).__name__ == "ReadOnlyError":

@@ -22,6 +22,7 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from ..auth import Grant
 from ..bodies import Bodies
 from ..config import Settings
 from ..door import CALLER, Door
@@ -30,6 +31,7 @@ from ..hub import Hub
 from ..intake import Intake
 from ..limits import Allowance
 from ..metrics import Metrics
+from ..nodes import Nodes
 from ..origins import is_loopback
 from ..protocol import Form
 from ..session import Session
@@ -126,6 +128,7 @@ class Front:
     """
 
     hub: Hub
+    nodes: Nodes
     intake: Intake
     bodies: Bodies
     metrics: Metrics
@@ -140,6 +143,7 @@ class Front:
         grant, token = await self.door.grant(request)
         for room in opening.rooms:
             grant.check_room(room)
+        await self.fetch(request, opening, grant)
         session = self.hub.prepare(
             opening.rooms,
             opening.last,
@@ -157,6 +161,13 @@ class Front:
             self.hub.close(session)
             raise
         return session
+
+    async def fetch(self, request: web.Request, opening: Opening, grant: Grant) -> Session | None:
+        """Have the session that is to go on here, when another node has it; see `Nodes.take`."""
+        if not opening.sid or opening.last is None:
+            return None
+        self.hub.check_opening(opening.rooms, opening.last)
+        return await self.nodes.take(opening.sid, request[CALLER].address, grant)
 
     async def check_owner(self, request: web.Request, session: Session) -> None:
         """Is a request from whom the session belongs to? Raises RtpushError."""
