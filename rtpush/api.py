@@ -203,6 +203,7 @@ class Api:
 
     async def tasks(self, _request: web.Request) -> web.Response:
         """The whole board, all rooms."""
+        await self._log.sync()
         board = self._log.board
         return _json(
             {
@@ -214,6 +215,7 @@ class Api:
 
     async def task(self, request: web.Request) -> web.Response:
         """One task, active or lately finished."""
+        await self._log.sync()
         task = self._log.board.get(request.match_info["id"])
         if task is None:
             raise RtpushError("not_found", "No such task: it never began, or it ended a while ago.")
@@ -225,6 +227,7 @@ class Api:
         if room is not None:
             check_room(room)
         limit = _whole(request, "limit", 100, HISTORY_LIMIT)
+        await self._log.sync()
         after = self._after(request.query.get("after"))
         found: list[orjson.Fragment] = []
         scanned, size, upto = 0, 0, after

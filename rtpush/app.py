@@ -261,7 +261,12 @@ class Application:
 
     async def leave_room(self, sid: str, room: str) -> None:
         """Take a session out of a room. Raises RtpushError (`not_found`)."""
-        await self.nodes.leave(sid, room)
+        leaving = self.intake.leaving.get(sid)
+        if leaving is not None:
+            # A `disconnect` handler puts things in order.
+            self.hub.leave(leaving, room)
+        else:
+            await self.nodes.leave(sid, room)
 
     async def close_room(self, room: str) -> None:
         """Take everybody out of a room."""

@@ -260,6 +260,14 @@ class Log(ABC):
         first. Raises RtpushError (`unavailable`).
         """
 
+    async def sync(self) -> None:
+        """Wait until all is here that was answered before, by whatever node.
+
+        Not for long: a store that is away leaves what is here. A log of one
+        process has everything at once.
+        """
+        return
+
     @abstractmethod
     def tick(self, now: float) -> None:
         """Let go of what is older than retention allows, but never of the newest entry.

@@ -12,6 +12,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -40,6 +41,7 @@ class Nodes:
         # Told of a session that another node has taken over.
         self.on_released: Callable[[Session], None] = lambda _session: None
         self._hub = hub
+        self._taking: set[asyncio.Future[Session | None]] = set()
         for op, handler in (
             ("connections", self._answer_connections),
             ("rooms", self._answer_rooms),
@@ -179,6 +181,13 @@ class Nodes:
         """
         if self._hub.knows(sid) or not self.bus.shared:
             return None
+        # Shielded: a client that hangs up must not leave its session between two nodes.
+        taking = asyncio.ensure_future(self._take(sid, address, grant))
+        self._taking.add(taking)
+        taking.add_done_callback(self._taking.discard)
+        return await asyncio.shield(taking)
+
+    async def _take(self, sid: str, address: str, grant: Grant) -> Session | None:
         try:
             moved = await self.bus.ask_any("take", sid=sid, subject=grant.subject)
         except RtpushError as error:

@@ -14,7 +14,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -67,8 +67,8 @@ class Client(ABC):
 
     name: str
 
-    def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
-        self.url = url
+    def __init__(self, url: str | Iterator[str], http: aiohttp.ClientSession) -> None:
+        self._urls = itertools.repeat(url) if isinstance(url, str) else url
         self.http = http
         self.rooms: list[str] = []
         self.headers: dict[str, str] = {}
@@ -81,10 +81,15 @@ class Client(ABC):
         self._inbox: deque[Envelope] = deque()
         self._acks = itertools.count(1)
 
+    @property
+    def url(self) -> str:
+        """Where the next request goes: with several nodes, each time to another."""
+        return next(self._urls)
+
     @classmethod
     async def open(
         cls,
-        url: str,
+        url: str | Iterator[str],
         http: aiohttp.ClientSession,
         rooms: Sequence[str] = (),
         last: str | None = None,

@@ -251,6 +251,11 @@ local function load()
   return {'ok', m.epoch, m.last, m.first, m.task, m.number, redis.call('HVALS', tasks)}
 end
 
+local function last()
+  if m.epoch ~= ask.epoch or m.run ~= ask.run then return {'lost'} end
+  return {'ok', m.last}
+end
+
 -- Pages end at about so many bytes: entries are read a few at a time.
 local function read()
   if m.epoch ~= ask.epoch or m.run ~= ask.run then return {'lost'} end
@@ -286,6 +291,6 @@ local function newest_first()
   return {'ok', redis.call('XREVRANGE', log, number(ask.upto) .. '-0', '-', 'COUNT', ask.limit)}
 end
 
-local commands = {append = append, look = look, leave = leave, load = load, read = read,
+local commands = {append = append, look = look, leave = leave, load = load, last = last, read = read,
   newest = newest_first}
 return commands[command]()

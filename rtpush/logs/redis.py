@@ -22,6 +22,7 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from time import time
 from typing import Any, Final, NamedTuple
@@ -109,6 +110,8 @@ class RedisLog(BatchingLog):
         self._changed = asyncio.Event()
         self._asked = asyncio.Event()
         self._writer, self._reader, self._follower = (Link(self.address) for _ in range(3))
+        self._syncing = False
+        self._synced: asyncio.Future[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._following: asyncio.Task[None] | None = None
 
@@ -511,6 +514,33 @@ class RedisLog(BatchingLog):
         return self._known.get(key)
 
     # ----------------------------------------------------------------- reading
+
+    async def sync(self) -> None:
+        """See `Log.sync`. Who comes while one is asked for shares the next."""
+        if self._failing:
+            return
+        if self._synced is None:
+            self._synced = asyncio.get_running_loop().create_future()
+            if not self._syncing:
+                self._syncing = True
+                self._spawn(self._sync())
+        await asyncio.shield(self._synced)
+
+    def _has(self, seq: int) -> bool:
+        return self.last >= seq
+
+    async def _sync(self) -> None:
+        while self._synced is not None:
+            synced, self._synced = self._synced, None
+            try:
+                answer = await self._call(self._reader, "last")
+                if answer[0] == b"ok":
+                    await self._until(partial(self._has, answer[1]), SEEN_WITHIN)
+            except Away as exc:
+                logger.debug("the newest of the log is not known: %s", exc)
+            finally:
+                synced.set_result(None)
+        self._syncing = False
 
     async def read(self, after: int, limit: int, whole_until: int | None = None) -> Page:
         """See `Log.read`. Waits a while for a Redis that is away."""

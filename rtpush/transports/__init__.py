@@ -30,6 +30,7 @@ from ..errors import RtpushError
 from ..hub import Hub
 from ..intake import Intake
 from ..limits import Allowance
+from ..log import Position
 from ..metrics import Metrics
 from ..nodes import Nodes
 from ..origins import is_loopback
@@ -143,6 +144,7 @@ class Front:
         grant, token = await self.door.grant(request)
         for room in opening.rooms:
             grant.check_room(room)
+        await self.hub.log.sync()
         await self.fetch(request, opening, grant)
         session = self.hub.prepare(
             opening.rooms,
@@ -168,6 +170,12 @@ class Front:
             return None
         self.hub.check_opening(opening.rooms, opening.last)
         return await self.nodes.take(opening.sid, request[CALLER].address, grant)
+
+    async def reach(self, last: str | None) -> None:
+        """Catch up with the node that a reader comes from, if that was ahead of this one."""
+        log = self.hub.log
+        if last is not None and log.covers(Position.parse(last)) in ("ahead", "epoch"):
+            await log.sync()
 
     async def check_owner(self, request: web.Request, session: Session) -> None:
         """Is a request from whom the session belongs to? Raises RtpushError."""

@@ -68,6 +68,7 @@ class LongPollTransport:
 
     async def _find(self, request: web.Request, opening: Opening, waiter: Waiter) -> Session:
         """The session to read for: a known one, a new one, or one for this read only."""
+        await self._front.reach(opening.last)
         if opening.last is not None and opening.sid is None:
             grant, _ = await self._front.door.grant(request)
             for room in opening.rooms:
