@@ -55,7 +55,7 @@ class Application:
         self._asked = count(1)
         # The log outlives the process: an answer to a question of an earlier
         # life must not be taken for one to ours.
-        self._life = secrets.token_hex(4)
+        self._life = ""
         # Answers of sessions that are on other nodes.
         self._far_asks: dict[tuple[str, str], Callable[[Reply], None]] = {}
         self._background: set[asyncio.Task[Any]] = set()
@@ -204,6 +204,7 @@ class Application:
 
     def _listen_to_nodes(self) -> None:
         """Have replies reach whoever asked, wherever the session is."""
+        self._life = secrets.token_hex(4)
         self.intake.on_stray_reply = self._stray_reply
         self.nodes.on_released = self._keep_asks
         self.nodes.bus.on("reply", self._hear_reply)

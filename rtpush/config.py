@@ -112,6 +112,12 @@ class Settings:
         "directory to serve at / in place of the page that comes along",
     )
 
+    workers: int = _setting(
+        1,
+        count(1, 256),
+        "Listening",
+        "processes that share the port; more than one need a log in Redis",
+    )
     tls_cert: Path | None = _setting(
         None, FILE, "Listening", "certificate chain (PEM) for https and wss; read again on SIGHUP"
     )

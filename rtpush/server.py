@@ -50,6 +50,7 @@ from .transports.longpoll import LongPollTransport
 from .transports.sse import SseTransport
 from .transports.websocket import WebSocketTransport
 from .worker import Work, Worker
+from .workers import Place, Supervisor, WorkersError
 
 __all__ = ["Server", "StartError"]
 
@@ -95,6 +96,7 @@ class Server(Application):
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
         self._tls: SSLContext | None = None
+        self._place: Place | None = None
 
     @property
     def port(self) -> int:
@@ -116,14 +118,33 @@ class Server(Application):
         Raises StartError, and SystemExit(1) after a second signal.
         """
         _set_up_logging(self.settings.log_level)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(self.serve(on_ready=self._show_banner))
+        if self.settings.workers == 1:
+            self._run(lambda: self._show_banner(self.port))
+            return
+        supervisor = Supervisor(self.settings, self._work_at, BACKLOG, self._show_banner)
+        try:
+            supervisor.run()
+        except WorkersError as exc:
+            raise StartError(str(exc)) from exc
+        except OSError as exc:
+            raise StartError(explain_bind_error(exc, self.settings)) from exc
 
-    def _show_banner(self) -> None:
-        # What is here now stays; the collector need not look at it again.
-        gc.freeze()
+    def _run(self, on_ready: Callable[[], None]) -> None:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self.serve(on_ready))
+
+    def _work_at(self, place: Place) -> None:
+        """Be one of several workers. Raises SystemExit(1) when it cannot start."""
+        self._place = place
+        try:
+            self._run(place.ready)
+        except StartError as exc:
+            print("rtpush:", " ".join(str(exc).split()), file=sys.stderr, flush=True)
+            raise SystemExit(1) from exc
+
+    def _show_banner(self, port: int) -> None:
         lan = lan_address(self.settings.host)
-        print(banner(self.settings, self.port, lan=lan, colour=has_colours()), flush=True)
+        print(banner(self.settings, port, lan=lan, colour=has_colours()), flush=True)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -185,6 +206,8 @@ class Server(Application):
         )
 
     async def _begin(self) -> None:
+        if self.settings.workers > 1 and self._place is None:
+            raise StartError("several workers are started by server.run() or the command line")
         try:
             await self._door.auth.begin()
             await self.log.open()
@@ -255,14 +278,13 @@ class Server(Application):
     async def _listen(self, runner: web.AppRunner) -> None:
         await runner.setup()
         self._tls = make_context(self.settings)
-        site = web.TCPSite(
-            runner,
-            self.settings.host,
-            self.settings.port,
-            backlog=BACKLOG,
-            ssl_context=self._tls,
-        )
-        await site.start()
+        if self._place is None:
+            host, port = self.settings.host, self.settings.port
+            site = web.TCPSite(runner, host, port, backlog=BACKLOG, ssl_context=self._tls)
+            await site.start()
+            return
+        for sock in self._place.sockets:
+            await web.SockSite(runner, sock, backlog=BACKLOG, ssl_context=self._tls).start()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         # The loop itself holds tasks only weakly.
@@ -306,11 +328,21 @@ class Server(Application):
                 loop.add_signal_handler(name, self._signalled)
         with suppress(NotImplementedError, AttributeError):
             loop.add_signal_handler(signal.SIGHUP, self._reload_certificate)
+        if self._place is not None:
+            # It ends with the supervisor.
+            loop.add_reader(self._place.life, self._orphaned)
+        # What is here now stays; the collector need not look at it again.
+        gc.freeze()
         on_ready()
         try:
             await self._stopping.wait()
         finally:
             await self.stop()
+
+    def _orphaned(self) -> None:
+        assert self._place is not None
+        asyncio.get_running_loop().remove_reader(self._place.life)
+        self._stopping.set()
 
     def _reload_certificate(self) -> None:
         """Connections that are open go on with the old one."""

@@ -325,6 +325,8 @@ class LongPoll(_Posting):
     async def _poll(self, query: str) -> None:
         async with self.http.get(f"{self.url}/poll?{query}", headers=self.headers) as response:
             answer = await response.json()
+            if response.status == 503:
+                raise Ended
             assert response.status == 200, answer
         assert set(answer) == {"events", "last"}
         for envelope in answer["events"]:

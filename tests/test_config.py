@@ -67,6 +67,7 @@ OTHER = {
     "rate_messages": ("10", 10),
     "rate_bytes": ("1KiB", 1024),
     "request_timeout": ("3s", 3.0),
+    "workers": ("4", 4),
     "demo": ("true", True),
     "log_level": ("debug", "debug"),
 }
