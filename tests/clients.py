@@ -116,6 +116,9 @@ class Client(ABC):
 
     async def _greet(self) -> None:
         self.greeting.append(await self.next())
+        if self.greeting[0]["event"] == "error":
+            assert self.greeting[0]["data"]["retry_after"] is not None, self.greeting
+            raise Ended
         assert self.greeting[0]["event"] == "connect", self.greeting
         self.hello = self.greeting[0]["data"]
         self.sid = self.hello["sid"]
@@ -286,6 +289,9 @@ class Sse(_Posting):
             timeout=aiohttp.ClientTimeout(total=None),
             headers=self.headers,
         )
+        if self._response.status == 503:
+            self._response.close()
+            raise Ended
         assert self._response.status == 200, await self._response.text()
         assert self._response.content_type == "text/event-stream"
 

@@ -354,7 +354,9 @@ class RedisLog(BatchingLog):
         """Entries behind the newest that is here. Raises Away."""
         await self._follower.open()
         if self._follower.run != self._run:
-            # Another process: what it holds need not be what we have read.
+            # Another process: what it holds need not be what we have read. Or the
+            # one before, which is dead, and we have not heard of it yet.
+            await self._follower.close()
             raise Away("Redis was started anew")
         block = round(FOLLOW_BLOCK * 1000)
         answer = await self._follower.request(

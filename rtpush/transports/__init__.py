@@ -145,6 +145,7 @@ class Front:
         for room in opening.rooms:
             grant.check_room(room)
         await self.hub.log.sync()
+        await self.reach(opening.last)
         await self.fetch(request, opening, grant)
         session = self.hub.prepare(
             opening.rooms,
@@ -172,10 +173,18 @@ class Front:
         return await self.nodes.take(opening.sid, request[CALLER].address, grant)
 
     async def reach(self, last: str | None) -> None:
-        """Catch up with the node that a reader comes from, if that was ahead of this one."""
+        """Catch up with the node that a reader comes from, if that was ahead of this one.
+
+        Raises RtpushError (`unavailable`) when this one cannot now.
+        """
         log = self.hub.log
-        if last is not None and log.covers(Position.parse(last)) in ("ahead", "epoch"):
-            await log.sync()
+        if last is None or log.covers(Position.parse(last)) not in ("ahead", "epoch"):
+            return
+        await log.sync()
+        if log.failing and log.covers(Position.parse(last)) is not None:
+            raise RtpushError(
+                "unavailable", "The log cannot be read as far as you have read it; try again."
+            )
 
     async def check_owner(self, request: web.Request, session: Session) -> None:
         """Is a request from whom the session belongs to? Raises RtpushError."""
