@@ -18,6 +18,7 @@ SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/
 PROGRAMS = {
     "redis": ["redis-server", "valkey-server"],
     "nginx": ["nginx"],
+    "haproxy": ["haproxy"],
     "chromium": ["chromium", "chromium-browser", "google-chrome"],
     "node": ["node"],
 }

@@ -61,8 +61,10 @@ async def running(folder: Path, redis: RedisServer, count: int) -> AsyncIterator
     log = redis.url(secrets.token_hex(8))
     server = ServerProcess(folder, f"--workers={count}", f"--log={log}", "--grace=2s")
     await server.start()
-    yield server
-    code, errors = await server.stop()
+    try:
+        yield server
+    finally:
+        code, errors = await server.stop()
     assert code == 0, errors
 
 
