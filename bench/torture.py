@@ -136,8 +136,9 @@ class Reader:
                 # A long-poll goes on without a greeting: it is the same conversation.
                 sid = None if kind is LongPoll and self.kind is LongPoll else self.sid
                 urls = self.run.urls() if kind is LongPoll else self.run.url()
-                client = await kind.open(urls, self.http, last=self.last, sid=sid)
+                # Also when its answer is lost.
                 self.kind = kind
+                client = await kind.open(urls, self.http, last=self.last, sid=sid)
                 self._begin(client)
                 async with asyncio.timeout(self.run.random.uniform(0.1, 3.0)):
                     while self.event != "end":

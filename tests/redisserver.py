@@ -17,9 +17,19 @@ __all__ = ["RedisServer"]
 
 
 class RedisServer:
-    """`redis-server`. It keeps its data in an append-only file when `kept`."""
+    """`redis-server`. It keeps its data in an append-only file when `kept`.
 
-    def __init__(self, folder: Path, *, kept: bool = False, flags: tuple[str, ...] = ()) -> None:
+    With the configuration of a `sentinel` it is one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        kept: bool = False,
+        flags: tuple[str, ...] = (),
+        sentinel: Path | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.client = redis.Redis(
@@ -35,6 +45,8 @@ class RedisServer:
             *("--repl-diskless-sync-delay", "0", "--maxmemory-policy", "noeviction"),
             *flags,
         ]
+        if sentinel is not None:
+            self._flags = [str(sentinel), "--sentinel", "--port", str(self.port)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, prefix: str = "rtpush", port: int | None = None) -> str:

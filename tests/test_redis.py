@@ -14,15 +14,29 @@ from typing import Any
 
 import aiohttp
 import pytest
-from clients import KINDS, PATIENCE, Client, Envelope, LongPoll, Sse, WebSocket, is_logged, split
+import trustme
+from clients import (
+    KINDS,
+    PATIENCE,
+    Client,
+    Envelope,
+    LongPoll,
+    Sse,
+    WebSocket,
+    is_logged,
+    split,
+    until,
+)
 from faults import FaultProxy, fault_proxy
 from needs import needs
+from processes import free_port
+from redis.exceptions import ResponseError
 from redisserver import RedisServer
 
 from rtpush.config import Settings
 from rtpush.log import LogError
-from rtpush.logs import make_log, redis, redis_link
-from rtpush.server import Server
+from rtpush.logs import make_log, redis_follow, redis_link
+from rtpush.server import Server, StartError
 
 pytestmark = needs("redis")
 
@@ -103,7 +117,7 @@ async def site(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Site]:
     """With a Redis that keeps what it is told, unless `kept` is off."""
-    monkeypatch.setattr(redis, "TIMEOUT", SOON)
+    monkeypatch.setattr(redis_follow, "TIMEOUT", SOON)
     monkeypatch.setattr(redis_link, "TIMEOUT", SOON)
     monkeypatch.setattr(redis_link, "BACKOFF", (0.01, 0.05))
     kept = request.node.get_closest_marker("forgetful") is None
@@ -334,7 +348,7 @@ async def test_a_node_that_does_not_come_back_to_confirm(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After its lease the others go on, and take it that something was lost."""
-    monkeypatch.setattr(redis, "LEASE", SOON)
+    monkeypatch.setattr(redis_follow, "LEASE", SOON)
     node, dead = await site.node(), await site.node()
     client = await node.open()
     await node.published(1)
@@ -347,6 +361,78 @@ async def test_a_node_that_does_not_come_back_to_confirm(
 
 
 # ---- starting ----------------------------------------------------------------
+
+
+async def one_event(url: str) -> None:
+    """A server with this log takes an event."""
+    async with Server(Settings(port=0, log=url)) as server:
+        assert split(await server.emit("x") or "")[1] > 0
+
+
+async def test_a_user_with_a_password(tmp_path: Path) -> None:
+    acl = "app on >pass%word ~{shop}:* &{shop}:* +@all -@admin -@dangerous +info"
+    server = RedisServer(tmp_path, flags=("--user", *acl.split())).start()
+    try:
+        await one_event(f"redis://app:pass%25word@127.0.0.1:{server.port}/0?prefix=shop")
+        with pytest.raises(StartError, match="cannot be used") as refusal:
+            await one_event(f"redis://app:wrong@127.0.0.1:{server.port}/0?prefix=shop")
+        assert "wrong" not in str(refusal.value)
+        with pytest.raises(StartError, match="cannot be used"):
+            await one_event(f"redis://app:pass%25word@127.0.0.1:{server.port}/0?prefix=other")
+    finally:
+        server.stop()
+
+
+async def test_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    files = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
+    authority.cert_pem.write_to_path(files["ca"])
+    made.cert_chain_pems[0].write_to_path(files["cert"])
+    made.private_key_pem.write_to_path(files["key"])
+    port = free_port()
+    tls = ["--tls-port", str(port), "--tls-auth-clients", "no"]
+    tls += ["--tls-cert-file", str(files["cert"]), "--tls-key-file", str(files["key"])]
+    server = RedisServer(tmp_path, flags=(*tls, "--tls-ca-cert-file", str(files["ca"]))).start()
+    try:
+        await one_event(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={files['ca']}")
+        with pytest.raises(StartError, match="cannot be used"):
+            await one_event(f"rediss://127.0.0.1:{port}/0")
+    finally:
+        server.stop()
+
+
+def fails_over(sentinel: RedisServer) -> bool:
+    try:
+        sentinel.client.execute_command("SENTINEL", "FAILOVER", "main")
+    except ResponseError:
+        # It has not found the replica yet.
+        return False
+    return True
+
+
+async def test_a_failover_by_sentinel(site: Site, tmp_path: Path) -> None:
+    """Nodes follow the master that the sentinels name; nobody is told nothing."""
+    replica = RedisServer(tmp_path / "replica", kept=True).start()
+    replica.client.replicaof("127.0.0.1", str(site.redis.port))
+    conf = tmp_path / "sentinel.conf"
+    conf.write_text(f"sentinel monitor main 127.0.0.1 {site.redis.port} 1\n")
+    sentinel = RedisServer(tmp_path / "sentinel", sentinel=conf).start()
+    url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main/0"
+    try:
+        async with Server(Settings(port=0, log=url)) as server:
+            node = Node(server, FaultProxy(0), site.http)
+            client = await node.open()
+            first = await node.published(1)
+            await until(lambda: fails_over(sentinel))
+            await until(lambda: replica.client.info("replication")["role"] == "master")
+            second = await node.published(2)
+            assert split(second)[1] > split(first)[1]
+            assert (await client.until("tick"))[-1]["id"] == first
+            assert (await client.until("tick"))[-1]["id"] == second
+    finally:
+        sentinel.stop()
+        replica.stop()
 
 
 async def test_no_redis(tmp_path: Path) -> None:
