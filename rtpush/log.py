@@ -268,6 +268,13 @@ class Log(ABC):
         """
         return
 
+    async def lead(self) -> bool:
+        """Is this the node that does what one node alone should do?
+
+        It stays so while it asks once a second. With a log of one process it is.
+        """
+        return True
+
     @abstractmethod
     def tick(self, now: float) -> None:
         """Let go of what is older than retention allows, but never of the newest entry.

@@ -220,6 +220,7 @@ class Server(Application):
         if work is not None:
             self._worker = Worker(self.hub, self.intake, work)
             self._worker.start()
+            await self._worker.tick()
 
     def _build(self) -> web.Application:
         """Put the parts together; nothing runs yet."""
@@ -305,6 +306,8 @@ class Server(Application):
         if self._runner is not None and self._runner.server is not None:
             self._slow_requests.tick(self._runner.server.connections, time.monotonic())
         self._fail_expired(now)
+        if self._worker is not None:
+            self._spawn(self._worker.tick())
 
     def _fail_expired(self, now: float) -> None:
         expired = self.log.board.expired(now, self.settings.task_ttl)

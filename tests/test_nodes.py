@@ -22,6 +22,7 @@ from redisserver import RedisServer
 from rtpush.config import Settings
 from rtpush.errors import RtpushError
 from rtpush.server import Server
+from rtpush.worker import Report, Work
 
 pytestmark = needs("redis")
 
@@ -236,6 +237,29 @@ async def test_volatile_events_reach_all_nodes(
     assert (await clients[2].next())["event"] == "private"
     await nodes[0].emit("end")
     assert (await stranger.next())["event"] == "end"
+
+
+async def test_work_is_done_by_one_node(redis_server: RedisServer) -> None:
+    """And by another one when that is gone."""
+    done: list[tuple[int, Any]] = []
+
+    def work_of(number: int) -> Work:
+        def work(task: dict[str, Any], _report: Report) -> None:
+            done.append((number, task["id"]))
+
+        return work
+
+    settings = Settings(port=0, log=redis_server.url(secrets.token_hex(8)))
+    one = Server(settings, work=work_of(1))
+    await one.start()
+    async with Server(settings, work=work_of(2)) as two:
+        await two.emit("task_created", {"id": "a"})
+        await one.emit("task_created", {"id": "b"})
+        await until(lambda: len(done) == 2 and not len(two.log.board))
+        await one.stop()
+        await two.emit("task_created", {"id": "c"})
+        await until(lambda: len(done) == 3)
+    assert done == [(1, "a"), (1, "b"), (2, "c")]
 
 
 # ---- moving ------------------------------------------------------------------

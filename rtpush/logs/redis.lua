@@ -13,8 +13,8 @@
 -- - A batch has a number that rises with each of its node. The same number again
 --   gets the same answer; a smaller one comes too late.
 
-local log, meta, tasks, ended, newest, nodes, roll, lock, batch = unpack(KEYS, 1, 9)
-local FIRST_KEY = 10
+local log, meta, tasks, ended, newest, nodes, roll, lock, leader, batch = unpack(KEYS, 1, 10)
+local FIRST_KEY = 11
 local command, ask = ARGV[1], cjson.decode(ARGV[2])
 local FIRST_ARG = 3
 -- What retention counts for an entry beside its data.
@@ -239,8 +239,17 @@ local function look()
   return {'ok', m.first, redis.call('TIME')}
 end
 
+-- The first that asks leads, until it has not asked for as long as a lease.
+local function lead()
+  redis.call('SET', leader, ask.node, 'NX', 'PX', ask.lease * 1000)
+  if redis.call('GET', leader) ~= ask.node then return {'no'} end
+  redis.call('PEXPIRE', leader, ask.lease * 1000)
+  return {'ok'}
+end
+
 local function leave()
   redis.call('ZREM', nodes, ask.node)
+  if redis.call('GET', leader) == ask.node then redis.call('DEL', leader) end
   return {'ok'}
 end
 
@@ -291,6 +300,6 @@ local function newest_first()
   return {'ok', redis.call('XREVRANGE', log, number(ask.upto) .. '-0', '-', 'COUNT', ask.limit)}
 end
 
-local commands = {append = append, look = look, leave = leave, load = load, last = last, read = read,
+local commands = {append = append, look = look, lead = lead, leave = leave, load = load, last = last, read = read,
   newest = newest_first}
 return commands[command]()

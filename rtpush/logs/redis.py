@@ -27,7 +27,7 @@ from ..log import PAGE_BYTES, Draft, Outcome, Page
 from ..tasks import TASK_EVENTS
 from .batches import Batch, unavailable
 from .redis_entries import arguments_of, page_of
-from .redis_follow import TAIL_BYTES, TAIL_COUNT, FollowedLog
+from .redis_follow import LEASE, TAIL_BYTES, TAIL_COUNT, FollowedLog
 from .redis_link import Away, backoff
 
 __all__ = ["RedisLog"]
@@ -177,6 +177,16 @@ class RedisLog(FollowedLog):
 
     def _seen_lately(self, batch: Batch, key: str) -> int | None:
         return self._known.get(key)
+
+    async def lead(self) -> bool:
+        """See `Log.lead`. A node without Redis does not: another one may."""
+        try:
+            answer = await self._call(self._writer, "lead", lease=round(LEASE))
+        except Away as exc:
+            logger.debug("it is not known which node leads: %s", exc)
+            return False
+        leads: bool = answer[0] == b"ok"
+        return leads
 
     # ----------------------------------------------------------------- reading
 

@@ -181,7 +181,7 @@ class FollowedLog(BatchingLog):
         **fields: Any,
     ) -> Any:
         """Run one command of the script. Raises Away."""
-        names = ("log", "meta", "tasks", "ended", "newest", "nodes", "roll", "lock")
+        names = ("log", "meta", "tasks", "ended", "newest", "nodes", "roll", "lock", "leader")
         keys = [self.key(name) for name in (*names, f"batch:{self.node}")]
         keys += [self.key(f"once:{name}") for name in once]
         await link.open()
