@@ -15,7 +15,7 @@ help: ## list what make can do
 run: $(VENV)/.run ## start the server with the demo; ARGS="--port 8080" adds options
 	@$(BIN)/python -m rtpush --demo $(ARGS)
 
-test: $(VENV)/.dev ## run all tests; installs redis, nginx and chromium where it may
+test: $(VENV)/.dev ## run all tests; installs redis, nginx, haproxy and chromium where it may
 	@sh tests/setup.sh
 	$(BIN)/python -m pytest -n auto --dist worksteal
 	@tests=$$(find tests client -name '*.test.js' -o -name '*.test.mjs'); \

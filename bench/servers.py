@@ -146,12 +146,16 @@ async def serve_websockets(port: int) -> None:
         await asyncio.Future()
 
 
-async def serve_socketio(port: int) -> None:
-    """A server of python-socketio on aiohttp that emits what it is told to everyone."""
+async def serve_socketio(port: int, redis: str | None = None) -> None:
+    """A server of python-socketio on aiohttp that emits what it is told to everyone.
+
+    With `redis`, everyone on every node that names the same one.
+    """
     import socketio
     from aiohttp import web
 
-    server = socketio.AsyncServer(async_mode="aiohttp", ping_interval=600)
+    manager = None if redis is None else socketio.AsyncRedisManager(redis)
+    server = socketio.AsyncServer(async_mode="aiohttp", ping_interval=600, client_manager=manager)
 
     @server.event
     async def news(_sid: str, data: object) -> None:
@@ -171,4 +175,4 @@ if __name__ == "__main__":
     # The end of the run resets every connection; that is no news.
     logging.disable()
     serve_one = {"websockets": serve_websockets, "socketio": serve_socketio}[sys.argv[1]]
-    uvloop.run(serve_one(int(sys.argv[2])))
+    uvloop.run(serve_one(int(sys.argv[2]), *sys.argv[3:]))

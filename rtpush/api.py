@@ -4,7 +4,7 @@ Rules that hold here:
 
 - Every refusal is `{"error": {"code", "message"}}` with the status that the
   code has in `rtpush.errors`, and `Retry-After` when trying again can help.
-- Nothing here has state: it asks the hub, the log and the board.
+- Nothing here has state: it asks the hub, the other nodes, the log and the board.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from .hub import Hub
 from .intake import Intake, position_of
 from .log import Log, Outcome, Position
 from .metrics import Metrics
+from .nodes import Nodes
 from .openapi import document
 from .protocol import check_room, parse_many
-from .session import Session
 
 __all__ = ["Api", "answer_errors", "error_response"]
 
@@ -120,6 +120,7 @@ class Api:
         self,
         log: Log,
         hub: Hub,
+        nodes: Nodes,
         intake: Intake,
         bodies: Bodies,
         guard: Guard,
@@ -129,6 +130,7 @@ class Api:
     ) -> None:
         self._log = log
         self._hub = hub
+        self._nodes = nodes
         self._intake = intake
         self._bodies = bodies
         self._guard = guard
@@ -204,6 +206,7 @@ class Api:
 
     async def tasks(self, _request: web.Request) -> web.Response:
         """The whole board, all rooms."""
+        await self._log.sync()
         board = self._log.board
         return _json(
             {
@@ -215,6 +218,7 @@ class Api:
 
     async def task(self, request: web.Request) -> web.Response:
         """One task, active or lately finished."""
+        await self._log.sync()
         task = self._log.board.get(request.match_info["id"])
         if task is None:
             raise RtpushError("not_found", "No such task: it never began, or it ended a while ago.")
@@ -226,6 +230,7 @@ class Api:
         if room is not None:
             check_room(room)
         limit = _whole(request, "limit", 100, HISTORY_LIMIT)
+        await self._log.sync()
         after = self._after(request.query.get("after"))
         found: list[orjson.Fragment] = []
         scanned, size, upto = 0, 0, after
@@ -266,41 +271,24 @@ class Api:
 
     async def rooms(self, _request: web.Request) -> web.Response:
         """Every room that somebody is in."""
-        rooms = sorted(self._hub.groups.rooms().items())
+        rooms = sorted((await self._nodes.rooms()).items())
         return _json({"rooms": [{"room": room, "members": n} for room, n in rooms]})
 
     async def room(self, request: web.Request) -> web.Response:
         """Who is in a room; an empty list when nobody is."""
         room = check_room(request.match_info["room"])
-        members = [self._describe(session) for session in self._hub.groups.members(room)]
-        return _json({"room": room, "members": members})
+        return _json({"room": room, "members": await self._nodes.members(room)})
 
     async def connections(self, _request: web.Request) -> web.Response:
         """Every session."""
-        sessions = self._hub.sessions.values()
-        return _json({"connections": [self._describe(session) for session in sessions]})
-
-    def _describe(self, session: Session) -> dict[str, Any]:
-        cursor = self._hub.cursor_of(session)
-        return {
-            "sid": session.sid,
-            "transport": session.group.form.name if session.group else None,
-            "address": session.address,
-            "opened": session.opened,
-            "rooms": list(session.rooms),
-            "position": position_of(self._log, cursor),
-            "behind": self._log.last - cursor,
-        }
+        return _json({"connections": await self._nodes.connections()})
 
     async def disconnect(self, request: web.Request) -> web.Response:
         """End a session; its client is told not to come back by itself."""
-        session = self._hub.sessions.get(request.match_info["sid"])
-        if session is None:
+        sid = request.match_info["sid"]
+        if not await self._nodes.disconnect(sid, "The connection was ended by the operator."):
             raise RtpushError("not_found", "No such connection; it may have closed by itself.")
-        self._hub.disconnect(
-            session, RtpushError("forbidden", "The connection was ended by the operator.")
-        )
-        return _json({"sid": session.sid})
+        return _json({"sid": sid})
 
     # ----------------------------------------------------------- operations
 

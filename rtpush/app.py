@@ -26,6 +26,7 @@ from .errors import CODES, RtpushError
 from .handlers import Handler, Handlers
 from .hub import Hub
 from .intake import Intake
+from .nodes import Nodes
 from .protocol import Envelope, Reply, check_name, check_room
 from .session import Session
 from .tasks import TASK_EVENTS
@@ -36,6 +37,8 @@ logger = logging.getLogger("rtpush.app")
 
 # Callbacks of one session that wait for its replies.
 MAX_ASKS: Final = 1000
+# Those of all sessions on other nodes.
+MAX_FAR_ASKS: Final = 10_000
 
 H = TypeVar("H", bound=Handler)
 
@@ -45,13 +48,16 @@ class Application:
 
     hub: Hub
     intake: Intake
+    nodes: Nodes
 
     def __init__(self) -> None:
         self.handlers = Handlers()
         self._asked = count(1)
         # The log outlives the process: an answer to a question of an earlier
         # life must not be taken for one to ours.
-        self._life = secrets.token_hex(4)
+        self._life = ""
+        # Answers of sessions that are on other nodes.
+        self._far_asks: dict[tuple[str, str], Callable[[Reply], None]] = {}
         self._background: set[asyncio.Task[Any]] = set()
 
     # ------------------------------------------------------------- handlers
@@ -117,12 +123,14 @@ class Application:
         skip = set(_names(skip_sid))
         ack = None
         if callback is not None:
-            ack = self._ask(rooms, volatile, lambda reply: self._called_back(callback, reply))
+            ack = await self._ask(rooms, volatile, lambda reply: self._called_back(callback, reply))
         position = None
-        for name, also in self._apart(rooms):
+        for name, also in await self._apart(rooms):
             envelope = _envelope(event, data, name, key, volatile)
             self._check_room(envelope)
-            skipped = tuple(sid for sid in {*skip, *also} if self.hub.knows(sid))
+            # Of a session that is not here, another node may know.
+            shared = self.nodes.bus.shared
+            skipped = tuple(sid for sid in {*skip, *also} if shared or self.hub.knows(sid))
             position = await self.intake.emit(envelope, skipped, ack)
         return position
 
@@ -158,7 +166,7 @@ class Application:
                 answered.set_result(reply)
 
         target = to or sid
-        ack = self._ask([target], False, take)
+        ack = await self._ask([target], False, take)
         try:
             async with asyncio.timeout(timeout):
                 await self.intake.emit(_envelope(event, data, target, None, False), (), ack)
@@ -167,15 +175,20 @@ class Application:
             session = self.hub.sessions.get(target or "")
             if session is not None and session.asks:
                 session.asks.pop(ack, None)
+            self._far_asks.pop((target or "", ack), None)
 
-    def _ask(
+    async def _ask(
         self, rooms: Sequence[str | None], volatile: bool, take: Callable[[Reply], None]
     ) -> str:
         """Let `take` have the one session's answer; returns the `ack` to ask with."""
-        session = self.hub.sessions.get(rooms[0] or "") if len(rooms) == 1 else None
-        if session is None or volatile:
+        sid = (rooms[0] or "") if len(rooms) == 1 else ""
+        if volatile or not sid or not await self.nodes.knows(sid):
             raise ValueError("only one session, by its sid and not volatile, can be asked")
         ack = f"{self._life}-{next(self._asked)}"
+        session = self.hub.sessions.get(sid)
+        if session is None:
+            self._ask_far(sid, ack, take)
+            return ack
         if session.asks is None:
             session.asks = {}
         elif len(session.asks) >= MAX_ASKS:
@@ -184,21 +197,55 @@ class Application:
         session.asks[ack] = take
         return ack
 
+    def _ask_far(self, sid: str, ack: str, take: Callable[[Reply], None]) -> None:
+        if len(self._far_asks) >= MAX_FAR_ASKS:
+            del self._far_asks[next(iter(self._far_asks))]
+        self._far_asks[sid, ack] = take
+
+    def _listen_to_nodes(self) -> None:
+        """Have replies reach whoever asked, wherever the session is."""
+        self._life = secrets.token_hex(4)
+        self.intake.on_stray_reply = self._stray_reply
+        self.nodes.on_released = self._keep_asks
+        self.nodes.bus.on("reply", self._hear_reply)
+
+    def _keep_asks(self, session: Session) -> None:
+        for ack, take in (session.asks or {}).items():
+            self._ask_far(session.sid, ack, take)
+
+    def _stray_reply(self, session: Session, reply: Reply) -> None:
+        """A reply that nobody waits for any more, or that another node waits for."""
+        take = self._far_asks.pop((session.sid, str(reply.ack)), None)
+        if take is not None:
+            take(reply)
+        elif not str(reply.ack).startswith(f"{self._life}-"):
+            self.nodes.bus.tell(
+                "reply", sid=session.sid, ack=reply.ack, data=reply.data, error=reply.error
+            )
+
+    async def _hear_reply(self, fields: dict[str, Any]) -> None:
+        take = self._far_asks.pop((fields["sid"], str(fields["ack"])), None)
+        if take is not None:
+            take(Reply(fields["ack"], fields["data"], fields["error"]))
+
     def _called_back(self, callback: Callable[[Any], Any], reply: Reply) -> None:
         self.start_background_task(_call_back, callback, reply)
 
-    def _apart(self, rooms: Sequence[str | None]) -> Iterable[tuple[str | None, frozenset[str]]]:
+    async def _apart(
+        self, rooms: Sequence[str | None]
+    ) -> Iterable[tuple[str | None, frozenset[str]]]:
         """Each room, with the sessions that one of the rooms before it has reached."""
+        if len(rooms) == 1:
+            return [(rooms[0], frozenset())]
         reached: set[str] = set()
+        found = []
         for room in rooms:
-            if len(rooms) == 1:
-                yield room, frozenset()
-                return
-            members = {session.sid for session in self.hub.groups.members(room or "")}
-            if room in self.hub.sessions:
-                members.add(room)
-            yield room, frozenset(members & reached)
+            # A room may be the sid of a session.
+            name = room or ""
+            members = {name, *(member["sid"] for member in await self.nodes.members(name))}
+            found.append((room, frozenset(members & reached)))
             reached |= members
+        return found
 
     def _check_room(self, envelope: Envelope) -> None:
         if envelope.event in TASK_EVENTS and self.hub.knows(envelope.room or ""):
@@ -211,16 +258,20 @@ class Application:
 
         Raises RtpushError (`not_found`, `bad_room`, `too_many_rooms`).
         """
-        self.hub.put(self._session(sid), room)
+        await self.nodes.enter(sid, room)
 
     async def leave_room(self, sid: str, room: str) -> None:
         """Take a session out of a room. Raises RtpushError (`not_found`)."""
-        self.hub.leave(self._session(sid), room)
+        leaving = self.intake.leaving.get(sid)
+        if leaving is not None:
+            # A `disconnect` handler puts things in order.
+            self.hub.leave(leaving, room)
+        else:
+            await self.nodes.leave(sid, room)
 
     async def close_room(self, room: str) -> None:
         """Take everybody out of a room."""
-        for session in self.hub.groups.members(room):
-            self.hub.leave(session, room)
+        await self.nodes.close_room(room)
 
     def rooms(self, sid: str) -> list[str]:
         """The rooms of a session, the one that it alone is in included.
@@ -266,11 +317,7 @@ class Application:
 
     async def disconnect(self, sid: str) -> None:
         """End a session; its client does not come back by itself. Idempotent."""
-        session = self.hub.sessions.get(sid)
-        if session is not None:
-            self.hub.disconnect(
-                session, RtpushError("forbidden", "The application ended the connection.")
-            )
+        await self.nodes.disconnect(sid, "The application ended the connection.")
 
     # ------------------------------------------------------ background tasks
 

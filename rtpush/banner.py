@@ -74,6 +74,9 @@ def _where_data_is(log: str) -> str:
     kind, _, path = log.partition(":")
     if kind == "memory":
         return "memory (gone when the server stops)"
+    if kind != "sqlite":
+        # Without credentials.
+        return f"Redis at {path.strip('/').rpartition('@')[2]} (shared by all nodes)"
     return f"{Path(path).absolute()} (kept across restarts)"
 
 

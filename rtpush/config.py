@@ -112,6 +112,12 @@ class Settings:
         "directory to serve at / in place of the page that comes along",
     )
 
+    workers: int = _setting(
+        1,
+        count(1, 256),
+        "Listening",
+        "processes that share the port; more than one need a log in Redis",
+    )
     tls_cert: Path | None = _setting(
         None, FILE, "Listening", "certificate chain (PEM) for https and wss; read again on SIGHUP"
     )
@@ -164,7 +170,8 @@ class Settings:
         "sqlite:rtpush.db",
         LOG,
         "Log",
-        "where events are kept: memory: (until the server stops) or sqlite:PATH",
+        "where events are kept: memory: (until the server stops), sqlite:PATH, or redis://HOST, "
+        "which many nodes can share",
     )
     retention_count: int = _setting(
         1_000_000, count(1), "Log", "number of events to keep; the oldest go first"

@@ -11,6 +11,8 @@ Rules that hold here:
   for itself: what a group shares holds nothing that is not for all of it.
 - A wire that says it is full (`pause`) stops its session's reading and costs
   nobody else anything; `resume` lets it read on.
+- When the log is no longer the one that was read so far (`_lost`), no cursor
+  means anything: every session is given `resync` and the board as it is now.
 - Everything is a plain call. Only reading back beyond the log's memory waits.
 """
 
@@ -39,6 +41,9 @@ logger = logging.getLogger("rtpush.hub")
 # transport, so that a reader that keeps up is never taken for a slow one.
 WRITE_BYTES: Final = 32 << 10
 READ_ENTRIES: Final = 500
+# The cursor of a session whose log is gone: before everything, so that reading
+# on from it ends in a resync.
+LOST: Final = -1
 # Seconds after which a pass over many sessions lets the event loop breathe.
 BREATHE_AFTER: Final = 0.004
 # Sessions that are written to before it looks at the clock.
@@ -78,6 +83,7 @@ class Delivery(ABC):
         self._slow = SlowWires(settings.write_timeout)
         self._snapshots = Snapshots(log, runtime.wall)
         log.on_grow = self._grown
+        log.on_lost = self._lost
 
     def begin(self) -> None:
         """Go on from the newest entry. Once, when the log is open."""
@@ -157,10 +163,40 @@ class Delivery(ABC):
             self._passing = self._passes()
             self._step()
 
+    def _lost(self) -> None:
+        self._snapshots.forget()
+        for session in self._everybody():
+            session.cursor, session.whole_until, session.live = LOST, 0, False
+            # Numbers of another life of the log.
+            session.rooms = dict.fromkeys(session.rooms, 0)
+        self.head = self.log.last
+        under_way = self._passing is not None
+        self._passing = self._begin_anew()
+        if not under_way:
+            self.idle.clear()
+            self._step()
+
+    @abstractmethod
+    def _everybody(self) -> list[Session]:
+        """All sessions, readers without one of their own included."""
+
+    def _begin_anew(self) -> Iterator[None]:
+        """Let everybody who can take it begin anew; the others do when they read on."""
+        breathe_at = self._runtime.clock() + BREATHE_AFTER
+        for session in self._everybody():
+            if session.cursor == LOST and not session.paused and not session.reading:
+                self._resync(session, "epoch")
+                self._catch_up(session)
+            if self._runtime.clock() > breathe_at:
+                yield
+                breathe_at = self._runtime.clock() + BREATHE_AFTER
+        yield from self._passes()
+
     def _step(self) -> None:
         assert self._passing is not None
+        passing = self._passing
         try:
-            for _ in self._passing:
+            for _ in passing:
                 self._runtime.call_soon(self._step)
                 return
         except Exception:
@@ -201,7 +237,7 @@ class Delivery(ABC):
         for sid in named:
             session = sessions[sid]
             if session.live:
-                session.cursor = self.cursor_of(session)
+                session.cursor = self._cursor_of(session)
                 self._catch_up(session)
 
     def _hand_out(self, data: bytes, sessions: Sequence[Session], start: int, end: int) -> None:
@@ -237,14 +273,14 @@ class Delivery(ABC):
         for group in self.groups:
             for session in list(group.sessions):
                 if session.live:
-                    session.cursor = self.cursor_of(session)
+                    session.cursor = self._cursor_of(session)
                     self._catch_up(session)
 
     # ----------------------------------------------------- reading for oneself
 
     def pause(self, session: Session) -> None:
         """The session's wire is full."""
-        session.cursor = self.cursor_of(session)
+        session.cursor = self._cursor_of(session)
         session.live = False
         session.paused = session.lagging = True
         self._slow.add(session, self._runtime.clock())
@@ -255,8 +291,14 @@ class Delivery(ABC):
         self._slow.remove(session)
         self._catch_up(session)
 
-    def cursor_of(self, session: Session) -> int:
-        """The number up to which a session has been given everything."""
+    def position_of(self, session: Session) -> Position:
+        """The position up to which a session has been given everything."""
+        if session.cursor == LOST:
+            # Of no log: whoever reads on from it is told so.
+            return Position("lost", 0)
+        return Position(self.log.epoch, self._cursor_of(session))
+
+    def _cursor_of(self, session: Session) -> int:
         return max(session.cursor, self.head) if session.live else session.cursor
 
     def _catch_up(self, session: Session) -> None:
@@ -328,14 +370,16 @@ class Delivery(ABC):
         if self.log.covers(Position(self.log.epoch, session.cursor)) is None:
             self._give(session, page.entries, page.upto)
         else:
-            self._resync(session)
+            self._resync(session, "epoch" if session.cursor == LOST else "expired")
         self._catch_up(session)
 
-    def _resync(self, session: Session) -> None:
+    def _resync(self, session: Session, reason: str) -> None:
+        wire = session.wire
+        if wire is None:
+            return
         session.cursor = session.whole_until = self.log.last
-        self.send(session, encode("resync", {"reason": "expired"}))
-        if session.wire is not None:
-            session.wire.write(self._snapshot(session, session.wire.form))
+        self._write(session, wire.form.frame(encode("resync", {"reason": reason}), None))
+        self._write(session, self._snapshot(session, wire.form))
 
     def _settle(self, session: Session) -> None:
         """Give a live session what a pass still owes it, before its rooms change.
@@ -344,6 +388,6 @@ class Delivery(ABC):
         events of the room from before it came; or nothing, when it has dealt
         with the new group already.
         """
-        if session.live and self.cursor_of(session) < self.log.last:
-            session.cursor = self.cursor_of(session)
+        if session.live and self._cursor_of(session) < self.log.last:
+            session.cursor = self._cursor_of(session)
             self._catch_up(session)

@@ -83,14 +83,17 @@ class Hub(Delivery):
         for room in rooms:
             session.rooms.setdefault(room, 0)
         session.conflate, session.address, session.grant = conflate, address, grant
-        self._addresses[address] += 1
-        self._subjects[grant.subject] += 1
-        self._expiries.add(session)
         session.admitted = False
         session.expires = None
+        self._enlist(session)
+        return session
+
+    def _enlist(self, session: Session) -> None:
+        self._addresses[session.address] += 1
+        self._subjects[session.grant.subject] += 1
+        self._expiries.add(session)
         session.cursor = self.log.last
         self.sessions[session.sid] = session
-        return session
 
     def _check_share(self, address: str, subject: str | None) -> None:
         settings = self._settings
@@ -100,7 +103,7 @@ class Hub(Delivery):
             raise RtpushError("rate_limited", "This user has as many connections as allowed.")
 
     def _take_up(self, sid: str, grant: Grant) -> Session | None:
-        session = self.sessions.get(sid) or self._lapsed.get(sid)
+        session = self.find(sid)
         if session is None or session.grant.subject != grant.subject:
             # Whoever has found a sid out does not become its owner by it.
             return None
@@ -149,7 +152,7 @@ class Hub(Delivery):
 
     def detach(self, session: Session) -> None:
         """Take the wire away; the session stays, to be reattached."""
-        session.cursor = self.cursor_of(session)
+        session.cursor = self._cursor_of(session)
         session.wire = None
         session.live = session.paused = session.lagging = session.reading = False
         self._slow.remove(session)
@@ -173,6 +176,33 @@ class Hub(Delivery):
         _less(self._addresses, session.address)
         _less(self._subjects, session.grant.subject)
         return session.admitted
+
+    def find(self, sid: str) -> Session | None:
+        """The session with this secret, also one that may come back."""
+        return self.sessions.get(sid) or self._lapsed.get(sid)
+
+    def release(self, session: Session) -> None:
+        """Let go of a session that another node goes on with. The application is not told."""
+        if session.wire is not None:
+            session.wire.close(1000, "another connection took over")
+        self._forget(session)
+        self._lapsed.take(session.sid)
+
+    def adopt(self, sid: str, moved: dict[str, Any], address: str, grant: Grant) -> Session:
+        """Go on with a session of another node, which has no wire here yet."""
+        session = Session(sid, moved["conflate"], address, moved["opened"])
+        session.rooms = moved["rooms"]
+        session.owed = tuple(moved["owed"])
+        session.data = moved["data"]
+        session.grant = grant
+        session.admitted = True
+        if moved["lapsed"]:
+            self._lapsed.add(session, self._runtime.clock())
+        else:
+            session.expires = self.lease()
+            self._enlist(session)
+            self._heartbeats.add(session)
+        return session
 
     def disconnect(
         self, session: Session, error: RtpushError, retry_after: float | None = None
@@ -225,6 +255,9 @@ class Hub(Delivery):
     def lease(self) -> float:
         """When a session that has no wire now is forgotten."""
         return self._runtime.clock() + self._settings.session_lease
+
+    def _everybody(self) -> list[Session]:
+        return [*self.sessions.values(), *self._peeks, *self._lapsed]
 
     def _attach(self, session: Session, wire: Wire) -> None:
         session.wire = wire

@@ -32,6 +32,7 @@ from .handlers import Handlers
 from .hub import Hub
 from .log import Draft, Log, Outcome, Position
 from .metrics import Metrics
+from .nodes import Nodes
 from .protocol import (
     RESERVED_EVENTS,
     Envelope,
@@ -75,6 +76,7 @@ class Intake:
         self,
         log: Log,
         hub: Hub,
+        nodes: Nodes,
         handlers: Handlers,
         auth: Authenticator,
         metrics: Metrics,
@@ -83,10 +85,13 @@ class Intake:
     ) -> None:
         self._log = log
         self._hub = hub
+        self._nodes = nodes
         self._handlers = handlers
         self._auth = auth
         self._metrics = metrics
         self._spawn = spawn
+        # Takes replies that were not asked for here.
+        self.on_stray_reply: Callable[[Session, Reply], None] = lambda _session, _reply: None
         # Sessions that have ended, until the application has been told.
         self.leaving: dict[str, Session] = {}
         self._relay = settings.relay
@@ -137,10 +142,11 @@ class Intake:
         return encode_error(error, ack)
 
     def _hand_over(self, session: Session, reply: Reply) -> None:
-        """A reply that nobody waits for is one that came too late."""
         take = session.asks.pop(str(reply.ack), None) if session.asks else None
         if take is not None:
             take(reply)
+        else:
+            self.on_stray_reply(session, reply)
 
     def _refuse(self, session: Session, error: RtpushError, answer: Answer) -> None:
         session.strikes += 1
@@ -373,7 +379,7 @@ class Intake:
         if envelope.event in TASK_EVENTS:
             raise RtpushError("bad_task", "Task events are always logged; leave `volatile` out.")
         encode_data(envelope.data)
-        self._hub.send_volatile(envelope.event, envelope.data, envelope.room, skip)
+        self._nodes.send_volatile(envelope.event, envelope.data, envelope.room, skip)
 
 
 def position_of(log: Log, seq: int) -> str:

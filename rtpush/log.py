@@ -198,7 +198,9 @@ class Log(ABC):
     `first` and `last` are the numbers of the oldest and the newest entry
     that can be read (`first == last + 1` when there is none). `board` is the
     fold of all entries up to `last`. `on_grow` is called, on the event loop,
-    each time `last` has risen.
+    each time `last` has risen; `on_lost`, when the log is no longer the one
+    that was read so far: another epoch has begun, or entries are gone that
+    nobody here has read. What was read before says nothing about it.
     """
 
     epoch: str
@@ -206,6 +208,7 @@ class Log(ABC):
     last: int
     board: TaskBoard
     on_grow: Callable[[], None]
+    on_lost: Callable[[], None]
 
     @abstractmethod
     async def open(self) -> None:
@@ -256,6 +259,21 @@ class Log(ABC):
         left out. Entries older than `first` are gone: the caller compares
         first. Raises RtpushError (`unavailable`).
         """
+
+    async def sync(self) -> None:
+        """Wait until all is here that was answered before, by whatever node.
+
+        Not for long: a store that is away leaves what is here. A log of one
+        process has everything at once.
+        """
+        return
+
+    async def lead(self) -> bool:
+        """Is this the node that does what one node alone should do?
+
+        It stays so while it asks once a second. With a log of one process it is.
+        """
+        return True
 
     @abstractmethod
     def tick(self, now: float) -> None:

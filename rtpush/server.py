@@ -39,8 +39,9 @@ from .habits import settings_of
 from .hub import Hub
 from .intake import Intake
 from .log import Draft, Log, LogError
-from .logs import make_log
+from .logs import make_bus, make_log
 from .metrics import Metrics
+from .nodes import Nodes
 from .origins import Origins, is_loopback
 from .protocol import Envelope
 from .tls import TlsError, load_certificate, make_context
@@ -49,6 +50,7 @@ from .transports.longpoll import LongPollTransport
 from .transports.sse import SseTransport
 from .transports.websocket import WebSocketTransport
 from .worker import Work, Worker
+from .workers import Place, Supervisor, WorkersError
 
 __all__ = ["Server", "StartError"]
 
@@ -94,6 +96,7 @@ class Server(Application):
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
         self._tls: SSLContext | None = None
+        self._place: Place | None = None
 
     @property
     def port(self) -> int:
@@ -115,14 +118,33 @@ class Server(Application):
         Raises StartError, and SystemExit(1) after a second signal.
         """
         _set_up_logging(self.settings.log_level)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(self.serve(on_ready=self._show_banner))
+        if self.settings.workers == 1:
+            self._run(lambda: self._show_banner(self.port))
+            return
+        supervisor = Supervisor(self.settings, self._work_at, BACKLOG, self._show_banner)
+        try:
+            supervisor.run()
+        except WorkersError as exc:
+            raise StartError(str(exc)) from exc
+        except OSError as exc:
+            raise StartError(explain_bind_error(exc, self.settings)) from exc
 
-    def _show_banner(self) -> None:
-        # What is here now stays; the collector need not look at it again.
-        gc.freeze()
+    def _run(self, on_ready: Callable[[], None]) -> None:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self.serve(on_ready))
+
+    def _work_at(self, place: Place) -> None:
+        """Be one of several workers. Raises SystemExit(1) when it cannot start."""
+        self._place = place
+        try:
+            self._run(place.ready)
+        except StartError as exc:
+            print("rtpush:", " ".join(str(exc).split()), file=sys.stderr, flush=True)
+            raise SystemExit(1) from exc
+
+    def _show_banner(self, port: int) -> None:
         lan = lan_address(self.settings.host)
-        print(banner(self.settings, self.port, lan=lan, colour=has_colours()), flush=True)
+        print(banner(self.settings, port, lan=lan, colour=has_colours()), flush=True)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -184,29 +206,39 @@ class Server(Application):
         )
 
     async def _begin(self) -> None:
+        if self.settings.workers > 1 and self._place is None:
+            raise StartError("several workers are started by server.run() or the command line")
         try:
             await self._door.auth.begin()
             await self.log.open()
         except (AuthError, LogError) as exc:
             raise StartError(str(exc)) from exc
         self.hub.begin()
+        await self._bus.open()
         self._tick()
         work = self._work or (draw_picture if self.settings.demo else None)
         if work is not None:
             self._worker = Worker(self.hub, self.intake, work)
             self._worker.start()
+            await self._worker.tick()
 
     def _build(self) -> web.Application:
         """Put the parts together; nothing runs yet."""
         settings = self.settings
-        self.log = make_log(settings)
+        try:
+            self.log = make_log(settings)
+        except LogError as exc:
+            raise StartError(str(exc)) from exc
         runtime = Runtime(_call_soon, self._spawn, time.monotonic, time.time)
         self.hub = Hub(self.log, settings, runtime)
+        self._bus = make_bus(self.log)
+        self.nodes = Nodes(self._bus, self.hub)
         self._metrics = Metrics()
         self._door = Door(Authenticator(settings), Origins(settings), settings)
         self.intake = Intake(
             self.log,
             self.hub,
+            self.nodes,
             self.handlers,
             self._door.auth,
             self._metrics,
@@ -214,10 +246,11 @@ class Server(Application):
             self._spawn,
         )
         self.hub.on_closed = self.intake.closed
+        self._listen_to_nodes()
         self._bodies = Bodies(settings.max_body, settings.request_timeout)
         self._slow_requests = SlowRequests(settings.request_timeout)
         self._front = Front(
-            self.hub, self.intake, self._bodies, self._metrics, self._door, settings
+            self.hub, self.nodes, self.intake, self._bodies, self._metrics, self._door, settings
         )
         return self._routes()
 
@@ -226,6 +259,7 @@ class Server(Application):
         api = Api(
             self.log,
             self.hub,
+            self.nodes,
             self.intake,
             self._bodies,
             self._door.check_api,
@@ -245,14 +279,13 @@ class Server(Application):
     async def _listen(self, runner: web.AppRunner) -> None:
         await runner.setup()
         self._tls = make_context(self.settings)
-        site = web.TCPSite(
-            runner,
-            self.settings.host,
-            self.settings.port,
-            backlog=BACKLOG,
-            ssl_context=self._tls,
-        )
-        await site.start()
+        if self._place is None:
+            host, port = self.settings.host, self.settings.port
+            site = web.TCPSite(runner, host, port, backlog=BACKLOG, ssl_context=self._tls)
+            await site.start()
+            return
+        for sock in self._place.sockets:
+            await web.SockSite(runner, sock, backlog=BACKLOG, ssl_context=self._tls).start()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         # The loop itself holds tasks only weakly.
@@ -269,9 +302,12 @@ class Server(Application):
         now = time.time()
         self.hub.tick()
         self.log.tick(now)
+        self._bus.tick()
         if self._runner is not None and self._runner.server is not None:
             self._slow_requests.tick(self._runner.server.connections, time.monotonic())
         self._fail_expired(now)
+        if self._worker is not None:
+            self._spawn(self._worker.tick())
 
     def _fail_expired(self, now: float) -> None:
         expired = self.log.board.expired(now, self.settings.task_ttl)
@@ -295,11 +331,21 @@ class Server(Application):
                 loop.add_signal_handler(name, self._signalled)
         with suppress(NotImplementedError, AttributeError):
             loop.add_signal_handler(signal.SIGHUP, self._reload_certificate)
+        if self._place is not None:
+            # It ends with the supervisor.
+            loop.add_reader(self._place.life, self._orphaned)
+        # What is here now stays; the collector need not look at it again.
+        gc.freeze()
         on_ready()
         try:
             await self._stopping.wait()
         finally:
             await self.stop()
+
+    def _orphaned(self) -> None:
+        assert self._place is not None
+        asyncio.get_running_loop().remove_reader(self._place.life)
+        self._stopping.set()
 
     def _reload_certificate(self) -> None:
         """Connections that are open go on with the old one."""
@@ -337,6 +383,7 @@ class Server(Application):
         if self._runner is not None:
             await self._runner.cleanup()
         self.handlers.close()
+        await self._bus.close()
         await self.log.close()
 
     async def _finish(self) -> None:

@@ -353,11 +353,17 @@ class TaskBoard:
         # dropped because of it. The floor tells `restore`.
         return orjson.dumps(row | {"floor": self._floor})
 
-    def restore(self, rows: Iterable[bytes]) -> None:
+    @property
+    def number(self) -> int:
+        """How many versions of tasks there have been."""
+        return self._number
+
+    def restore(self, rows: Iterable[bytes], number: int = 0) -> None:
         """Become the board that these rows of `stored` describe.
 
         They may come in any order, one for each task; rows of tasks that the
-        board had dropped are told apart.
+        board had dropped are told apart. `number` is what the board had
+        counted, where others count on.
         """
         self._clear()
         decoded = [orjson.loads(row) for row in rows]
@@ -366,6 +372,7 @@ class TaskBoard:
             if not row["ended"] or row["number"] >= floor:
                 self._put(None, _from_row(row))
         self._number = max((row["number"] for row in decoded), default=0)
+        self._number = max(self._number, number)
         self._floor = floor
 
 

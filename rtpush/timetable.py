@@ -11,6 +11,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from math import ceil
 
 from .session import Session
@@ -54,6 +55,9 @@ class Lapsed:
 
     def __contains__(self, sid: str) -> bool:
         return sid in self._until
+
+    def __iter__(self) -> Iterator[Session]:
+        return (session for _, session in self._until.values())
 
     def add(self, session: Session, now: float) -> None:
         """The session is gone, from now."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 __all__ = [
     "DIRECTORY",
@@ -169,8 +170,8 @@ def _parse_host(text: str) -> str:
 
 
 def _parse_log(text: str) -> str:
-    if text.startswith(("redis:", "rediss:")):
-        raise Hint("Redis is not in this version")
+    if text.startswith(("redis", "valkey")):
+        return _parse_redis(text)
     if text in ("memory", ":memory:", "sqlite::memory:", "memory://"):
         raise Hint("did you mean memory:?")
     if text.startswith("sqlite://"):
@@ -179,6 +180,20 @@ def _parse_log(text: str) -> str:
         raise Hint(f"did you mean sqlite:{text}?")
     if text != "memory:" and not re.fullmatch(r"sqlite:[^\0]*[^\0\s][^\0]*", text):
         raise ValueError(text)
+    return text
+
+
+def _parse_redis(text: str) -> str:
+    if text.startswith("valkey"):
+        raise Hint("Valkey speaks as Redis does: write redis://HOST")
+    parts = urlsplit(text)
+    if parts.scheme not in ("redis", "rediss", "redis+sentinel") or not parts.hostname:
+        raise Hint("a log in Redis is redis://HOST:PORT/DB, rediss://… or redis+sentinel://…")
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name == "prefix" and not re.fullmatch(r"[\w.:-]{1,64}", value):
+            raise Hint("prefix has 1 to 64 letters, digits, dots, colons, hyphens or underscores")
+    if parts.scheme == "redis+sentinel" and not parts.path.strip("/"):
+        raise Hint("name the service: redis+sentinel://HOST:26379,HOST:26379/SERVICE")
     return text
 
 
@@ -225,7 +240,7 @@ def _parse_file(text: str) -> Path:
 
 SWITCH: Final = Kind("", "true or false", _parse_switch, lambda on: "true" if on else "false")
 HOST: Final = Kind("HOST", "a host name or an IP address", _parse_host)
-LOG: Final = Kind("LOG", "memory: or sqlite:PATH", _parse_log)
+LOG: Final = Kind("LOG", "memory:, sqlite:PATH or redis://HOST", _parse_log)
 PATTERNS: Final = Kind(
     "NAMES", "event names of up to 128 characters, separated by commas", _parse_patterns, ",".join
 )

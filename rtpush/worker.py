@@ -4,6 +4,7 @@ Rules that hold here:
 
 - The worker is one more reader of the log. It begins with the tasks on the
   board, so what a dead server left undone is done by the next.
+- Of several nodes on one log one works at a time: the one that leads.
 - The work itself is one blocking function in a thread; see `Work`. It can be
   replaced by anything that takes a task and returns a result.
 - What the worker reports is stored before the function goes on. When the task
@@ -17,7 +18,8 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Final, Protocol
 
@@ -69,21 +71,39 @@ class Worker:
         self._stopped = False
 
     def start(self) -> None:
-        """Read on from now, after taking what is on the board."""
+        """Make ready; the first `tick` that leads takes up work."""
         self._loop = asyncio.get_running_loop()
         for _ in range(AT_ONCE):
             # Daemons: a stop does not wait for a long step of somebody's model.
             Thread(target=self._run, daemon=True).start()
+
+    async def tick(self) -> None:
+        """Once a second: work while this node leads."""
+        leads = await self._hub.log.lead()
+        if leads and self._session is None and not self._stopped:
+            self._begin()
+        elif not leads and self._session is not None:
+            self._end()
+
+    def _begin(self) -> None:
+        """Read on from now, after taking what is on the board."""
         log = self._hub.log
         for task in log.board.all_active():
             self._take(task)
         self._session = self._hub.peek(self, (), str(log.position))
 
+    def _end(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            self._hub.close(session)
+        with suppress(Empty):
+            while True:
+                self._queue.get_nowait()
+
     def stop(self) -> None:
         """Take nothing more. Work under way ends at its next report."""
         self._stopped = True
-        if self._session is not None:
-            self._hub.close(self._session)
+        self._end()
 
     # -------------------------------------------------------------- hub.Wire
 

@@ -14,7 +14,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -67,8 +67,8 @@ class Client(ABC):
 
     name: str
 
-    def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
-        self.url = url
+    def __init__(self, url: str | Iterator[str], http: aiohttp.ClientSession) -> None:
+        self._urls = itertools.repeat(url) if isinstance(url, str) else url
         self.http = http
         self.rooms: list[str] = []
         self.headers: dict[str, str] = {}
@@ -81,10 +81,15 @@ class Client(ABC):
         self._inbox: deque[Envelope] = deque()
         self._acks = itertools.count(1)
 
+    @property
+    def url(self) -> str:
+        """Where the next request goes: with several nodes, each time to another."""
+        return next(self._urls)
+
     @classmethod
     async def open(
         cls,
-        url: str,
+        url: str | Iterator[str],
         http: aiohttp.ClientSession,
         rooms: Sequence[str] = (),
         last: str | None = None,
@@ -111,6 +116,9 @@ class Client(ABC):
 
     async def _greet(self) -> None:
         self.greeting.append(await self.next())
+        if self.greeting[0]["event"] == "error":
+            assert self.greeting[0]["data"]["retry_after"] is not None, self.greeting
+            raise Ended
         assert self.greeting[0]["event"] == "connect", self.greeting
         self.hello = self.greeting[0]["data"]
         self.sid = self.hello["sid"]
@@ -281,6 +289,9 @@ class Sse(_Posting):
             timeout=aiohttp.ClientTimeout(total=None),
             headers=self.headers,
         )
+        if self._response.status == 503:
+            self._response.close()
+            raise Ended
         assert self._response.status == 200, await self._response.text()
         assert self._response.content_type == "text/event-stream"
 
@@ -320,6 +331,8 @@ class LongPoll(_Posting):
     async def _poll(self, query: str) -> None:
         async with self.http.get(f"{self.url}/poll?{query}", headers=self.headers) as response:
             answer = await response.json()
+            if response.status == 503:
+                raise Ended
             assert response.status == 200, answer
         assert set(answer) == {"events", "last"}
         for envelope in answer["events"]:

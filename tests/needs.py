@@ -18,6 +18,7 @@ SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/
 PROGRAMS = {
     "redis": ["redis-server", "valkey-server"],
     "nginx": ["nginx"],
+    "haproxy": ["haproxy"],
     "chromium": ["chromium", "chromium-browser", "google-chrome"],
     "node": ["node"],
     "npm": ["npm"],
@@ -30,6 +31,11 @@ def program(name: str) -> str:
     if path is None:
         raise FileNotFoundError(_missing(name))
     return path
+
+
+def has(name: str) -> bool:
+    """Is the program here?"""
+    return _find(name) is not None
 
 
 def needs(name: str) -> pytest.MarkDecorator:

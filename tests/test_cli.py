@@ -24,7 +24,7 @@ def test_bad_settings_are_told_line_by_line(
     assert out == ""
     assert err.splitlines() == [
         "rtpush: unknown option --prot; did you mean --port?",
-        "rtpush: --log: 'x' is not memory: or sqlite:PATH",
+        "rtpush: --log: 'x' is not memory:, sqlite:PATH or redis://HOST",
     ]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from needs import has, needs
+from redisserver import RedisServer
 
 from rtpush.config import Settings
 from rtpush.errors import RtpushError
 from rtpush.log import IDEMPOTENCY_FOR, PAGE_BYTES, Draft, Entry, Log, Outcome, Position
 from rtpush.logs.memory import MemoryLog
+from rtpush.logs.redis import RedisLog
 from rtpush.logs.sqlite import SqliteLog
 from rtpush.protocol import Envelope
 
@@ -55,8 +59,46 @@ def small_tail(settings: Settings, folder: Path, clock: Clock) -> Log:
     return SqliteLog(settings, folder / "rtpush.db", clock, tail_count=3, tail_bytes=2000)
 
 
-KINDS: dict[str, Make] = {"memory": memory, "sqlite": sqlite, "sqlite-small-tail": small_tail}
+# The one that runs.
+REDIS: list[RedisServer] = []
+
+
+def in_redis(settings: Settings, folder: Path, clock: Clock) -> Log:
+    return RedisLog(settings, _url(folder), clock)
+
+
+def in_redis_small_tail(settings: Settings, folder: Path, clock: Clock) -> Log:
+    return RedisLog(settings, _url(folder), clock, tail_count=3, tail_bytes=2000)
+
+
+def _url(folder: Path) -> str:
+    """Where each folder has a log of its own."""
+    prefix = hashlib.sha1(str(folder).encode(), usedforsecurity=False).hexdigest()
+    return REDIS[0].url(prefix)
+
+
+KINDS: dict[str, Make] = {
+    "memory": memory,
+    "sqlite": sqlite,
+    "sqlite-small-tail": small_tail,
+    "redis": in_redis,
+    "redis-small-tail": in_redis_small_tail,
+}
 KEPT = {name: make for name, make in KINDS.items() if name != "memory"}
+
+
+def each(kinds: Iterable[str]) -> list[Any]:
+    """Parameters; those that this machine cannot have are skipped."""
+    return [
+        pytest.param(name, marks=needs("redis")) if name.startswith("redis") else name
+        for name in kinds
+    ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _redis(request: pytest.FixtureRequest) -> None:
+    if has("redis"):
+        REDIS[:] = [request.getfixturevalue("redis_server")]
 
 
 class Desk:
@@ -89,7 +131,7 @@ class Desk:
                 await asyncio.sleep(0)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=each(KINDS))
 async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
     mark = request.node.get_closest_marker("settings")
     desk = Desk(KINDS[request.param], tmp_path, **(mark.kwargs if mark else {}))
@@ -368,7 +410,7 @@ async def test_the_board_outlives_the_entries_it_is_made_of(desk: Desk) -> None:
 # ---- logs that are kept ------------------------------------------------------
 
 
-@pytest.fixture(params=KEPT)
+@pytest.fixture(params=each(KEPT))
 async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
     desk = Desk(KEPT[request.param], tmp_path, finished_for=600)
     await desk.open()
@@ -530,7 +572,7 @@ class AnyLog(RuleBasedStateMachine):
         assert log.covers(Position(log.epoch, log.first - 1)) is None
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", each(KINDS))
 def test_any_sequence_of_everything(name: str, tmp_path: Path) -> None:
     numbers = itertools.count()
 

@@ -14,7 +14,8 @@ from time import time
 
 from ..config import Settings
 from ..log import PAGE_BYTES, Page
-from .embedded import Batch, EmbeddedLog
+from .batches import Batch
+from .embedded import EmbeddedLog
 from .tail import Tail
 
 __all__ = ["MemoryLog"]
@@ -40,7 +41,7 @@ class MemoryLog(EmbeddedLog):
         """See `Log.close`."""
         await self.wait_idle()
 
-    def _store(self, batch: Batch) -> None:
+    def _write(self, batch: Batch) -> None:
         self._stored(batch, None)
 
     async def read(self, after: int, limit: int, whole_until: int | None = None) -> Page:

@@ -28,7 +28,8 @@ from typing import Final, NamedTuple, TypeVar
 from ..config import Settings
 from ..errors import RtpushError
 from ..log import IDEMPOTENCY_FOR, PAGE_BYTES, Entry, LogError, Page, Position, new_entry
-from .embedded import Batch, EmbeddedLog
+from .batches import Batch
+from .embedded import EmbeddedLog
 from .tail import Tail
 
 __all__ = ["SqliteLog"]
@@ -153,7 +154,7 @@ class SqliteLog(EmbeddedLog):
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
-    def _store(self, batch: Batch) -> None:
+    def _write(self, batch: Batch) -> None:
         loop = asyncio.get_running_loop()
         stored = loop.run_in_executor(self._thread, self._file.commit, _rows(batch))
         stored.add_done_callback(lambda done: self._committed(batch, done))
@@ -190,28 +191,27 @@ class SqliteLog(EmbeddedLog):
 
 
 def _rows(batch: Batch) -> Row:
-    stored = {key: batch.board.stored(key) for key in batch.changed}
-    drafts = zip(batch.entries, batch.drafts, strict=True)
+    tasks = list(batch.rows())
     return Row(
         [
             (
-                entry.seq,
-                entry.time,
-                entry.event,
-                entry.room,
-                entry.key,
+                seq,
+                batch.time,
+                draft.event,
+                draft.room,
+                draft.key,
                 draft.encoded,
                 " ".join(draft.skip) or None,
                 draft.ack,
             )
-            for entry, draft in drafts
+            for seq, draft in enumerate(batch.drafts, batch.base + 1)
         ],
         [
-            (key, None if batch.board.is_active(key) else batch.time, task)
-            for key, task in stored.items()
+            (key, None if active else batch.time, task)
+            for key, task, active in tasks
             if task is not None
         ],
-        [(key,) for key, task in stored.items() if task is None],
+        [(key,) for key, task, _ in tasks if task is None],
         [(key, seq, batch.time) for key, seq in batch.keys.items()],
         batch.time,
     )

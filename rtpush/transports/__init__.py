@@ -22,6 +22,7 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from ..auth import Grant
 from ..bodies import Bodies
 from ..config import Settings
 from ..door import CALLER, Door
@@ -29,7 +30,9 @@ from ..errors import RtpushError
 from ..hub import Hub
 from ..intake import Intake
 from ..limits import Allowance
+from ..log import Position
 from ..metrics import Metrics
+from ..nodes import Nodes
 from ..origins import is_loopback
 from ..protocol import Form
 from ..session import Session
@@ -126,6 +129,7 @@ class Front:
     """
 
     hub: Hub
+    nodes: Nodes
     intake: Intake
     bodies: Bodies
     metrics: Metrics
@@ -140,6 +144,9 @@ class Front:
         grant, token = await self.door.grant(request)
         for room in opening.rooms:
             grant.check_room(room)
+        await self.hub.log.sync()
+        await self.reach(opening.last)
+        await self.fetch(request, opening, grant)
         session = self.hub.prepare(
             opening.rooms,
             opening.last,
@@ -157,6 +164,27 @@ class Front:
             self.hub.close(session)
             raise
         return session
+
+    async def fetch(self, request: web.Request, opening: Opening, grant: Grant) -> Session | None:
+        """Have the session that is to go on here, when another node has it; see `Nodes.take`."""
+        if not opening.sid or opening.last is None:
+            return None
+        self.hub.check_opening(opening.rooms, opening.last)
+        return await self.nodes.take(opening.sid, request[CALLER].address, grant)
+
+    async def reach(self, last: str | None) -> None:
+        """Catch up with the node that a reader comes from, if that was ahead of this one.
+
+        Raises RtpushError (`unavailable`) when this one cannot now.
+        """
+        log = self.hub.log
+        if last is None or log.covers(Position.parse(last)) not in ("ahead", "epoch"):
+            return
+        await log.sync()
+        if log.failing and log.covers(Position.parse(last)) is not None:
+            raise RtpushError(
+                "unavailable", "The log cannot be read as far as you have read it; try again."
+            )
 
     async def check_owner(self, request: web.Request, session: Session) -> None:
         """Is a request from whom the session belongs to? Raises RtpushError."""

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -35,6 +36,8 @@ __all__ = ["LongPollTransport"]
 MAX_TIMEOUT: Final = 55.0
 # Requests of one session that may wait for their answers.
 MAX_POSTS: Final = 8
+# Seconds that another node has for the envelopes of a client of its own.
+FORWARDED_FOR: Final = 30.0
 
 
 class LongPollTransport:
@@ -46,6 +49,8 @@ class LongPollTransport:
         self._intake = front.intake
         self._settings = front.settings
         self._posting: Counter[Session] = Counter()
+        front.nodes.bus.on("where", self._answer_where)
+        front.nodes.bus.on("post", self._answer_post)
 
     async def read(self, request: web.Request) -> web.Response:
         """One read. Raises RtpushError."""
@@ -63,12 +68,16 @@ class LongPollTransport:
 
     async def _find(self, request: web.Request, opening: Opening, waiter: Waiter) -> Session:
         """The session to read for: a known one, a new one, or one for this read only."""
+        await self._front.reach(opening.last)
         if opening.last is not None and opening.sid is None:
             grant, _ = await self._front.door.grant(request)
             for room in opening.rooms:
                 grant.check_room(room)
             return self._hub.peek(waiter, opening.rooms, opening.last)
         session = self._hub.sessions.get(opening.sid or "")
+        if session is None and opening.sid:
+            grant, _ = await self._front.door.grant(request)
+            session = await self._front.fetch(request, opening, grant)
         if session is None or session.expires is None or opening.last is None:
             session = await self._front.admit(request, opening)
             self._hub.open(session, waiter, opening.last)
@@ -79,8 +88,7 @@ class LongPollTransport:
         return session
 
     def _answer(self, waiter: Waiter, session: Session) -> web.Response:
-        upto = self._hub.cursor_of(session) if waiter.upto is None else waiter.upto
-        position = Position(self._hub.log.epoch, upto)
+        position = waiter.upto or self._hub.position_of(session)
         body = b'{"events":[%b],"last":"%b"}' % (b",".join(waiter.frames), str(position).encode())
         return web.Response(
             body=body,
@@ -97,20 +105,50 @@ class LongPollTransport:
 
     async def post(self, request: web.Request) -> web.Response:
         """Envelopes in; what they lead to for this client, out. Raises RtpushError."""
-        session = self._hub.sessions.get(request.query.get("sid", ""))
-        if session is None or not session.admitted:
-            raise RtpushError(
-                "not_found", "No such session: it ended. Connect again, then send with the new sid."
-            )
-        await self._front.check_owner(request, session)
+        sid = request.query.get("sid", "")
+        session = self._hub.sessions.get(sid)
+        if session is None:
+            body = await self._forward(request, sid)
+        else:
+            await self._front.check_owner(request, session)
+            body = await self._post(session, lambda: self._front.bodies.read(request))
+        return web.Response(
+            body=body, content_type="application/json", headers={"Cache-Control": "no-store"}
+        )
+
+    async def _post(self, session: Session, read: Callable[[], Awaitable[bytes]]) -> bytes:
+        if not session.admitted:
+            raise _no_session()
         self._check_rate(self._front.charge(session, 0, 0))
         with self._one_more(session):
-            answers = await self._answers(session, await self._front.bodies.read(request))
-        return web.Response(
-            body=b"[%b]" % b",".join(answers),
-            content_type="application/json",
-            headers={"Cache-Control": "no-store"},
-        )
+            return b"[%b]" % b",".join(await self._answers(session, await read()))
+
+    async def _forward(self, request: web.Request, sid: str) -> bytes:
+        """Have the node that has the session take what its client sends here."""
+        bus = self._front.nodes.bus
+        node = await bus.ask_any("where", sid=sid) if sid else None
+        if node is None:
+            raise _no_session()
+        grant, _ = await self._front.door.grant(request)
+        body = b64encode(await self._front.bodies.read(request)).decode()
+        fields = {"sid": sid, "subject": grant.subject, "body": body}
+        answer: str = await bus.ask_node(node, "post", patience=FORWARDED_FOR, **fields)
+        return answer.encode()
+
+    async def _answer_where(self, fields: dict[str, Any]) -> str | None:
+        return self._front.nodes.bus.node if fields["sid"] in self._hub.sessions else None
+
+    async def _answer_post(self, fields: dict[str, Any]) -> str:
+        session = self._hub.sessions.get(fields["sid"])
+        if session is None:
+            raise _no_session()
+        if session.grant.subject != fields["subject"]:
+            raise RtpushError("forbidden", "This session belongs to somebody else.")
+
+        async def read() -> bytes:
+            return b64decode(fields["body"])
+
+        return (await self._post(session, read)).decode()
 
     async def _answers(self, session: Session, body: bytes) -> list[bytes]:
         envelopes, _ = parse_many(body)
@@ -148,6 +186,12 @@ class LongPollTransport:
         return exchange.answers()
 
 
+def _no_session() -> RtpushError:
+    return RtpushError(
+        "not_found", "No such session: it ended. Connect again, then send with the new sid."
+    )
+
+
 class Waiter:
     """A request that waits: a wire of the hub which is full after one write."""
 
@@ -157,7 +201,7 @@ class Waiter:
         self.session: Session | None = None
         # Where this read ended, when it ended before it was answered: the
         # session may be read on by another request by then.
-        self.upto: int | None = None
+        self.upto: Position | None = None
         self._hub = hub
         self._woken = asyncio.Event()
 
@@ -184,7 +228,7 @@ class Waiter:
     def close(self, code: int, reason: str) -> None:
         """See hub.Wire."""
         if self.session is not None:
-            self.upto = self._hub.cursor_of(self.session)
+            self.upto = self._hub.position_of(self.session)
         self._woken.set()
 
 

@@ -7,30 +7,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import itertools
+import secrets
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from clients import KINDS, PATIENCE, Client, Envelope
+from needs import needs
+from redisserver import RedisServer
 
 from rtpush.config import Settings
 from rtpush.server import Server
 
 
 class Site:
-    """A running server, and what a test does with it from outside."""
+    """A running server, and what a test does with it from outside.
 
-    def __init__(self, settings: Settings, http: aiohttp.ClientSession) -> None:
+    Or several nodes: each request goes to another one, also in the middle of a
+    client's conversation.
+    """
+
+    def __init__(self, settings: Settings, http: aiohttp.ClientSession, nodes: int = 1) -> None:
         self.settings = settings
         self.http = http
         self.server = Server(settings)
+        self._others = [Server(settings) for _ in range(nodes - 1)]
         self._clients: list[Client] = []
+        self._turn = itertools.count()
+
+    async def start(self) -> None:
+        """Start all nodes."""
+        for server in (self.server, *self._others):
+            await server.start()
 
     @property
     def url(self) -> str:
-        return self.server.url.rstrip("/")
+        """The address of the node whose turn it is."""
+        servers = [self.server, *self._others]
+        return servers[next(self._turn) % len(servers)].url.rstrip("/")
+
+    def _urls(self) -> Iterator[str]:
+        while True:
+            yield self.url
 
     @property
     def port(self) -> int:
@@ -45,7 +66,7 @@ class Site:
         conflate: bool = True,
     ) -> Client:
         """A connected client; it is closed after the test."""
-        client = await kind.open(self.url, self.http, rooms, last, conflate=conflate)
+        client = await kind.open(self._urls(), self.http, rooms, last, conflate=conflate)
         self._clients.append(client)
         return client
 
@@ -89,14 +110,15 @@ class Site:
             },
             port=port,
         )
-        self.server = Server(settings)
+        self.server, self._others = Server(settings), []
         await self.server.start()
 
     async def stop(self) -> None:
         """Close the clients, then the server."""
         while self._clients:
             await self._clients.pop().close()
-        await self.server.stop()
+        for server in (self.server, *self._others):
+            await server.stop()
 
 
 @pytest.fixture
@@ -106,15 +128,25 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+LOGS = ["memory", "sqlite", pytest.param("redis", marks=needs("redis"))]
+
+
+@pytest.fixture(params=LOGS)
 async def site(
     request: pytest.FixtureRequest, tmp_path: Path, http: aiohttp.ClientSession
 ) -> AsyncIterator[Site]:
     """A running server."""
-    log = "memory:" if request.param == "memory" else f"sqlite:{tmp_path}/rtpush.db"
+    if request.param == "redis":
+        redis: RedisServer = request.getfixturevalue("redis_server")
+        log = redis.url(secrets.token_hex(8))
+    else:
+        log = {"memory": "memory:", "sqlite": f"sqlite:{tmp_path}/rtpush.db"}[request.param]
     mark = request.node.get_closest_marker("settings")
-    site = Site(Settings(port=0, log=log, **(mark.kwargs if mark else {})), http)
-    await site.server.start()
+    # Three where there can be more than one, unless the test looks into the server.
+    inside = request.node.get_closest_marker("one_node") is not None
+    nodes = 3 if request.param == "redis" and not inside else 1
+    site = Site(Settings(port=0, log=log, **(mark.kwargs if mark else {})), http, nodes)
+    await site.start()
     yield site
     await site.stop()
 

@@ -23,6 +23,7 @@ async def asking(site: Site, *clients: Client) -> None:
         await until(lambda sid=client.sid: site.server.hub.sessions[sid].wire is not None)
 
 
+@pytest.mark.one_node
 async def test_the_close_code_of_a_stop(site: Site) -> None:
     client = await site.open(WebSocket)
     await site.server.stop()
@@ -30,6 +31,7 @@ async def test_the_close_code_of_a_stop(site: Site) -> None:
     await site.server.start()
 
 
+@pytest.mark.one_node
 async def test_a_stop_says_when_to_come_back(site: Site, kind: type[Client]) -> None:
     clients = [await site.open(kind) for _ in range(5)]
     goodbyes = [asyncio.create_task(told(client)) for client in clients]
@@ -43,6 +45,7 @@ async def test_a_stop_says_when_to_come_back(site: Site, kind: type[Client]) -> 
     await site.server.start()
 
 
+@pytest.mark.one_node
 async def test_what_was_accepted_is_delivered_before_the_end(
     site: Site, kind: type[Client]
 ) -> None:
@@ -60,6 +63,7 @@ async def test_what_was_accepted_is_delivered_before_the_end(
     await site.server.start()
 
 
+@pytest.mark.one_node
 async def test_disconnect_has_a_reason_for_people(site: Site, kind: type[Client]) -> None:
     client = await site.open(kind)
     goodbye = asyncio.create_task(told(client))
@@ -81,6 +85,7 @@ async def test_a_clients_close_is_answered_by_its_code(site: Site, code: int) ->
     assert client._ws.protocol.close_rcvd.code == code
 
 
+@pytest.mark.one_node
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 async def test_who_comes_while_it_stops_is_sent_away(site: Site, kind: type[Client]) -> None:
     site.server.hub.stopping = True

@@ -113,6 +113,7 @@ async def test_the_most_rooms(site: Site, kind: type[Client]) -> None:
 
 
 @pytest.mark.settings(max_connections=2)
+@pytest.mark.one_node
 async def test_the_most_connections(site: Site, kind: type[Client]) -> None:
     clients = [await site.open(kind) for _ in range(2)]
     if kind is WebSocket:

@@ -89,6 +89,7 @@ async def test_the_same_last_gives_the_same_events(site: Site) -> None:
     assert await poll(site, sid=client.sid, last=client.position) == (events, last)
 
 
+@pytest.mark.one_node
 async def test_a_second_request_ends_the_first(site: Site) -> None:
     client = await site.open(LongPoll)
     first = await waiting(site, sid=client.sid, last=client.position, timeout=55)
@@ -183,6 +184,7 @@ async def test_a_session_without_requests_ends(site: Site) -> None:
     assert [e["id"] for e in await again.until("tick") if "id" in e] == ids
 
 
+@pytest.mark.one_node
 @pytest.mark.settings(session_lease=0.05)
 async def test_a_session_does_not_end_while_its_request_waits(site: Site) -> None:
     client = await site.open(LongPoll)

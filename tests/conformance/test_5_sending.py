@@ -210,6 +210,7 @@ async def test_relay_may_be_nothing(site: Site, kind: type[Client]) -> None:
 
 
 @pytest.mark.parametrize("kind", [WebSocket, Sse], ids=lambda kind: kind.name)
+@pytest.mark.one_node
 async def test_volatile_events_reach_those_who_are_connected(
     site: Site, kind: type[Client]
 ) -> None:

@@ -166,6 +166,7 @@ async def test_a_field_called_room_says_nothing(site: Site, kind: type[Client]) 
     assert (await board(site, kind))["tasks"] == [{"id": 1}]
 
 
+@pytest.mark.one_node
 @pytest.mark.settings(task_ttl=60)
 async def test_a_silent_task_expires(site: Site, kind: type[Client]) -> None:
     client = await site.open(kind, ["a"])
@@ -178,6 +179,7 @@ async def test_a_silent_task_expires(site: Site, kind: type[Client]) -> None:
     assert (finished["id"], finished["status"]) == (1, "failed")
 
 
+@pytest.mark.one_node
 @pytest.mark.settings(finished_for=600)
 async def test_what_ended_long_ago_is_told_no_more(site: Site, kind: type[Client]) -> None:
     await site.publish({"event": "task_completed", "data": {"id": 1}})
@@ -205,6 +207,7 @@ async def test_snapshot_and_later_events_are_the_whole_truth(
         assert list(tasks.values()) == truth
 
 
+@pytest.mark.one_node
 async def test_the_board_outlives_a_restart(site: Site, kind: type[Client]) -> None:
     await site.publish(created(1, mode="m"), created(2))
     await site.publish({"event": "task_failed", "data": {"id": 2, "error": "e"}})

@@ -101,6 +101,7 @@ async def test_a_slow_reader_costs_the_others_nothing(site: Site, kind: type[Cli
         assert len(found) == split(last)[1]
 
 
+@pytest.mark.one_node
 @pytest.mark.settings(compress=False, high_water=16384, write_timeout=1)
 async def test_who_takes_nothing_for_too_long_is_closed(site: Site) -> None:
     async with Stopped(site, "/sse"):

@@ -194,6 +194,7 @@ async def test_a_connection_can_be_ended(site: Site, kind: type[Client]) -> None
 # ---- operations --------------------------------------------------------------
 
 
+@pytest.mark.one_node
 async def test_health_and_readiness(site: Site) -> None:
     assert await site.get("/healthz") == {"status": "ok"}
     ready = await site.get("/readyz")
@@ -205,6 +206,7 @@ async def test_health_and_readiness(site: Site) -> None:
     assert await site.get("/healthz") == {"status": "ok"}
 
 
+@pytest.mark.one_node
 async def test_metrics_are_what_prometheus_reads(site: Site) -> None:
     await site.open(WebSocket, ["a"])
     await site.emit(3)
@@ -217,6 +219,7 @@ async def test_metrics_are_what_prometheus_reads(site: Site) -> None:
     assert values["rtpush_published_total"] == "3"
 
 
+@pytest.mark.one_node
 async def test_every_refusal_is_counted(site: Site, kind: type[Client]) -> None:
     client = await site.open(kind)
     await client.refused({"event": "connect"})
@@ -226,6 +229,7 @@ async def test_every_refusal_is_counted(site: Site, kind: type[Client]) -> None:
         assert 'rtpush_refusals_total{code="reserved_event"} 3' in await response.text()
 
 
+@pytest.mark.one_node
 async def test_the_description_names_every_route_and_no_other(site: Site) -> None:
     document = await site.get("/api/openapi.json")
     described = {

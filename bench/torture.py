@@ -1,0 +1,363 @@
+"""Three nodes and their Redis under fire, and a checker of what came of it.
+
+    python bench/torture.py --seconds 180
+
+Publishers publish through all nodes, each event until it is acknowledged.
+Readers read over all transports, and hop between nodes and transports. Meanwhile
+nodes and Redis are killed, paused, cut off and slowed down at random; with
+--lose Redis is emptied, too. Afterwards:
+
+- every acknowledged event is where its answer said, and nowhere else;
+- every reader has seen the same events at the same positions, each once, in
+  order, without a gap, from each snapshot that it was given;
+- no reader was ever put elsewhere without `resync`.
+
+Exit code 1 if not. The same --seed gives the same plan, not the same timing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from clients import KINDS, Client, Ended, LongPoll, is_logged, split
+from faults import FaultProxy, fault_proxy
+from processes import ServerProcess
+from redisserver import RedisServer
+from websockets.exceptions import WebSocketException
+
+LOST = (aiohttp.ClientError, Ended, OSError, WebSocketException)
+NODES, PUBLISHERS, READERS = 3, 4, 6
+# Seconds in which all must be well again, once nothing is broken any more.
+RECOVERY = 20.0
+
+
+@dataclass
+class Run:
+    """What is going on, and what was seen."""
+
+    random: random.Random
+    redis: RedisServer
+    nodes: list[ServerProcess] = field(default_factory=list)
+    proxies: list[FaultProxy] = field(default_factory=list)
+    ending: bool = False
+    # Where each acknowledged event is, by its key.
+    acked: dict[str, str] = field(default_factory=dict)
+    # What was seen at each position, by any reader.
+    seen: dict[str, str] = field(default_factory=dict)
+    where: dict[str, set[str]] = field(default_factory=dict)
+    waits: list[float] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    # Which numbers a reader was told that it would not get.
+    skipped: list[tuple[int, int]] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def url(self) -> str:
+        return self.random.choice(self.nodes).url
+
+    def urls(self) -> Iterator[str]:
+        """Each time of another node."""
+        while True:
+            yield self.url()
+
+    def violation(self, what: str) -> None:
+        if len(self.wrong) < 20:
+            self.wrong.append(what)
+            print("VIOLATION:", what, flush=True)
+
+
+# ---- publishers and readers --------------------------------------------------
+
+
+async def publish(run: Run, http: aiohttp.ClientSession, name: int) -> None:
+    number = 0
+    while not run.ending:
+        key = f"{name}/{number}"
+        await publish_one(run, http, {"event": "tick", "data": key, "idempotency_key": key})
+        number += 1
+
+
+async def publish_one(run: Run, http: aiohttp.ClientSession, event: dict[str, Any]) -> str:
+    """Until it is acknowledged; its position."""
+    begun = time.monotonic()
+    while True:
+        try:
+            async with http.post(f"{run.url()}/api/publish", json=event) as answer:
+                body = await answer.json()
+        except LOST:
+            run.counts["publishes cut"] += 1
+            await asyncio.sleep(0.02)
+            continue
+        if answer.status == 200:
+            run.waits.append(time.monotonic() - begun)
+            run.acked[event["data"]] = body["id"]
+            return str(body["id"])
+        run.counts[f"publishes refused: {body['error']['code']}"] += 1
+        if body["error"]["code"] not in ("unavailable", "going_away"):
+            run.violation(f"a publish was refused with {body}")
+        await asyncio.sleep(0.02)
+
+
+class Reader:
+    """Reads on, whatever happens, from where it was."""
+
+    def __init__(self, run: Run, http: aiohttp.ClientSession, name: int, last: str) -> None:
+        self.run = run
+        self.http = http
+        self.name = name
+        self.last = last
+        self.sid: str | None = None
+        self.kind: type[Client] | None = None
+        self.event = ""
+
+    async def read(self) -> None:
+        """Until the event called `end` has come."""
+        while self.event != "end":
+            kind = self.run.random.choice(KINDS)
+            client: Client | None = None
+            with suppress(*LOST):
+                # A long-poll goes on without a greeting: it is the same conversation.
+                sid = None if kind is LongPoll and self.kind is LongPoll else self.sid
+                urls = self.run.urls() if kind is LongPoll else self.run.url()
+                # Also when its answer is lost.
+                self.kind = kind
+                client = await kind.open(urls, self.http, last=self.last, sid=sid)
+                self._begin(client)
+                async with asyncio.timeout(self.run.random.uniform(0.1, 3.0)):
+                    while self.event != "end":
+                        self._take(await client.next())
+            if client is None:
+                self.run.counts["connections refused"] += 1
+                await asyncio.sleep(0.05)
+            else:
+                self.run.counts["hops"] += 1
+                with suppress(*LOST):
+                    await client.close()
+
+    def _begin(self, client: Client) -> None:
+        events = [envelope["event"] for envelope in client.greeting]
+        if not client.hello["recovered"] and "resync" not in events:
+            self.run.violation(f"reader {self.name} was put elsewhere in silence: {events}")
+        self.sid = client.sid
+        for envelope in client.greeting:
+            self._take(envelope)
+
+    def _take(self, envelope: dict[str, Any]) -> None:
+        if envelope["event"] == "resync":
+            self.run.counts[f"resyncs: {envelope['data']['reason']}"] += 1
+        elif envelope["event"] == "active_tasks":
+            self.run.skipped.append((split(self.last)[1], split(envelope["id"])[1]))
+            self.last = envelope["id"]
+        elif is_logged(envelope):
+            self._note(envelope)
+
+    def _note(self, envelope: dict[str, Any]) -> None:
+        position, data = envelope["id"], envelope["data"]
+        epoch, seq = split(position)
+        before = split(self.last)
+        if (epoch, seq) != (before[0], before[1] + 1):
+            self.run.violation(f"reader {self.name} got {position} after {self.last}")
+        if self.run.seen.setdefault(position, data) != data:
+            self.run.violation(f"{position} is {data!r} and {self.run.seen[position]!r}")
+        self.run.where.setdefault(data, set()).add(position)
+        self.run.counts["events read"] += 1
+        self.last, self.event = position, envelope["event"]
+
+
+# ---- what goes wrong ---------------------------------------------------------
+
+
+class Nemesis:
+    """Breaks things, and mends them."""
+
+    def __init__(self, run: Run, lose: bool) -> None:
+        self.run = run
+        self.plan: dict[str, Callable[[], Awaitable[None]]] = {
+            "node killed": self._kill_node,
+            "node paused": self._pause_node,
+            "node cut off": self._cut_off,
+            "connections to Redis cut": self._cut,
+            "node's way to Redis slow": self._slow,
+            "Redis killed": self._kill_redis,
+            "Redis paused": self._pause_redis,
+        }
+        if lose:
+            self.plan["Redis emptied"] = self._empty
+
+    async def rage(self) -> None:
+        """Until it is over."""
+        while not self.run.ending:
+            name = self.run.random.choice(list(self.plan))
+            self.run.faults[name] += 1
+            await self.plan[name]()
+            await asyncio.sleep(self.run.random.uniform(0.1, 1.5))
+
+    def _proxy(self) -> FaultProxy:
+        return self.run.random.choice(self.run.proxies)
+
+    async def _a_while(self) -> None:
+        await asyncio.sleep(self.run.random.uniform(0.2, 4.0))
+
+    async def _kill_node(self) -> None:
+        node = self.run.random.choice(self.run.nodes)
+        await node.kill()
+        await asyncio.sleep(self.run.random.uniform(0, 1))
+        # It says no while Redis is not to be had.
+        for _ in range(10):
+            try:
+                await node.start()
+            except AssertionError:
+                continue
+            return
+        self.run.violation("a node cannot be started")
+
+    async def _pause_node(self) -> None:
+        node = self.run.random.choice(self.run.nodes)
+        node.signal(signal.SIGSTOP)
+        await self._a_while()
+        node.signal(signal.SIGCONT)
+
+    async def _cut_off(self) -> None:
+        proxy = self._proxy()
+        proxy.hold()
+        await self._a_while()
+        if self.run.random.random() < 0.5:
+            proxy.cut()
+        proxy.heal()
+
+    async def _cut(self) -> None:
+        self._proxy().cut()
+
+    async def _slow(self) -> None:
+        proxy = self._proxy()
+        proxy.delay = self.run.random.choice([0.02, 0.3, 2.0])
+        await self._a_while()
+        proxy.heal()
+
+    async def _kill_redis(self) -> None:
+        await asyncio.to_thread(self.run.redis.kill)
+        await asyncio.sleep(self.run.random.uniform(0, 1))
+        await asyncio.to_thread(self.run.redis.start)
+
+    async def _pause_redis(self) -> None:
+        self.run.redis.signal(signal.SIGSTOP)
+        await self._a_while()
+        self.run.redis.signal(signal.SIGCONT)
+
+    async def _empty(self) -> None:
+        await asyncio.to_thread(self.run.redis.client.flushall)
+
+
+# ---- the whole ---------------------------------------------------------------
+
+
+def check(run: Run, lose: bool) -> None:
+    """What no reader could see alone."""
+    for key, position in run.acked.items():
+        found = run.where.get(key, set())
+        if position in run.seen and run.seen[position] != key:
+            run.violation(f"{key} was acknowledged as {position}, which is {run.seen[position]}")
+        seq = split(position)[1]
+        told = sum(before < seq <= after for before, after in run.skipped)
+        if not found and not lose and told < READERS:
+            run.violation(f"{key} was acknowledged as {position}, and nobody has read it")
+        # Another epoch can hold it again: what was lost may be published anew.
+        numbers = {split(one)[1] for one in found}
+        if len(numbers) > 1 and not lose:
+            run.violation(f"{key} was logged more than once: {sorted(found)}")
+
+
+def report(run: Run, seconds: float) -> None:
+    waits = sorted(run.waits)
+    print(f"{seconds:.0f} s, {NODES} nodes, {PUBLISHERS} publishers, {READERS} readers")
+    print(f"  acknowledged events {len(run.acked)}, epochs {len({split(p)[0] for p in run.seen})}")
+    for name, count in sorted(run.counts.items()):
+        print(f"  {name} {count}")
+    print("  faults:", ", ".join(f"{name} {n}" for name, n in sorted(run.faults.items())))
+    print(
+        f"  publish to acknowledgement: median {statistics.median(waits) * 1000:.1f} ms, "
+        f"99 % {waits[int(len(waits) * 0.99)] * 1000:.0f} ms, longest {waits[-1]:.1f} s"
+    )
+    print(f"  violations {len(run.wrong)}")
+
+
+async def stop(run: Run, node: ServerProcess) -> None:
+    """A node that had to say more than that its log was away has a bug."""
+    code, errors = await node.stop()
+    if code or "Traceback" in errors:
+        run.violation(f"a node ended with {code} and said: {errors}")
+
+
+async def torture(seconds: float, seed: int, lose: bool, folder: Path) -> Run:
+    """One run; see the module's docstring."""
+    redis = RedisServer(folder / "redis", kept=True)
+    run = Run(random.Random(seed), redis)
+    await asyncio.to_thread(redis.start)
+    async with AsyncExitStack() as stack:
+        stack.callback(redis.stop)
+        timeout = aiohttp.ClientTimeout(total=30)
+        http = await stack.enter_async_context(
+            aiohttp.ClientSession(trust_env=False, timeout=timeout)
+        )
+        for number in range(NODES):
+            proxy = await stack.enter_async_context(fault_proxy(redis.port))
+            home = folder / str(number)
+            home.mkdir()
+            node = ServerProcess(home, f"--log={redis.url(port=proxy.port)}", "--log-level=error")
+            await node.start()
+            stack.push_async_callback(stop, run, node)
+            run.nodes.append(node)
+            run.proxies.append(proxy)
+        async with http.get(f"{run.url()}/api/tasks") as answer:
+            start = (await answer.json())["position"]
+        readers = [asyncio.create_task(Reader(run, http, i, start).read()) for i in range(READERS)]
+        publishers = [asyncio.create_task(publish(run, http, i)) for i in range(PUBLISHERS)]
+        raging = asyncio.create_task(Nemesis(run, lose).rage())
+        await asyncio.sleep(seconds)
+        run.ending = True
+        await raging
+        try:
+            async with asyncio.timeout(RECOVERY):
+                await asyncio.gather(*publishers)
+                await publish_one(run, http, {"event": "end", "data": "end"})
+                await asyncio.gather(*readers)
+        except TimeoutError:
+            run.violation(f"it was not well again within {RECOVERY:g} s")
+            for task in (*publishers, *readers):
+                task.cancel()
+    check(run, lose)
+    return run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 16))
+    parser.add_argument("--lose", action="store_true", help="empty Redis now and then, too")
+    args = parser.parse_args()
+    print(f"seed {args.seed}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        run = asyncio.run(torture(args.seconds, args.seed, args.lose, Path(folder)))
+    report(run, args.seconds)
+    return 1 if run.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""Connections to Redis, and what can go wrong with them.
+
+Rules that hold here:
+
+- A `Link` is one connection, opened when it is needed. It is dropped at the
+  first sign of trouble, and never tries again by itself: whoever asks decides
+  when.
+- Every answer has a deadline. What was sent and got no answer may have been
+  done all the same: `Away.unsure`.
+- A link knows which process it talks to (`run`). Another one may have lost what
+  the one before it had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, Final, Self
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+from redis.asyncio import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+__all__ = ["TIMEOUT", "Address", "Away", "Link", "backoff"]
+
+# Seconds that Redis has for an answer. Beyond, it is taken for away.
+TIMEOUT: Final = 3.0
+# The wait between two attempts: from the first to the longest, in seconds.
+BACKOFF: Final = (0.05, 3.0)
+
+SCRIPT: Final = files(__package__).joinpath("redis.lua").read_bytes()
+SHA: Final = sha1(SCRIPT, usedforsecurity=False).hexdigest()
+
+# Refusals after which another connection may do better: it is no longer the
+# one that is written to, it still loads its data, or it has lost the script.
+_ELSEWHERE: Final = ("READONLY", "LOADING", "MASTERDOWN", "NOSCRIPT", "UNBLOCKED")
+
+
+class Away(Exception):
+    """Redis did not do it, and why; `unsure` when it may have."""
+
+    def __init__(self, why: str, *, unsure: bool = False) -> None:
+        super().__init__(why)
+        self.unsure = unsure
+
+
+def backoff(attempt: int) -> float:
+    """Seconds to wait after so many failed attempts: longer each time, and by chance."""
+    first, longest = BACKOFF
+    return min(longest, first * 2.0 ** min(attempt, 20)) * random.uniform(0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where Redis is: the parts of `--log redis://…`.
+
+    `sentinels` and `service` are set for `redis+sentinel://`.
+    """
+
+    url: str
+    prefix: str
+    sentinels: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Of `redis://[user:password@]host[:port][/db][?prefix=…]`, `rediss://…`,
+        `redis+sentinel://[user:password@]host[:port],host[:port]…/service[/db]`.
+        """
+        parts = urlsplit(text)
+        query = dict(parse_qsl(parts.query))
+        prefix = query.pop("prefix", "rtpush")
+        if not parts.scheme.endswith("+sentinel"):
+            return cls(urlunsplit(parts._replace(query=urlencode(query))), prefix)
+        credentials, _, hosts = parts.netloc.rpartition("@")
+        service, _, db = parts.path.strip("/").partition("/")
+        at = f"{credentials}@" if credentials else ""
+        url = f"redis://{at}{{}}/{db or 0}" + (f"?{urlencode(query)}" if query else "")
+        return cls(url, prefix, tuple(map(_host, hosts.split(","))), unquote(service))
+
+    def __str__(self) -> str:
+        """Without credentials: this is printed."""
+        if self.service:
+            return f"Redis {self.service} of {len(self.sentinels)} sentinels"
+        return f"Redis at {urlsplit(self.url).netloc.rpartition('@')[2] or 'localhost'}"
+
+    async def connection(self) -> Any:
+        """A connection, not yet opened. Any: what redis-py says of its types differs by version."""
+        url = self.url
+        if self.service:
+            make: Any = Sentinel
+            sentinel = make(self.sentinels, socket_timeout=TIMEOUT)
+            try:
+                host, port = await sentinel.discover_master(self.service)
+            finally:
+                for client in sentinel.sentinels:
+                    await client.aclose()
+            url = url.format(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        pool: Any = ConnectionPool.from_url(
+            url,
+            protocol=2,
+            socket_timeout=None,
+            socket_connect_timeout=TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+        )
+        return pool.make_connection()
+
+
+def _host(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":") if re.search(r":\d+$", text) else (text, "", "26379")
+    return host.strip("[]"), int(port)
+
+
+class Link:
+    """One connection, for one request at a time; see the module's rules."""
+
+    def __init__(self, address: Address) -> None:
+        self.run = ""
+        self.version = ""
+        self._address = address
+        self._connection: Any = None
+        self._turn = asyncio.Lock()
+
+    async def call(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run the script; its answer. Raises Away."""
+        return await self.request(TIMEOUT, "EVALSHA", SHA, len(keys), *keys, *args)
+
+    async def request(self, patience: float, *command: Any) -> Any:
+        """Send a command; its answer within so many seconds. Raises Away."""
+        async with self._turn:
+            await self._open()
+            return await self._ask(patience, command)
+
+    async def open(self) -> None:
+        """Connect, if it is not. Raises Away."""
+        async with self._turn:
+            await self._open()
+
+    @property
+    def is_open(self) -> bool:
+        """Is there a connection?"""
+        return self._connection is not None
+
+    async def send(self, *command: Any) -> None:
+        """Send a command whose answer somebody else will hear. Raises Away."""
+        if self._connection is None:
+            raise Away("it is not connected")
+        try:
+            await self._connection.send_command(*command)
+        except (RedisError, OSError) as exc:
+            await self._drop()
+            raise Away(_reason(exc)) from exc
+
+    async def hear(self, patience: float) -> Any:
+        """What comes next, within so many seconds. Raises Away."""
+        async with self._turn:
+            if self._connection is None:
+                raise Away("it is not connected")
+            return await self._ask(patience, ())
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        await self._drop()
+
+    async def _ask(self, patience: float, command: Sequence[Any]) -> Any:
+        try:
+            async with asyncio.timeout(patience):
+                if command:
+                    await self._connection.send_command(*command)
+                return await self._connection.read_response()
+        except ResponseError as exc:
+            if str(exc).startswith(_ELSEWHERE) or type(exc).__name__ == "ReadOnlyError":
+                await self._drop()
+            raise Away(_reason(exc)) from exc
+        except (RedisError, OSError, TimeoutError) as exc:
+            await self._drop()
+            raise Away(_reason(exc), unsure=True) from exc
+        except asyncio.CancelledError:
+            # An answer that nobody waits for would be taken for the next one's.
+            await self._drop()
+            raise
+
+    async def _open(self) -> None:
+        if self._connection is not None:
+            return
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                self._connection = await self._address.connection()
+                await self._connection.connect()
+                await self._greet()
+        except (RedisError, OSError, TimeoutError) as exc:
+            await self._drop()
+            raise Away(_reason(exc)) from exc
+        except BaseException:
+            await self._drop()
+            raise
+
+    async def _greet(self) -> None:
+        await self._connection.send_command("INFO", "server")
+        info = await self._connection.read_response()
+        found = dict(re.findall(r"^(\w+):(.*?)\r?$", info.decode(), re.M))
+        self.run = found["run_id"]
+        self.version = found["redis_version"]
+        await self._connection.send_command("SCRIPT", "LOAD", SCRIPT)
+        await self._connection.read_response()
+
+    async def _drop(self) -> None:
+        connection, self._connection, self.run = self._connection, None, ""
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+
+def _reason(exc: BaseException) -> str:
+    if isinstance(exc, TimeoutError) and not str(exc):
+        return f"Redis did not answer within {TIMEOUT:g} s"
+    return " ".join(str(exc).split()) or type(exc).__name__
