@@ -24,6 +24,8 @@ from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed
 
 PATIENCE = 10.0
+# Refusals that are about the node and not about the client: HTTP 503 on the other wires.
+AWAY = ("unavailable", "going_away")
 
 Envelope = dict[str, Any]
 
@@ -116,8 +118,7 @@ class Client(ABC):
 
     async def _greet(self) -> None:
         self.greeting.append(await self.next())
-        if self.greeting[0]["event"] == "error":
-            assert self.greeting[0]["data"]["retry_after"] is not None, self.greeting
+        if self.greeting[0]["event"] == "error" and self.greeting[0]["data"]["code"] in AWAY:
             raise Ended
         assert self.greeting[0]["event"] == "connect", self.greeting
         self.hello = self.greeting[0]["data"]
