@@ -10,29 +10,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .client import Client, Event
     from .config import Settings
-    from .errors import RtpushError
+    from .errors import ConnectError, RtpushError
     from .progress import track
     from .publisher import AsyncPublisher, Publisher
     from .server import Server
+    from .simple import SimpleClient
 
 __version__ = "0.1.0"
 __all__ = [
     "AsyncPublisher",
+    "Client",
+    "ConnectError",
+    "Event",
     "Publisher",
     "RtpushError",
     "Server",
     "Settings",
+    "SimpleClient",
     "__version__",
     "track",
 ]
 
 _MODULES = {
     "AsyncPublisher": "publisher",
+    "Client": "client",
+    "ConnectError": "errors",
+    "Event": "client",
     "Publisher": "publisher",
     "RtpushError": "errors",
     "Server": "server",
     "Settings": "config",
+    "SimpleClient": "simple",
     "track": "progress",
 }
 

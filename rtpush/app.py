@@ -20,9 +20,10 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final
 
-from .errors import CODES, RtpushError
+from .errors import RtpushError
+from .habits import Habits
 from .handlers import Handler, Handlers
 from .hub import Hub
 from .intake import Intake
@@ -40,17 +41,22 @@ MAX_ASKS: Final = 1000
 # Those of all sessions on other nodes.
 MAX_FAR_ASKS: Final = 10_000
 
-H = TypeVar("H", bound=Handler)
 
+class Application(Habits):
+    """The part of `rtpush.Server` that an application talks to.
 
-class Application:
-    """The part of `rtpush.Server` that an application talks to."""
+    Its handlers: `connect(sid, environ, auth)` may refuse by returning False or
+    raising ConnectionRefusedError; `disconnect(sid, reason)`; any other event
+    `(sid, data)`, and what it returns is the client's acknowledgement; `*`, for
+    events without one of their own, `(event, sid, data)`.
+    """
 
     hub: Hub
     intake: Intake
     nodes: Nodes
 
     def __init__(self) -> None:
+        super().__init__()
         self.handlers = Handlers()
         self._asked = count(1)
         # The log outlives the process: an answer to a question of an earlier
@@ -58,42 +64,9 @@ class Application:
         self._life = ""
         # Answers of sessions that are on other nodes.
         self._far_asks: dict[tuple[str, str], Callable[[Reply], None]] = {}
-        self._background: set[asyncio.Task[Any]] = set()
 
-    # ------------------------------------------------------------- handlers
-
-    @overload
-    def on(self, event: str, handler: H) -> H: ...
-    @overload
-    def on(self, event: str, handler: None = None) -> Callable[[H], H]: ...
-    def on(self, event: str, handler: H | None = None) -> H | Callable[[H], H]:
-        """Register a handler, as a call or as a decorator.
-
-        `connect(sid, environ, auth)` may refuse by returning False or raising
-        ConnectionRefusedError; `disconnect(sid, reason)`; any other event
-        `(sid, data)`, and what it returns is the client's acknowledgement;
-        `*`, for events without one of their own, `(event, sid, data)`. It may
-        declare fewer arguments. Raises ValueError for a reserved name.
-        """
-
-        def register(function: H) -> H:
-            self.handlers.add(event, function)
-            return function
-
-        return register if handler is None else register(handler)
-
-    @overload
-    def event(self, handler: H) -> H: ...
-    @overload
-    def event(self, handler: None = None) -> Callable[[H], H]: ...
-    def event(self, handler: H | None = None) -> H | Callable[[H], H]:
-        """Register a function as the handler of the event that it is named after."""
-
-        def register(function: H) -> H:
-            self.handlers.add(function.__name__, function)
-            return function
-
-        return register if handler is None else register(handler)
+    def _add_handler(self, event: str, handler: Handler) -> None:
+        self.handlers.add(event, handler)
 
     # -------------------------------------------------------------- sending
 
@@ -319,24 +292,6 @@ class Application:
         """End a session; its client does not come back by itself. Idempotent."""
         await self.nodes.disconnect(sid, "The application ended the connection.")
 
-    # ------------------------------------------------------ background tasks
-
-    def start_background_task(
-        self, target: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> asyncio.Task[Any]:
-        """Run a coroutine function beside everything else; returns its task."""
-        return self._keep(asyncio.ensure_future(target(*args, **kwargs)))
-
-    def _keep(self, task: asyncio.Task[Any]) -> asyncio.Task[Any]:
-        # The loop itself holds tasks only weakly.
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        return task
-
-    async def sleep(self, seconds: float = 0) -> None:
-        """`asyncio.sleep`."""
-        await asyncio.sleep(seconds)
-
 
 def _names(given: str | Sequence[str] | None) -> Sequence[str]:
     if given is None:
@@ -373,6 +328,4 @@ async def _call_back(callback: Callable[[Any], Any], reply: Reply) -> None:
 def _answer_of(reply: Reply) -> Any:
     if reply.error is None:
         return reply.data
-    code = reply.error.get("code")
-    message = str(reply.error.get("message", "The client's handler failed."))
-    raise RtpushError(code if isinstance(code, str) and code in CODES else "internal", message)
+    raise RtpushError.of(reply.error)

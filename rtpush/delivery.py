@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .config import Settings
-from .errors import RtpushError
+from .errors import Reason, RtpushError
 from .greeting import Snapshots
 from .log import Entry, Log, Position
 from .protocol import Form, encode
@@ -90,7 +90,7 @@ class Delivery(ABC):
         self.head = self.log.last
 
     @abstractmethod
-    def close(self, session: Session, reason: str = "transport close") -> None:
+    def close(self, session: Session, reason: str = Reason.TRANSPORT_CLOSE) -> None:
         """End a session."""
 
     @abstractmethod

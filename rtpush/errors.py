@@ -14,9 +14,10 @@ Rules that hold here:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
-__all__ = ["CODES", "Code", "RtpushError"]
+__all__ = ["CODES", "Code", "ConnectError", "Reason", "RtpushError"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,17 @@ class RtpushError(Exception):
         # Set when the refused envelope asked for a reply: see protocol.to_envelope.
         self.ack: int | float | str | None = None
 
+    @classmethod
+    def of(cls, data: Any) -> RtpushError:
+        """The refusal that an `error` object from the other side tells of."""
+        found = data if isinstance(data, dict) else {}
+        code = found.get("code")
+        # A newer version may have codes that this one does not know.
+        known = code if isinstance(code, str) and code in CODES else "internal"
+        message = str(found.get("message", "The other side refused, and did not say why."))
+        retry_after = found.get("retry_after")
+        return cls(known, message, retry_after if isinstance(retry_after, int | float) else None)
+
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
 
@@ -90,3 +102,17 @@ class RtpushError(Exception):
         if self.retry_after is not None:
             data["retry_after"] = self.retry_after
         return data
+
+
+class ConnectError(RtpushError, ConnectionError):
+    """A client did not get a connection, or has lost it for good."""
+
+
+class Reason(StrEnum):
+    """Why a connection has ended, in Socket.IO's words."""
+
+    CLIENT_DISCONNECT = "client disconnect"
+    SERVER_DISCONNECT = "server disconnect"
+    PING_TIMEOUT = "ping timeout"
+    TRANSPORT_CLOSE = "transport close"
+    TRANSPORT_ERROR = "transport error"

@@ -26,7 +26,7 @@ from .errors import RtpushError
 from .protocol import RESERVED_EVENTS, check_name
 from .tasks import TASK_EVENTS
 
-__all__ = ["Handler", "Handlers"]
+__all__ = ["Handler", "Handlers", "positional"]
 
 logger = logging.getLogger("rtpush.app")
 
@@ -46,7 +46,7 @@ class _Call:
 
     def __init__(self, function: Handler) -> None:
         self._function = function
-        self._most = _positional(function)
+        self._most = positional(function)
         self._waits = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             type(function).__call__
         )
@@ -60,7 +60,7 @@ class _Call:
         return await result if inspect.isawaitable(result) else result
 
 
-def _positional(function: Handler) -> int | None:
+def positional(function: Handler) -> int | None:
     """How many positional arguments a function takes; None for any number."""
     count = 0
     for parameter in inspect.signature(function).parameters.values():

@@ -19,7 +19,7 @@ from typing import Any, Final
 from .auth import OPEN, Grant
 from .config import Settings
 from .delivery import Delivery, Runtime
-from .errors import RtpushError
+from .errors import Reason, RtpushError
 from .greeting import connect
 from .log import Log, Position
 from .origins import is_loopback
@@ -157,7 +157,7 @@ class Hub(Delivery):
         session.live = session.paused = session.lagging = session.reading = False
         self._slow.remove(session)
 
-    def close(self, session: Session, reason: str = "transport close") -> None:
+    def close(self, session: Session, reason: str = Reason.TRANSPORT_CLOSE) -> None:
         """End a session; its client may take it up again for a while. Idempotent."""
         if self._forget(session):
             self._lapsed.add(session, self._runtime.clock())
@@ -218,7 +218,7 @@ class Hub(Delivery):
             }
             self.send(session, encode("disconnect", data))
         if self._forget(session):
-            self.on_closed(session, "server disconnect")
+            self.on_closed(session, Reason.SERVER_DISCONNECT)
         if wire is not None:
             wire.close(error.meaning.close, error.code)
 
@@ -354,7 +354,7 @@ class Hub(Delivery):
             if session.wire is not None:
                 session.wire.heartbeat()
             elif session.expires is not None and session.expires < now:
-                self.close(session, "ping timeout")
+                self.close(session, Reason.PING_TIMEOUT)
         for session in self._slow.stuck(now):
             self.disconnect(
                 session, RtpushError("too_slow", "Nothing was read for too long; read faster.")

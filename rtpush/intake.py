@@ -27,7 +27,7 @@ from orjson import Fragment, JSONEncodeError, dumps
 
 from .auth import OPEN, Authenticator, Grant
 from .config import Settings
-from .errors import RtpushError
+from .errors import Reason, RtpushError
 from .handlers import Handlers
 from .hub import Hub
 from .log import Draft, Log, Outcome, Position
@@ -248,7 +248,7 @@ class Intake:
             decided.set_result(None)
         elif self._handlers.has("disconnect"):
             # It was let in, and has gone meanwhile: whoever counts is told.
-            await self._handlers.disconnect(sid, "transport close")
+            await self._handlers.disconnect(sid, Reason.TRANSPORT_CLOSE)
 
     def closed(self, session: Session, reason: str) -> None:
         """Tell the application that a session has ended."""

@@ -22,11 +22,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-import orjson
-
 from .errors import RtpushError
 from .sender import Sender
-from .wire import Outcome, Wire, is_late
+from .wire import Outcome, Wire, encode_envelope, is_late
 
 __all__ = ["AsyncPublisher", "AsyncTask", "Publisher", "Task", "WhenAway"]
 
@@ -100,7 +98,7 @@ class Publisher:
         """
         envelope: dict[str, Any] = {"event": event, "data": data, "room": room, "key": key}
         if volatile:
-            return self._give_up_if_away([_encode(envelope | {"volatile": True})])[0]
+            return self._give_up_if_away([encode_envelope(envelope | {"volatile": True})])[0]
         envelope["idempotency_key"] = idempotency_key
         return self.publish_many([envelope])[0]
 
@@ -110,7 +108,7 @@ class Publisher:
         Raises as `publish`, for the first that is refused; others may be
         stored all the same.
         """
-        made = [_encode(_keyed(envelope)) for envelope in envelopes]
+        made = [encode_envelope(_keyed(envelope)) for envelope in envelopes]
         if self._sender is not None:
             self._sender.append(made)
             return [None] * len(made)
@@ -338,13 +336,6 @@ def _keyed(envelope: dict[str, Any]) -> dict[str, Any]:
     if envelope.get("idempotency_key") is None:
         return envelope | {"idempotency_key": uuid.uuid4().hex}
     return envelope
-
-
-def _encode(envelope: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps({name: value for name, value in envelope.items() if value is not None})
-    except orjson.JSONEncodeError as exc:
-        raise RtpushError("bad_envelope", f"The data cannot be encoded as JSON: {exc}.") from exc
 
 
 def _batches(envelopes: Sequence[bytes]) -> Iterator[list[bytes]]:

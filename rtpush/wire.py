@@ -15,15 +15,15 @@ import os
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
 
-from .errors import CODES, RtpushError
+from .errors import RtpushError
 
-__all__ = ["DEFAULT_URL", "Backoff", "Outcome", "Wire", "is_late", "server_of"]
+__all__ = ["DEFAULT_URL", "Backoff", "Outcome", "Wire", "encode_envelope", "is_late", "server_of"]
 
 DEFAULT_URL: Final = "http://127.0.0.1:5000"
 
@@ -147,6 +147,14 @@ def server_of(url: str | None, key: str | None) -> tuple[str, str | None]:
     return url.rstrip("/"), key or os.environ.get("RTPUSH_KEY") or None
 
 
+def encode_envelope(envelope: Mapping[str, Any]) -> bytes:
+    """JSON without the fields that are None. Raises RtpushError (`bad_envelope`)."""
+    try:
+        return orjson.dumps({name: value for name, value in envelope.items() if value is not None})
+    except orjson.JSONEncodeError as exc:
+        raise RtpushError("bad_envelope", f"The data cannot be encoded as JSON: {exc}.") from exc
+
+
 def is_late(outcome: Outcome) -> bool:
     """Was it not taken, and may be later?"""
     return isinstance(outcome, RtpushError) and outcome.code in LATER
@@ -158,15 +166,8 @@ def _outcomes(status: int, text: bytes, count: int) -> list[Outcome]:
     except orjson.JSONDecodeError:
         found = None
     if isinstance(found, dict) and isinstance(found.get("error"), dict):
-        raise _refusal(found["error"])
+        raise RtpushError.of(found["error"])
     if not isinstance(found, list) or len(found) != count:
         # Not rtpush: a proxy whose server is away, or another address.
         raise http.client.HTTPException(f"HTTP {status} without an answer of rtpush")
-    return [_refusal(one["error"]) if "error" in one else one["id"] for one in found]
-
-
-def _refusal(error: dict[str, Any]) -> RtpushError:
-    code = error.get("code")
-    # A newer server may have codes that this client does not know.
-    known = code if isinstance(code, str) and code in CODES else "internal"
-    return RtpushError(known, str(error.get("message", "The server refused.")))
+    return [RtpushError.of(one["error"]) if "error" in one else one["id"] for one in found]

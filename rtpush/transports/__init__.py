@@ -26,7 +26,7 @@ from ..auth import Grant
 from ..bodies import Bodies
 from ..config import Settings
 from ..door import CALLER, Door
-from ..errors import RtpushError
+from ..errors import Reason, RtpushError
 from ..hub import Hub
 from ..intake import Intake
 from ..limits import Allowance
@@ -254,11 +254,11 @@ class StreamWire(asyncio.Protocol, ABC):
 
     def eof_received(self) -> None:
         """See asyncio.Protocol. The transport closes itself."""
-        self._forget("transport close")
+        self._forget(Reason.TRANSPORT_CLOSE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
-        self._forget("transport close" if exc is None else "transport error")
+        self._forget(Reason.TRANSPORT_CLOSE if exc is None else Reason.TRANSPORT_ERROR)
         self._front.wires.discard(self)
         if not self._front.wires:
             self._front.emptied.set()

@@ -33,7 +33,7 @@ from websockets.protocol import OPEN, SERVER, Protocol
 from websockets.server import ServerProtocol
 from websockets.typing import ExtensionParameter, Subprotocol
 
-from ..errors import RtpushError
+from ..errors import Reason, RtpushError
 from ..protocol import (
     DEFLATE_WINDOW,
     WEBSOCKET,
@@ -269,7 +269,7 @@ class Connection(StreamWire):
         """See hub.Wire."""
         self._silent += 1
         if self._silent > MAX_SILENT:
-            self._forget("ping timeout")
+            self._forget(Reason.PING_TIMEOUT)
             self._transport.abort()
         else:
             self._transport.write(_PING)
@@ -295,7 +295,7 @@ class Connection(StreamWire):
             self._ended = True
             close = self._protocol.close_rcvd
             left = close is not None and close.code in _DELIBERATE
-            self._forget("client disconnect" if left else "transport close")
+            self._forget(Reason.CLIENT_DISCONNECT if left else Reason.TRANSPORT_CLOSE)
 
     def _end(self) -> None:
         # Half-closed first: closing with unread input would reset the

@@ -1,0 +1,1 @@
+"""What a Python client is made of; `rtpush.client` puts it together."""
