@@ -178,13 +178,14 @@ class Client(Habits):
         path: str,
     ) -> Target:
         base, query, key = address_of(url, path)
+        kinds = transports_of(transports)
         return Target(
             http=self._given_http or new_session(self._ssl_verify),
             base=base,
             query=query,
             headers=headers,
             auth=key if auth is None else auth,
-            transports=transports_of(transports),
+            transports=kinds,
             timeout=self._timeout,
             attempts=self._attempts,
             pauses=self._pauses,

@@ -73,7 +73,8 @@ class Hub(Delivery):
         With `last` and the `sid` of a session that is known still, that one,
         in the rooms where it was. Raises RtpushError (`bad_room`,
         `bad_position`, `too_many_rooms`, `going_away`, `unavailable` when the
-        server is full) before anything has changed.
+        server is full; `forbidden` when it was thrown out) before anything has
+        changed.
         """
         self.check_opening(rooms, last)
         self._check_share(address, grant.subject)
@@ -107,6 +108,8 @@ class Hub(Delivery):
         if session is None or session.grant.subject != grant.subject:
             # Whoever has found a sid out does not become its owner by it.
             return None
+        if session.goodbye is not None:
+            raise session.goodbye
         if sid in self.sessions:
             # The client knows sooner than the server that a connection is dead.
             if session.wire is not None:
@@ -222,6 +225,15 @@ class Hub(Delivery):
         if wire is not None:
             wire.close(error.meaning.close, error.code)
 
+    def throw_out(self, session: Session, error: RtpushError) -> None:
+        """`disconnect`, and say so again when it comes back, if it may not have heard."""
+        heard = session.wire is not None and session.expires is None
+        self.disconnect(session, error)
+        if session.admitted and not heard:
+            session.goodbye = error
+            self._lapsed.take(session.sid)
+            self._lapsed.add(session, self._runtime.clock())
+
     def check_opening(self, rooms: Sequence[str], last: str | None) -> None:
         """May a session begin like this? Raises as `open` does."""
         if self.stopping:
@@ -323,7 +335,8 @@ class Hub(Delivery):
 
     def knows(self, sid: str) -> bool:
         """Is there such a session, or may it come back?"""
-        return sid in self.sessions or sid in self._lapsed
+        session = self.find(sid)
+        return session is not None and session.goodbye is None
 
     def leave(self, session: Session, room: str) -> None:
         """Leave a room; nothing happens when the session is not in it."""

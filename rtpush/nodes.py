@@ -134,10 +134,10 @@ class Nodes:
         await self.bus.ask_all("close_room", room=room)
 
     async def _answer_disconnect(self, fields: dict[str, Any]) -> str | None:
-        session = self._hub.sessions.get(fields["sid"])
-        if session is None:
+        session = self._hub.find(fields["sid"])
+        if session is None or session.goodbye is not None:
             return None
-        self._hub.disconnect(session, RtpushError("forbidden", fields["message"]))
+        self._hub.throw_out(session, RtpushError("forbidden", fields["message"]))
         return "done"
 
     async def _answer_enter(self, fields: dict[str, Any]) -> str | None:
@@ -177,7 +177,8 @@ class Nodes:
         """Take a session over from the node that has it.
 
         Returns it when it goes on by long-poll, ready to be reattached. Any
-        other is left for `Hub.prepare` to take up.
+        other is left for `Hub.prepare` to take up. Raises RtpushError when it
+        was thrown out there.
         """
         if self._hub.knows(sid) or not self.bus.shared:
             return None
@@ -196,6 +197,8 @@ class Nodes:
             return None
         if moved is None:
             return None
+        if "goodbye" in moved:
+            raise RtpushError.of(moved["goodbye"])
         session = self._hub.adopt(sid, moved, address, grant)
         return session if moved["polls"] else None
 
@@ -204,6 +207,8 @@ class Nodes:
         if found is None or found.grant.subject != fields["subject"] or not found.admitted:
             # Whoever has found a sid out does not become its owner by it.
             return None
+        if found.goodbye is not None:
+            return {"goodbye": found.goodbye.as_data()}
         moved = {
             "rooms": found.rooms,
             "conflate": found.conflate,

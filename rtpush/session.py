@@ -72,7 +72,8 @@ class Session:
     what it was owed when it came (back): up to there nothing is conflated.
     `grant` is what its client may do, and `allowances` how much it may send,
     once it has sent something. Until it is `admitted` it hears nothing and
-    nobody hears it.
+    nobody hears it. `goodbye` is what it is told when it comes back though it was
+    thrown out.
 
     What an application keeps with it: `data`; `turns`, what waits while one
     of its envelopes is handled; `answers`, what the last of them came to, by
@@ -90,6 +91,7 @@ class Session:
         "cursor",
         "data",
         "expires",
+        "goodbye",
         "grant",
         "group",
         "lagging",
@@ -124,6 +126,7 @@ class Session:
         self.strikes = 0
         self.slot = 0
         self.expires: float | None = None
+        self.goodbye: RtpushError | None = None
         self.admitted = False
         self.grant = OPEN
         self.allowances: tuple[Allowance, ...] = ()

@@ -29,6 +29,8 @@ __all__ = ["WIRES", "Batch", "Ended", "Link", "Wire"]
 # one waits for the application's handlers, too.
 _PATIENCE: Final = 10.0
 _POST_PATIENCE: Final = 120.0
+# Seconds for the answer to a close.
+_CLOSE_PATIENCE: Final = 1.0
 # Seconds that a read waits for something newer.
 _POLL_TIMEOUT: Final = 25
 # Seconds between reads that are answered with nothing at once.
@@ -125,7 +127,10 @@ class WebSocketWire(Wire):
         url = link.address("ws", link.place())
         try:
             self._ws = await link.http.ws_connect(
-                url, headers=link.headers, max_msg_size=_MOST_BYTES
+                url,
+                headers=link.headers,
+                max_msg_size=_MOST_BYTES,
+                timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_PATIENCE),
             )
         except aiohttp.WSServerHandshakeError as exc:
             raise Ended(_close_code_of(exc.status), f"HTTP {exc.status} for {url.path}") from exc

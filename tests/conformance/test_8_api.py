@@ -181,8 +181,12 @@ async def test_a_connection_can_be_ended(site: Site, kind: type[Client]) -> None
     client, other = await site.open(kind), await site.open(kind)
     status, answer, _ = await site.call("DELETE", f"/api/connections/{client.sid}")
     assert (status, answer) == (200, {"sid": client.sid})
-    # Between two requests of a long-poll there is nobody to tell.
-    if kind is not LongPoll:
+    if kind is LongPoll:
+        # Between two requests there is nobody to tell; the next one is.
+        read = {"sid": client.sid, "last": client.position}
+        status, answer, _ = await site.call("GET", "/poll", **read)
+        assert (status, answer["error"]["code"]) == (403, "forbidden")
+    else:
         assert (await client.until("disconnect"))[-1]["data"]["code"] == 4403
         assert await client.ended() == (4403 if kind is WebSocket else None)
     (left,) = (await site.get("/api/connections"))["connections"]
