@@ -1,0 +1,182 @@
+"""What a Python client is made of, without sockets: cursor, ladder, outbox, inbox."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtpush.clients import outbox as outbox_module
+from rtpush.clients.cursor import Cursor
+from rtpush.clients.inbox import Event, Inbox
+from rtpush.clients.ladder import Ladder, Pauses
+from rtpush.clients.lane import Lane
+from rtpush.clients.outbox import Outbox
+from rtpush.errors import RtpushError
+
+
+def logged(seq: int, epoch: str = "a", **fields: Any) -> dict[str, Any]:
+    return {"event": "n", "id": f"{epoch}-{seq}", **fields}
+
+
+# ---- cursor ------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 30)))
+def test_each_position_is_taken_once_and_in_order(seqs: list[int]) -> None:
+    cursor = Cursor()
+    taken = [seq for seq in seqs if cursor.take(logged(seq))]
+    assert taken == sorted(set(taken))
+    assert cursor.last == (f"a-{max(seqs)}" if seqs else None)
+    # What was not taken lay behind.
+    assert all(any(other >= seq for other in taken) for seq in seqs)
+
+
+def test_another_epoch_cannot_be_compared() -> None:
+    cursor = Cursor("a-9")
+    assert cursor.take(logged(2, "b"))
+    assert cursor.last == "b-2"
+
+
+def test_a_snapshot_counts_once_more_where_it_was() -> None:
+    cursor = Cursor("a-9")
+    assert cursor.take({"event": "active_tasks", "id": "a-9"})
+    assert not cursor.take({"event": "active_tasks", "id": "a-8"})
+    assert cursor.take({"event": "active_tasks", "id": "a-12"})
+    assert not cursor.take(logged(12))
+
+
+def test_what_a_rooms_snapshot_says_is_not_said_again() -> None:
+    cursor = Cursor("a-1")
+    assert cursor.take({"event": "active_tasks", "id": "a-5", "room": "r"})
+    assert not cursor.take(logged(4, room="r"))
+    assert cursor.take(logged(5))
+    assert cursor.take(logged(6, room="r"))
+    cursor.leave("r")
+    assert cursor.take({"event": "active_tasks", "id": "a-7", "room": "r"})
+
+
+def test_resync_begins_anew() -> None:
+    cursor = Cursor("a-9")
+    assert cursor.take({"event": "resync", "data": {"reason": "expired"}})
+    assert cursor.last is None
+
+
+@pytest.mark.parametrize("bad", ["", "a", "a-", "-1", "a-01", "a b-1", 7, None, ["a-1"], "é-1"])
+def test_what_is_no_position_is_not_remembered(bad: Any) -> None:
+    cursor = Cursor("a-1")
+    assert cursor.take({"event": "n", "id": bad})
+    assert cursor.last == "a-1"
+
+
+# ---- ladder ------------------------------------------------------------------
+
+
+def test_what_worked_is_tried_alone_twice() -> None:
+    ladder = Ladder(["websocket", "sse", "poll"])
+    assert ladder.next() == ["websocket", "sse", "poll"]
+    ladder.succeeded("sse")
+    assert [list(ladder.next()) for _ in range(3)] == [
+        ["sse"],
+        ["sse"],
+        ["sse", "websocket", "poll"],
+    ]
+
+
+def test_pauses_grow_to_a_limit_and_differ() -> None:
+    pauses = Pauses(1.0, 5.0, 0.5)
+    for attempt, middle in [(0, 1), (1, 2), (2, 4), (3, 5), (1000, 5)]:
+        found = {pauses.before(attempt) for _ in range(50)}
+        assert len(found) > 1
+        assert all(middle * 0.5 <= pause <= middle * 1.5 for pause in found)
+
+
+# ---- outbox ------------------------------------------------------------------
+
+
+class Told(list[Any]):
+    def take(self, error: RtpushError | None, data: Any) -> None:
+        self.append(error.code if error else data)
+
+
+def test_what_is_not_answered_is_said_again_in_order() -> None:
+    box, told = Outbox(), Told()
+    acks = [box.add({"event": "n", "data": number}, told.take) for number in range(3)]
+    said = [orjson.loads(text) for text in box.take_all()]
+    assert [envelope["data"] for envelope in said] == [0, 1, 2]
+    assert len({envelope["idempotency_key"] for envelope in said}) == 3
+    box.settle(acks[1], None, "yes")
+    box.settle(acks[1], None, "again")
+    box.settle(["no ack"], None)
+    assert [orjson.loads(text)["data"] for text in box.take_all()] == [0, 2]
+    box.give_up(RtpushError("unavailable", "gone"))
+    assert told == ["yes", "unavailable", "unavailable"]
+    assert len(box) == 0
+
+
+def test_what_connections_may_die_of_is_given_up() -> None:
+    box, told = Outbox(), Told()
+    box.add({"event": "n"}, told.take)
+    while box.take_all():
+        assert told == []
+    assert told == ["unavailable"]
+    box.add({"event": "small"}, told.take)
+    box.take_all()
+    box.add({"event": "n", "data": "x" * 100}, told.take)
+    large = box.add({"event": "n", "data": "x" * 50}, told.take)
+    box.take(large)
+    # The largest of those that were said.
+    box.blame_largest()
+    assert told == ["unavailable", "too_large"]
+    assert box.take(large) is None
+
+
+def test_the_box_is_full_by_number_and_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "_MOST_ENTRIES", 2)
+    box = Outbox()
+    ack = box.add({"event": "n"}, Told().take)
+    assert not box.full
+    box.add({"event": "n"}, Told().take)
+    assert box.full
+    box.settle(ack, None)
+    assert not box.full
+    monkeypatch.setattr(outbox_module, "_MOST_BYTES", 100)
+    box.add({"event": "n"}, Told().take)
+    assert box.full
+
+
+# ---- lane and inbox ----------------------------------------------------------
+
+
+async def test_a_lane_is_left_in_order() -> None:
+    lane = Lane()
+    for number in range(100):
+        lane.put(b"%d" % number)
+    first = await lane.waiting()
+    assert first == await lane.waiting()
+    lane.drop(len(first))
+    rest = await lane.waiting()
+    assert [*first, *rest] == [b"%d" % number for number in range(100)]
+    assert len(lane) == len(rest)
+    leaving = asyncio.create_task(lane.empty())
+    await asyncio.sleep(0)
+    assert not leaving.done()
+    lane.drop(len(rest))
+    await leaving
+
+
+async def test_events_are_for_those_who_want_them() -> None:
+    inbox = Inbox(lambda: False)
+    tasks, everything = inbox.events(("task_*", "n")), inbox.events(())
+    for name in ("task_created", "other", "n"):
+        inbox.offer(Event(name))
+    assert [(await tasks.get()).event for _ in range(2)] == ["task_created", "n"]
+    assert len(everything) == 3
+    inbox.end(StopAsyncIteration())
+    # What has come is still there to be taken.
+    assert [event.event async for event in everything] == ["task_created", "other", "n"]
+    assert [event async for event in tasks] == []
