@@ -229,10 +229,13 @@ class Connection:
             raise AssertionError("a wire was left without a reason")
         finally:
             for task in tasks:
-                task.cancel()
+                if task is not read:
+                    task.cancel()
+            # Ahead of the reader's end: a cancelled read would leave no time for a goodbye.
+            await wire.close()
+            read.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._calm.set()
-            await wire.close()
 
     async def _read(self, wire: Wire) -> None:
         while True:
