@@ -483,7 +483,8 @@ async def test_a_server_that_stops_is_waited_for(transport: str, tmp_path: Path)
     while not life:
         calls.append(asyncio.create_task(client.call("n", len(calls))))
         await asyncio.sleep(0.001)
-    assert life[0] == "transport close"
+    # A long-poll may have been between two requests.
+    assert life[0] in ("transport close", "transport error")
     await stopping
     await process.start()
     await within(asyncio.gather(*calls))
