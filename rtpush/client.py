@@ -16,7 +16,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import aiohttp
 
@@ -53,6 +53,8 @@ class Client(Habits):
     answer where the server asks for one; `*`, for events without a handler of
     their own, `(event, data)`. `error` is also what was emitted and refused.
     """
+
+    _mounted_at: ClassVar = ""
 
     def __init__(
         self,
@@ -125,7 +127,7 @@ class Client(Habits):
         wait: bool = True,
         wait_timeout: float | None = None,
         retry: bool = False,
-        socketio_path: str = "",
+        socketio_path: str | None = None,
     ) -> None:
         """Connect, and stay connected until `disconnect`.
 
@@ -175,9 +177,9 @@ class Client(Habits):
         headers: Mapping[str, str],
         auth: Auth | None,
         transports: Iterable[str] | str | None,
-        path: str,
+        path: str | None,
     ) -> Target:
-        base, query, key = address_of(url, path)
+        base, query, key = address_of(url, self._mounted_at if path is None else path)
         kinds = transports_of(transports)
         return Target(
             http=self._given_http or new_session(self._ssl_verify),

@@ -13,7 +13,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from typing import Any, Final, Self, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 from .client import Auth, Client, Event, Events
 from .clients.inbox import matches
@@ -30,9 +30,11 @@ _OF_THE_SERVER: Final = frozenset({"active_tasks", "resync", "error"})
 class SimpleClient:
     """One lasting connection, used from any thread. Options as in `Client`."""
 
+    _kind: ClassVar[type[Client]] = Client
+
     def __init__(self, **options: Any) -> None:
         """Raises TypeError for an option that `Client` does not have."""
-        self._client = Client(**options)
+        self._client = self._kind(**options)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._received: Events | None = None
@@ -70,7 +72,7 @@ class SimpleClient:
         last: str | None = None,
         wait_timeout: float | None = None,
         retry: bool = False,
-        socketio_path: str = "",
+        socketio_path: str | None = None,
     ) -> None:
         """See `Client.connect`."""
         if self._thread is not None:

@@ -47,9 +47,8 @@ def imported(path: Path) -> Iterator[tuple[str, ...]]:
         if node.module:
             yield (*above, *node.module.split("."))
         else:
-            yield from (
-                above + (alias.name,) for alias in node.names if alias.name != "__version__"
-            )
+            names = {alias.name for alias in node.names} - {"__version__"}
+            yield from ((*above, name) for name in names)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

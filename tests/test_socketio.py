@@ -209,9 +209,5 @@ def test_what_is_the_same_takes_the_same_arguments(name: str) -> None:
             continue
         wanted = set(inspect.signature(function).parameters)
         wanted -= {"namespace", "namespaces", "ignore_queue", "args", "kwargs"}
-        parameters = inspect.signature(getattr(ours, method)).parameters
-        taken = set(parameters)
-        if "options" in taken:
-            base = ours.__mro__[1]
-            taken |= set(inspect.signature(getattr(base, method)).parameters)
+        taken = set(inspect.signature(getattr(ours, method)).parameters)
         assert wanted <= taken, (method, wanted - taken)

@@ -9,12 +9,9 @@ Rules that hold here:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 from aiohttp import web
 
-from ...client import Auth, Client
+from ...client import Client
 from ...server import Server
 from ...simple import SimpleClient as _SimpleClient
 from . import exceptions
@@ -33,36 +30,12 @@ class AsyncServer(Server):
 
 
 class AsyncClient(Client):
-    """`rtpush.Client`."""
+    """`rtpush.Client`. A server that runs by itself: `connect(…, socketio_path="")`."""
 
-    async def connect(
-        self,
-        url: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        auth: Auth | None = None,
-        transports: Iterable[str] | str | None = None,
-        *,
-        socketio_path: str = _PATH,
-        **options: Any,
-    ) -> None:
-        """See `rtpush.Client.connect`. A server that runs by itself: `socketio_path=""`."""
-        await super().connect(
-            url, headers, auth, transports, socketio_path=socketio_path, **options
-        )
+    _mounted_at = _PATH
 
 
 class SimpleClient(_SimpleClient):
-    """`rtpush.SimpleClient`."""
+    """`rtpush.SimpleClient`, with the same path."""
 
-    def connect(
-        self,
-        url: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        auth: Auth | None = None,
-        transports: Iterable[str] | str | None = None,
-        *,
-        socketio_path: str = _PATH,
-        **options: Any,
-    ) -> None:
-        """See `rtpush.Client.connect`. A server that runs by itself: `socketio_path=""`."""
-        super().connect(url, headers, auth, transports, socketio_path=socketio_path, **options)
+    _kind = AsyncClient
