@@ -93,6 +93,7 @@ class Connection:
         self._replies = Lane(_MOST_REPLIES)
         self._heartbeat = _HEARTBEAT
         self._heard = 0.0
+        self._listening = True
         self._refused_tokens = 0
         # Cleared while a wire is about to be replaced.
         self._calm = asyncio.Event()
@@ -121,6 +122,8 @@ class Connection:
         """Connect, and connect again, until there is no point in it; returns why."""
         attempt = 0
         while True:
+            # What comes with a greeting cannot be left lying.
+            await self._listener.ready()
             try:
                 wire: Wire | None = await self._connect()
                 attempt = 0
@@ -239,7 +242,9 @@ class Connection:
 
     async def _read(self, wire: Wire) -> None:
         while True:
+            self._listening = False
             await self._listener.ready()
+            self._listening = True
             # A read that begins now would take the session back from the successor.
             await self._calm.wait()
             self._take(wire, await wire.receive())
@@ -287,6 +292,9 @@ class Connection:
         patience = _PING_EVERY + _PONG_PATIENCE if wire.pings else 2 * self._heartbeat + 1
         clock = asyncio.get_running_loop().time
         while (left := self._heard + patience - clock()) > 0:
+            if not self._listening:
+                # Who does not listen cannot call the other one silent.
+                self._heard, left = clock(), patience
             if wire.pings and left <= _PONG_PATIENCE:
                 self.say(self._ping)
             await asyncio.sleep(min(left, _PONG_PATIENCE))
