@@ -587,6 +587,22 @@ async def test_it_falls_back_and_climbs_back(
     await client.disconnect()
 
 
+async def test_a_network_that_begins_to_swallow_is_noticed(
+    server: Server, between: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_FALLBACK_AFTER", 0.3)
+    client = impatient()
+    await client.connect(between.url)
+    life, seen = watched(client), client.events("n")
+    between.mute = True
+    between.cut()
+    await life.until(lambda life: "connect" in life)
+    assert (client.transport(), life) == ("sse", ["transport error", "connect"])
+    await server.emit("n", 1)
+    assert (await within(anext(seen))).data == 1
+    await client.disconnect()
+
+
 async def test_it_climbs_from_long_poll_too(
     server: Server, between: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,15 +76,16 @@ def test_what_is_no_position_is_not_remembered(bad: Any) -> None:
 # ---- ladder ------------------------------------------------------------------
 
 
-def test_what_worked_is_tried_alone_twice() -> None:
+def test_what_worked_comes_first_and_has_two_attempts_to_itself() -> None:
     ladder = Ladder(["websocket", "sse", "poll"])
     assert ladder.next() == ["websocket", "sse", "poll"]
+    assert not ladder.waits_for("websocket", silent=False)
     ladder.succeeded("sse")
-    assert [list(ladder.next()) for _ in range(3)] == [
-        ["sse"],
-        ["sse"],
-        ["sse", "websocket", "poll"],
-    ]
+    assert ladder.next() == ["sse", "websocket", "poll"]
+    assert [ladder.waits_for("sse", silent=False) for _ in range(3)] == [True, True, False]
+    ladder.succeeded("sse")
+    # What swallows it now would swallow it again.
+    assert not ladder.waits_for("sse", silent=True)
 
 
 def test_pauses_grow_to_a_limit_and_differ() -> None:

@@ -169,7 +169,7 @@ class Connection:
             try:
                 return await self._try(kind, min(_FALLBACK_AFTER, self._target.timeout))
             except Ended as end:
-                if end.final:
+                if end.final or self._ladder.waits_for(kind, silent=end.silent):
                     raise
                 logger.debug("%s does not work: %s", kind, end)
         return await self._try(kinds[-1], self._target.timeout)
@@ -196,7 +196,7 @@ class Connection:
         except BaseException as exc:
             await wire.close()
             if isinstance(exc, TimeoutError):
-                raise Ended(1006, f"{kind}: no greeting in time") from None
+                raise Ended(1006, f"{kind}: no greeting in time", silent=True) from None
             raise
         return wire
 

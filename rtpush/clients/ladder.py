@@ -4,8 +4,9 @@ Rules that hold here:
 
 - A transport is judged by what it does: it works when its `connect` envelope
   has come.
-- The one that worked last gets two attempts to itself: a server that restarts
-  is no reason to leave WebSocket.
+- The one that worked last comes first. When it is refused it gets two attempts to
+  itself: a server that restarts is no reason to leave WebSocket. When it is not
+  answered at all, something on the way swallows it.
 """
 
 from __future__ import annotations
@@ -64,13 +65,18 @@ class Ladder:
         self._alone = 0
 
     def next(self) -> Sequence[str]:
-        """What the next attempt tries, in this order."""
-        if self._worked is None:
-            return self._transports
+        """What an attempt tries, in this order."""
+        return sorted(self._transports, key=lambda one: one != self._worked)
+
+    def waits_for(self, transport: str, *, silent: bool) -> bool:
+        """Now that this one has failed, is the next attempt to be its own again?
+
+        `silent`: it was not answered at all.
+        """
+        if transport != self._worked or silent:
+            return False
         self._alone -= 1
-        if self._alone >= 0:
-            return [self._worked]
-        return [self._worked, *(one for one in self._transports if one != self._worked)]
+        return self._alone >= 0
 
     def succeeded(self, transport: str) -> None:
         """This one has just connected."""

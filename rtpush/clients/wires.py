@@ -42,13 +42,19 @@ _NEW_SESSION: Final = "new"
 
 
 class Ended(Exception):
-    """A wire has ended. `code` is the close code of PROTOCOL.md, section 10; 1006: lost."""
+    """A wire has ended. `code` is the close code of PROTOCOL.md, section 10; 1006: lost.
 
-    def __init__(self, code: int, message: str, retry_after: float | None = None) -> None:
+    `silent`: it was never answered.
+    """
+
+    def __init__(
+        self, code: int, message: str, retry_after: float | None = None, *, silent: bool = False
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retry_after = retry_after
+        self.silent = silent
 
     @property
     def final(self) -> bool:
