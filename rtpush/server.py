@@ -112,16 +112,22 @@ class Server(Application):
 
     # ---------------------------------------------------------------- start
 
-    def run(self) -> None:
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Run until SIGTERM or SIGINT, with a banner on stdout.
 
-        Raises StartError, and SystemExit(1) after a second signal.
+        `on_ready` is called when it answers. Raises StartError, and SystemExit(1)
+        after a second signal.
         """
         _set_up_logging(self.settings.log_level)
+
+        def ready(port: int) -> None:
+            self._show_banner(port)
+            on_ready()
+
         if self.settings.workers == 1:
-            self._run(lambda: self._show_banner(self.port))
+            self._run(lambda: ready(self.port))
             return
-        supervisor = Supervisor(self.settings, self._work_at, BACKLOG, self._show_banner)
+        supervisor = Supervisor(self.settings, self._work_at, BACKLOG, ready)
         try:
             supervisor.run()
         except WorkersError as exc:
