@@ -17,7 +17,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-__all__ = ["AWAY", "COMMANDS", "FAILED", "USAGE", "Command", "Parser", "add_server", "complain"]
+__all__ = [
+    "AWAY",
+    "COMMANDS",
+    "FAILED",
+    "USAGE",
+    "Command",
+    "Parser",
+    "add_server",
+    "clean",
+    "complain",
+]
 
 # Exit codes. `exec` has its command's own besides.
 FAILED: Final = 1
@@ -70,7 +80,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """As `parse_args`, with a guess at what was meant."""
-        found, unknown = self.parse_known_args(argv)
+        found, unknown = self.parse_known_args([clean(arg) for arg in argv])
         if unknown:
             self.error(_unknown(unknown[0].partition("=")[0], self))
         return found
@@ -83,6 +93,11 @@ def _unknown(word: str, parser: argparse.ArgumentParser) -> str:
         return f"unexpected argument {word!r}"
     flags = [flag for action in parser._actions for flag in action.option_strings]
     return f"unknown option {word}; {did_you_mean(word, flags)}".rstrip("; ")
+
+
+def clean(argument: str) -> str:
+    """An argument as text, also where its bytes are no UTF-8."""
+    return argument.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def add_server(parser: argparse.ArgumentParser) -> None:
