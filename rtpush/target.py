@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -43,9 +42,6 @@ def load_server(target: str, given: Mapping[str, Any]) -> Server:
     Raises TargetError.
     """
     name, _, attribute = target.partition(":")
-    if not name or not attribute or name.endswith(".py"):
-        hint = f"{Path(name).stem or 'app'}:{attribute or 'server'}"
-        raise TargetError(f"{target!r} is not module:server; write for example {hint}")
     server = _look_up(_import(name), name, attribute)
     server.settings = replace(server.settings, **given)
     return server

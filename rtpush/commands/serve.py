@@ -20,7 +20,7 @@ from ..config import ConfigError, Settings, read
 from ..config import make_parser as make_settings_parser
 from . import FAILED, USAGE, complain
 
-__all__ = ["main", "make_parser"]
+__all__ = ["add_target", "main", "make_parser"]
 
 EXAMPLES: Final = """\
 Run the server: WebSocket, Server-Sent Events and long-poll, one port.
@@ -39,17 +39,32 @@ a server of your own says itself.
 def make_parser() -> argparse.ArgumentParser:
     """The server's settings, and what is to be served."""
     parser = make_settings_parser("rtpush serve [module:server] [options]", EXAMPLES)
-    own = parser.add_argument_group("Your own server")
-    own.add_argument(
-        "target",
-        nargs="?",
-        metavar="module:server",
-        help="a rtpush.Server in a module that can be imported from here",
-    )
+    own = add_target(parser)
     own.add_argument(
         "--reload", action="store_true", help="start again when a Python file below here changes"
     )
     return parser
+
+
+def add_target(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """The name of a server of the user's own, as the first of a group of options."""
+    group = parser.add_argument_group("Your own server")
+    group.add_argument(
+        "target",
+        nargs="?",
+        type=_target,
+        metavar="module:server",
+        help="a rtpush.Server in a module that can be imported from here",
+    )
+    return group
+
+
+def _target(text: str) -> str:
+    name, _, attribute = text.partition(":")
+    if name and attribute and not name.endswith(".py"):
+        return text
+    hint = f"{Path(name).stem or 'app'}:{attribute or 'server'}"
+    raise argparse.ArgumentTypeError(f"{text!r} is not module:server; write for example {hint}")
 
 
 def main(argv: Sequence[str]) -> int:
