@@ -110,6 +110,12 @@ class Server(Application):
         scheme = "http" if self.settings.tls_cert is None else "https"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
+    @property
+    def asks_who(self) -> bool:
+        """Is somebody who connects asked who that is, by token or by a handler?"""
+        settings = self.settings
+        return bool(settings.auth_secret or settings.auth_keys) or self.handlers.has("connect")
+
     # ---------------------------------------------------------------- start
 
     def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -189,7 +195,7 @@ class Server(Application):
             handler_cancellation=True,
             shutdown_timeout=self.settings.grace,
         )
-        self._check_exposure()
+        self.check_exposure()
         await self._begin()
         try:
             await self._listen(self._runner)
@@ -200,11 +206,10 @@ class Server(Application):
             await self.stop()
             raise StartError(explain_bind_error(exc, self.settings)) from exc
 
-    def _check_exposure(self) -> None:
+    def check_exposure(self) -> None:
         """Raises StartError when others could come in and nobody asks who they are."""
         settings = self.settings
-        known = self._door.auth.wants_tokens or self.handlers.has("connect")
-        if known or settings.insecure or is_loopback(settings.host):
+        if self.asks_who or settings.insecure or is_loopback(settings.host):
             return
         raise StartError(
             f"listening on {settings.host} lets other machines in, and nothing asks who they "

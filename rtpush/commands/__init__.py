@@ -27,6 +27,7 @@ __all__ = [
     "add_server",
     "clean",
     "complain",
+    "duration",
 ]
 
 # Exit codes. `exec` has its command's own besides.
@@ -107,6 +108,16 @@ def add_server(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--token", help="a token or an API key for it; better in the environment [RTPUSH_KEY]"
     )
+
+
+def duration(text: str) -> float:
+    """Seconds, as the type of an argument."""
+    from ..values import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration like 30s or 5m") from None
 
 
 def complain(problems: Iterable[str], code: int) -> int:

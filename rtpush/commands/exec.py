@@ -27,7 +27,7 @@ __all__ = ["main", "make_parser"]
 EXAMPLES: Final = """\
 examples:
   rtpush exec -- make -j4
-  rtpush exec --title "Nightly backup" -- rsync -a --info=progress2 data/ backup/
+  rtpush exec --title Backup -- rsync -a --info=progress2 data/ /mnt/backup/
 
 What it prints last is the task's message. Per cents that it prints are its
 progress: those of tqdm, pip, rsync, ffmpeg, curl, make, cmake, ninja and all

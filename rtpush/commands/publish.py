@@ -20,9 +20,8 @@ from typing import Any, Final
 import orjson
 
 from ..errors import RtpushError
-from ..values import parse_duration
-from ..wire import Outcome, Wire, batches, is_late
-from . import AWAY, FAILED, USAGE, Parser, add_server, complain
+from ..wire import Outcome, Wire, batches, encode_envelope, is_late
+from . import AWAY, FAILED, USAGE, Parser, add_server, complain, duration
 
 __all__ = ["main", "make_parser"]
 
@@ -64,20 +63,13 @@ def make_parser() -> Parser:
     parser.add_argument("--text", action="store_true", help="the data is text, whatever it says")
     parser.add_argument(
         "--timeout",
-        type=_duration,
+        type=duration,
         default=5.0,
         metavar="TIME",
         help="how long to try while the server is away [5s]",
     )
     add_server(parser)
     return parser
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration like 30s or 5m") from None
 
 
 def main(argv: Sequence[str]) -> int:
@@ -119,9 +111,9 @@ class _Publisher:
     def __init__(self, wire: Wire, args: argparse.Namespace) -> None:
         self.code = 0
         self._wire, self._timeout, self._is_text = wire, args.timeout, args.text
-        fields = {"event": args.event, "room": args.room, "key": args.key}
-        fields["volatile"] = args.volatile or None
-        self._fields = {name: value for name, value in fields.items() if value is not None}
+        self._fields = {"event": args.event, "room": args.room, "key": args.key}
+        # Sent twice it does no harm, and cannot be told from another.
+        self._is_volatile = args.volatile
 
     def publish(self, numbered: Sequence[tuple[int, Any]]) -> bool:
         """Publish data, each with the number of its line, 0 for none.
@@ -136,8 +128,8 @@ class _Publisher:
         return True
 
     def _envelope(self, data: Any) -> bytes:
-        once = {} if "volatile" in self._fields else {"idempotency_key": uuid.uuid4().hex}
-        return orjson.dumps(self._fields | {"data": data} | once)
+        once = {"volatile": True} if self._is_volatile else {"idempotency_key": uuid.uuid4().hex}
+        return encode_envelope({**self._fields, "data": data, **once})
 
     def _tell(self, number: int, outcome: Outcome) -> bool:
         if isinstance(outcome, RtpushError):

@@ -20,7 +20,7 @@ from ..config import ConfigError, Settings, read
 from ..config import make_parser as make_settings_parser
 from . import FAILED, USAGE, complain
 
-__all__ = ["add_target", "main", "make_parser"]
+__all__ = ["add_target", "main", "make_parser", "read_target"]
 
 EXAMPLES: Final = """\
 Run the server: WebSocket, Server-Sent Events and long-poll, one port.
@@ -52,25 +52,28 @@ def add_target(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group.add_argument(
         "target",
         nargs="?",
-        type=_target,
         metavar="module:server",
         help="a rtpush.Server in a module that can be imported from here",
     )
     return group
 
 
-def _target(text: str) -> str:
-    name, _, attribute = text.partition(":")
-    if name and attribute and not name.endswith(".py"):
-        return text
-    hint = f"{Path(name).stem or 'app'}:{attribute or 'server'}"
-    raise argparse.ArgumentTypeError(f"{text!r} is not module:server; write for example {hint}")
+def read_target(
+    parser: argparse.ArgumentParser, argv: Sequence[str]
+) -> tuple[dict[str, Any], argparse.Namespace]:
+    """As `config.read`, and `target` is well-formed. Raises ConfigError."""
+    given, found = read(parser, argv, os.environ, Path.cwd())
+    name, _, attribute = (found.target or "app:server").partition(":")
+    if not name or not attribute or name.endswith(".py"):
+        hint = f"{Path(name).stem or 'app'}:{attribute or 'server'}"
+        raise ConfigError([f"{found.target!r} is not module:server; write for example {hint}"])
+    return given, found
 
 
 def main(argv: Sequence[str]) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
     try:
-        given, found = read(make_parser(), argv, os.environ, Path.cwd())
+        given, found = read_target(make_parser(), argv)
     except ConfigError as exc:
         return complain(exc.problems, USAGE)
     if not found.reload:

@@ -1,0 +1,244 @@
+"""`rtpush completion`: what lets a shell complete commands and options.
+
+Rules that hold here:
+
+- All words come from the commands' own parsers: what a command takes is
+  completed, and nothing else.
+- The script stands alone: a shell that has read it starts no Python for a Tab.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Final
+
+from . import COMMANDS, Parser
+
+__all__ = ["main", "make_parser"]
+
+EXAMPLES: Final = """\
+bash   eval "$(rtpush completion bash)"              in ~/.bashrc
+zsh    eval "$(rtpush completion zsh)"               in ~/.zshrc, behind compinit
+fish   rtpush completion fish > ~/.config/fish/completions/rtpush.fish
+"""
+
+
+def make_parser() -> Parser:
+    """The shell's name."""
+    parser = Parser("completion", EXAMPLES)
+    parser.add_argument("shell", metavar="SHELL", choices=[*SHELLS], help=", ".join(SHELLS))
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the script."""
+    write = SHELLS[make_parser().parse(argv).shell]
+    print("\n".join(write([_words(name) for name in COMMANDS])))
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    flags: Sequence[str]
+    help: str
+    takes_value: bool
+    # What the value is one of; empty for anything.
+    values: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What can be said to one command."""
+
+    name: str
+    summary: str
+    options: Sequence[_Option]
+    # What its arguments are one of; empty for anything.
+    arguments: Sequence[str]
+
+    @property
+    def flags(self) -> list[str]:
+        return [flag for option in self.options for flag in option.flags]
+
+    @property
+    def valued(self) -> list[str]:
+        return [flag for option in self.options if option.takes_value for flag in option.flags]
+
+
+def _words(name: str) -> _Words:
+    parser: argparse.ArgumentParser = import_module(f".{name}", __package__).make_parser()
+    options = [_option(action) for action in parser._actions if action.option_strings]
+    arguments = [
+        str(word)
+        for action in parser._actions
+        if not action.option_strings
+        for word in action.choices or ()
+    ]
+    return _Words(name, COMMANDS[name].summary, options, arguments)
+
+
+def _option(action: argparse.Action) -> _Option:
+    text = (action.help or "").replace("%%", "%").partition(" [")[0]
+    values = (action.metavar or "") if isinstance(action.metavar, str) else ""
+    return _Option(
+        action.option_strings,
+        text,
+        action.nargs != 0,
+        [*map(str, action.choices or ())] or (values.split("|") if "|" in values else ()),
+    )
+
+
+# ---- bash --------------------------------------------------------------------
+
+_BASH: Final = """\
+_rtpush() {{
+    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}
+    local command=${{COMP_WORDS[1]}} words= i
+    COMPREPLY=()
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        if [[ $command == exec && ${{COMP_WORDS[i]}} == -- ]]; then
+            # From here on it is another program's line.
+            if declare -F _command_offset >/dev/null; then _command_offset $((i + 1)); else
+                COMPREPLY=($(compgen -c -- "$word")); fi
+            return
+        fi
+    done
+    if ((COMP_CWORD == 1)) && [[ $word != -* ]]; then
+        COMPREPLY=($(compgen -W '{commands}' -- "$word"))
+        return
+    fi
+    case $command in
+        {names}) ;;
+        *) command=serve ;;
+    esac
+    case $command:$before in
+{values}
+    esac
+    case $command in
+{flags}
+    esac
+    [[ -n $words ]] && COMPREPLY=($(compgen -W "$words" -- "$word"))
+}}
+complete -o default -F _rtpush rtpush"""
+
+
+def _bash(commands: Sequence[_Words]) -> Iterator[str]:
+    yield _BASH.format(
+        commands=" ".join(words.name for words in commands),
+        names="|".join(words.name for words in commands),
+        values="\n".join(_bash_values(commands)),
+        flags="\n".join(
+            f"        {words.name}) words='{' '.join([*words.flags, *words.arguments])}' ;;"
+            for words in commands
+        ),
+    )
+
+
+def _bash_values(commands: Sequence[_Words]) -> Iterator[str]:
+    for words in commands:
+        for option in words.options:
+            if option.values:
+                cases = "|".join(f"{words.name}:{flag}" for flag in option.flags)
+                choices = " ".join(option.values)
+                reply = f"COMPREPLY=($(compgen -W '{choices}' -- \"$word\"))"
+                yield f"        {cases}) {reply}; return ;;"
+        free = [o for o in words.options if o.takes_value and not o.values]
+        if free:
+            cases = "|".join(f"{words.name}:{flag}" for option in free for flag in option.flags)
+            # Anything: files, where these are.
+            yield f"        {cases}) return ;;"
+
+
+# ---- zsh ---------------------------------------------------------------------
+
+
+def _zsh(commands: Sequence[_Words]) -> Iterator[str]:
+    yield "#compdef rtpush"
+    yield "_rtpush() {"
+    yield "    local -a commands=("
+    for words in commands:
+        yield f"        {_quoted(f'{words.name}:{words.summary}')}"
+    yield "    )"
+    yield "    if ((CURRENT == 2)) && [[ $PREFIX != -* ]]; then"
+    yield "        _describe command commands"
+    yield "        return"
+    yield "    fi"
+    yield "    local command=$words[2]"
+    yield "    if ((${commands[(I)$command:*]})); then"
+    yield "        shift words; ((CURRENT--))"
+    yield "    else"
+    yield "        command=serve"
+    yield "    fi"
+    yield "    case $command in"
+    for words in commands:
+        yield f"        {words.name})"
+        yield f"            _arguments {_zsh_rest(words)} \\"
+        specs = [f"                {_quoted(spec)}" for spec in _zsh_specs(words)]
+        yield " \\\n".join(specs)
+        yield "            ;;"
+    yield "    esac"
+    yield "}"
+    yield "compdef _rtpush rtpush"
+
+
+def _zsh_rest(words: _Words) -> str:
+    if words.name == "exec":
+        return "'*:::command: _normal'"
+    if words.arguments:
+        return _quoted(f"*:argument:({' '.join(words.arguments)})")
+    return "'*:argument:_default'"
+
+
+def _zsh_specs(words: _Words) -> Iterator[str]:
+    for option in words.options:
+        text = option.help.translate({ord(c): f"\\{c}" for c in "[]:\\"})
+        value = ""
+        if option.takes_value:
+            value = f":value:({' '.join(option.values)})" if option.values else ":value:_default"
+        for flag in option.flags:
+            yield f"*{flag}[{text}]{value}"
+
+
+# ---- fish --------------------------------------------------------------------
+
+
+def _fish(commands: Sequence[_Words]) -> Iterator[str]:
+    names = " ".join(words.name for words in commands)
+    without = f"not __fish_seen_subcommand_from {names}"
+    for words in commands:
+        summary = _quoted(words.summary)
+        yield f"complete -c rtpush -n '__fish_is_first_arg' -f -a {words.name} -d {summary}"
+    for words in commands:
+        seen = f"__fish_seen_subcommand_from {words.name}"
+        where = f"{seen}; or {without}" if words.name == "serve" else seen
+        if words.arguments:
+            yield f"complete -c rtpush -n '{where}' -f -a '{' '.join(words.arguments)}'"
+        for option in words.options:
+            yield f"complete -c rtpush -n '{where}' {_fish_option(option)}"
+    yield "complete -c rtpush -n '__fish_seen_subcommand_from exec' -xa '(__fish_complete_subcommand --fcs-skip=3)'"
+
+
+def _fish_option(option: _Option) -> str:
+    parts = [
+        f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}" for flag in option.flags
+    ]
+    if option.values:
+        parts.append(f"-x -a '{' '.join(option.values)}'")
+    elif option.takes_value:
+        parts.append("-r")
+    return " ".join([*parts, "-d", _quoted(option.help)])
+
+
+def _quoted(text: str) -> str:
+    # As all three shells read it.
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+SHELLS: Final[dict[str, Callable[[Sequence[_Words]], Iterator[str]]]] = {
+    "bash": _bash,
+    "zsh": _zsh,
+    "fish": _fish,
+}
