@@ -28,7 +28,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from .api import Api, answer_errors
 from .app import Application
 from .auth import Authenticator, AuthError
-from .banner import banner, explain_bind_error, has_colours, lan_address
+from .banner import banner, explain_bind_error, lan_address
 from .bodies import Bodies
 from .config import Settings, client_dir
 from .delivery import Runtime
@@ -44,6 +44,7 @@ from .metrics import Metrics
 from .nodes import Nodes
 from .origins import Origins, is_loopback
 from .protocol import Envelope
+from .screen import has_colours
 from .tls import TlsError, load_certificate, make_context
 from .transports import Front, SlowRequests
 from .transports.longpoll import LongPollTransport

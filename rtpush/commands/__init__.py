@@ -28,6 +28,7 @@ __all__ = [
     "clean",
     "complain",
     "duration",
+    "tell",
 ]
 
 # Exit codes. `exec` has its command's own besides.
@@ -58,6 +59,8 @@ COMMANDS: Final = {
         Command("token", _SERVER, "make a token for a client, or a key for a publisher"),
         Command("bench", _SERVER, "measure what this machine can do, in a few seconds"),
         Command("publish", _CLIENT, "publish an event, or one for each line of a stream"),
+        Command("listen", _CLIENT, "print what happens, a line for each event"),
+        Command("tasks", _CLIENT, "watch the tasks, and how far they are"),
         Command("exec", _CLIENT, "run any command, and show how far it is on every screen"),
         Command("completion", _SHELL, "print what lets bash, zsh or fish complete all of this"),
     )
@@ -121,7 +124,12 @@ def duration(text: str) -> float:
 
 
 def complain(problems: Iterable[str], code: int) -> int:
-    """Tell each on a line of stderr; returns the exit code."""
+    """Tell each; returns the exit code."""
     for problem in problems:
-        print("rtpush:", " ".join(problem.split()), file=sys.stderr, flush=True)
+        tell(problem)
     return code
+
+
+def tell(news: str) -> None:
+    """A line on stderr."""
+    print("rtpush:", " ".join(news.split()), file=sys.stderr, flush=True)

@@ -218,7 +218,8 @@ def _fish(commands: Sequence[_Words]) -> Iterator[str]:
             yield f"complete -c rtpush -n '{where}' -f -a '{' '.join(words.arguments)}'"
         for option in words.options:
             yield f"complete -c rtpush -n '{where}' {_fish_option(option)}"
-    yield "complete -c rtpush -n '__fish_seen_subcommand_from exec' -xa '(__fish_complete_subcommand --fcs-skip=3)'"
+    others = "(__fish_complete_subcommand --fcs-skip=3)"
+    yield f"complete -c rtpush -n '__fish_seen_subcommand_from exec' -xa '{others}'"
 
 
 def _fish_option(option: _Option) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from ..config import ConfigError, Settings, read
 from ..config import make_parser as make_settings_parser
-from . import FAILED, USAGE, complain
+from . import FAILED, USAGE, complain, tell
 
 __all__ = ["add_target", "main", "make_parser", "read_target"]
 
@@ -112,9 +112,9 @@ def _serve_again_and_again(target: str, given: Mapping[str, Any]) -> int:
     reloader = Reloader(Path.cwd())
     code = _serve(target, given, reloader.start)
     if code:
-        complain(["waiting for a file to change"], code)
+        tell("waiting for a file to change")
         reloader.wait()
     if reloader.changed:
-        complain([f"{reloader.changed} has changed; starting again"], code)
+        tell(f"{reloader.changed} has changed; starting again")
         reloader.start_again()
     return code
