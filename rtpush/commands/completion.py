@@ -20,9 +20,9 @@ from . import COMMANDS, Parser
 __all__ = ["main", "make_parser"]
 
 EXAMPLES: Final = """\
-bash   eval "$(rtpush completion bash)"              in ~/.bashrc
-zsh    eval "$(rtpush completion zsh)"               in ~/.zshrc, behind compinit
-fish   rtpush completion fish > ~/.config/fish/completions/rtpush.fish
+bash   eval "$(rtpush completion bash)"      in ~/.bashrc
+zsh    eval "$(rtpush completion zsh)"       in ~/.zshrc, behind compinit
+fish   rtpush completion fish | source       in ~/.config/fish/config.fish
 """
 
 
@@ -186,7 +186,7 @@ def _zsh(commands: Sequence[_Words]) -> Iterator[str]:
 
 def _zsh_rest(words: _Words) -> str:
     if words.name == "exec":
-        return "'*:::command: _normal'"
+        return "'(-)1:command: _command_names -e' '*::arguments: _normal'"
     if words.arguments:
         return _quoted(f"*:argument:({' '.join(words.arguments)})")
     return "'*:argument:_default'"

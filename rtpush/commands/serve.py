@@ -25,14 +25,14 @@ __all__ = ["add_target", "main", "make_parser", "read_target"]
 EXAMPLES: Final = """\
 Run the server: WebSocket, Server-Sent Events and long-poll, one port.
 
-  rtpush --demo                          try it: a server, and work to watch
-  rtpush --host 0.0.0.0 --insecure       let everybody on the network in
-  rtpush --log memory:                   keep nothing when the server stops
-  rtpush app:server --reload             the `server` in app.py; again when it changes
-  rtpush check --production              is this server fit for strangers?
+  rtpush --demo                        try it: a server, and work to watch
+  rtpush --host 0.0.0.0 --insecure     let everybody on the network in
+  rtpush --log memory:                 keep nothing when the server stops
+  rtpush app:server --reload           `server` in app.py; anew when it changes
+  rtpush check --production            is this server fit for strangers?
 
-What is said here, in the environment or in rtpush.toml wins over what
-a server of your own says itself.
+What is said here, in the environment or in rtpush.toml wins over what a server
+of your own says itself.
 """
 
 
