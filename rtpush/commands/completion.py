@@ -155,41 +155,47 @@ def _bash_values(commands: Sequence[_Words]) -> Iterator[str]:
 # ---- zsh ---------------------------------------------------------------------
 
 
+_ZSH: Final = """\
+#compdef rtpush
+_rtpush() {{
+    local -a commands=(
+{commands}
+    )
+    local command=$words[2] border=${{words[(i)--]}}
+    if [[ $command == exec ]] && ((CURRENT > border)); then
+        # From here on it is another program's line.
+        shift $border words; ((CURRENT -= border))
+        _normal
+        return
+    fi
+    if ((CURRENT == 2)) && [[ $PREFIX != -* ]]; then
+        _describe command commands
+        return
+    fi
+    if ((${{commands[(I)$command:*]}})); then
+        shift words; ((CURRENT--))
+    else
+        command=serve
+    fi
+    case $command in
+{cases}
+    esac
+}}
+compdef _rtpush rtpush"""
+
+
 def _zsh(commands: Sequence[_Words]) -> Iterator[str]:
-    yield "#compdef rtpush"
-    yield "_rtpush() {"
-    yield "    local -a commands=("
-    for words in commands:
-        yield f"        {_quoted(f'{words.name}:{words.summary}')}"
-    yield "    )"
-    yield "    if ((CURRENT == 2)) && [[ $PREFIX != -* ]]; then"
-    yield "        _describe command commands"
-    yield "        return"
-    yield "    fi"
-    yield "    local command=$words[2]"
-    yield "    if ((${commands[(I)$command:*]})); then"
-    yield "        shift words; ((CURRENT--))"
-    yield "    else"
-    yield "        command=serve"
-    yield "    fi"
-    yield "    case $command in"
-    for words in commands:
-        yield f"        {words.name})"
-        yield f"            _arguments {_zsh_rest(words)} \\"
-        specs = [f"                {_quoted(spec)}" for spec in _zsh_specs(words)]
-        yield " \\\n".join(specs)
-        yield "            ;;"
-    yield "    esac"
-    yield "}"
-    yield "compdef _rtpush rtpush"
+    yield _ZSH.format(
+        commands="\n".join(f"        {_quoted(f'{w.name}:{w.summary}')}" for w in commands),
+        cases="\n".join(map(_zsh_case, commands)),
+    )
 
 
-def _zsh_rest(words: _Words) -> str:
-    if words.name == "exec":
-        return "'(-)1:command: _command_names -e' '*::arguments: _normal'"
-    if words.arguments:
-        return _quoted(f"*:argument:({' '.join(words.arguments)})")
-    return "'*:argument:_default'"
+def _zsh_case(words: _Words) -> str:
+    rest = f"({' '.join(words.arguments)})" if words.arguments else "_default"
+    specs = [f"*:argument:{rest}", *_zsh_specs(words)]
+    lines = " \\\n".join(f"            {_quoted(spec)}" for spec in specs)
+    return f"    {words.name}) _arguments \\\n{lines} ;;"
 
 
 def _zsh_specs(words: _Words) -> Iterator[str]:
