@@ -120,31 +120,34 @@ class Child:
         return self._code
 
     def _pass_all_on(self, take: Callable[[int, bytes], None]) -> None:
-        poll = select.poll()
-        for end in (*self._outputs, self._over):
-            poll.register(end, select.POLLIN)
-        over, patience, leftovers = False, _AFTERWARDS, _LEFTOVERS
-        while self._outputs:
+        ready: list[int] = []
+        while self._outputs and self._over not in ready:
+            ready, _, _ = select.select([*self._outputs, self._over], [], [])
+            self._pass_on(ready, take)
+        patience, leftovers = _AFTERWARDS, _LEFTOVERS
+        while self._outputs and leftovers > 0:
             begun = time.monotonic()
-            ready = poll.poll(max(0, patience) * 1000 if over else None)
-            if over:
-                patience -= time.monotonic() - begun
-                if not ready or leftovers < 0:
-                    return
-            for end, _ in ready:
-                if end == self._over:
-                    over = True
-                    poll.unregister(end)
-                    continue
-                data = self._pass_on(end)
-                if data:
-                    leftovers -= len(data) if over else 0
-                    take(self._outputs[end], data)
-                else:
-                    poll.unregister(end)
-                    self._let_go(end)
+            ready, _, _ = select.select([*self._outputs], [], [], max(0.0, patience))
+            if not ready:
+                return
+            patience -= time.monotonic() - begun
+            leftovers -= self._pass_on(ready, take)
 
-    def _pass_on(self, end: int) -> bytes:
+    def _pass_on(self, ready: Sequence[int], take: Callable[[int, bytes], None]) -> int:
+        """What is there, of outputs that are ready; how many bytes it was."""
+        count = 0
+        for end in ready:
+            if end == self._over:
+                continue
+            data = self._copy(end)
+            count += len(data)
+            if data:
+                take(self._outputs[end], data)
+            else:
+                self._let_go(end)
+        return count
+
+    def _copy(self, end: int) -> bytes:
         """What was there; empty at the end, also when nobody reads ours any more."""
         try:
             data = os.read(end, _CHUNK)

@@ -23,8 +23,10 @@ from browser import chromium
 from clients import PATIENCE
 from needs import needs
 from playwright.async_api import expect
-from processes import ServerProcess, free_port, running
+from processes import ServerProcess, free_port
 from terminals import RTPUSH, Outcome, Terminal, environment, run
+
+from rtpush import Server
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -61,9 +63,9 @@ async def ended(url: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def url(tmp_path: Path) -> AsyncIterator[str]:
-    async with running(tmp_path, "--log=memory:") as process:
-        yield process.url
+async def url() -> AsyncIterator[str]:
+    async with Server(port=0, log="memory:") as server:
+        yield server.url.rstrip("/")
 
 
 # ---- the task ----------------------------------------------------------------
@@ -341,7 +343,7 @@ async def test_pip_on_the_page(tmp_path: Path) -> None:
     """A real program that knows nothing of us, in a terminal; and the demo page."""
     go_on = asyncio.Event()
     async with (
-        running(tmp_path) as server,
+        Server(port=0, log="memory:") as server,
         index_of_packages(WHEEL, make_wheel(), go_on) as index,
         chromium() as browser,
     ):

@@ -14,7 +14,15 @@ import pytest
 from processes import PATIENCE, running
 from terminals import RTPUSH, Terminal, environment, run
 
+from rtpush import Server
+
 NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+async def url() -> AsyncIterator[str]:
+    async with Server(port=0, log="memory:") as server:
+        yield server.url.rstrip("/")
 
 
 @pytest.fixture
@@ -104,19 +112,16 @@ async def test_what_happens_is_printed_at_once(tmp_path: Path, http: aiohttp.Cli
         assert await listener.complaint() == "rtpush: the connection is back"
 
 
-async def test_what_is_gone_is_told(tmp_path: Path, http: aiohttp.ClientSession) -> None:
-    async with (
-        running(tmp_path, "--log=memory:") as server,
-        listening(server.url, "--since", "otherlog-5", "--event=e") as listener,
-    ):
+async def test_what_is_gone_is_told(url: str, http: aiohttp.ClientSession) -> None:
+    async with listening(url, "--since", "otherlog-5", "--event=e") as listener:
         assert await listener.complaint() == (
             "rtpush: what happened meanwhile is gone; going on from now"
         )
-        await publish(http, server.url, "e")
+        await publish(http, url, "e")
         assert (await listener.line()).endswith("  e")
-        bad = await run("listen", "--since", "nonsense", url=server.url)
+        bad = await run("listen", "--since", "nonsense", url=url)
         assert (bad.code, bad.out) == (1, "")
-        assert bad.err.startswith(f"rtpush: {server.url}: A position looks like")
+        assert bad.err.startswith(f"rtpush: {url}: A position looks like")
 
 
 async def test_who_cannot_be_reached() -> None:
@@ -129,35 +134,32 @@ async def test_who_cannot_be_reached() -> None:
     assert (await run("listen", "--count=0", url=NOBODY)).code == 2
 
 
-async def test_a_reader_that_goes_ends_it_quietly(
-    tmp_path: Path, http: aiohttp.ClientSession
-) -> None:
-    async with running(tmp_path) as server, listening(server.url) as listener:
-        await connected(http, server.url)
-        await publish(http, server.url, "one")
+async def test_a_reader_that_goes_ends_it_quietly(url: str, http: aiohttp.ClientSession) -> None:
+    async with listening(url) as listener:
+        await connected(http, url)
+        await publish(http, url, "one")
         await listener.line()
         # What `head -1` does.
         transport: Any = listener.process._transport  # type: ignore[attr-defined]
         transport.get_pipe_transport(1).close()
         while listener.process.returncode is None:
-            await publish(http, server.url, "more")
+            await publish(http, url, "more")
         assert listener.process.returncode == 141
         assert await listener.complaint() == ""
 
 
-async def test_colours_are_for_terminals(tmp_path: Path, http: aiohttp.ClientSession) -> None:
-    async with running(tmp_path) as server:
-        position = await publish(http, server.url, "hello", data=1)
-        before = f"{position.partition('-')[0]}-0"
-        command = (*RTPUSH, "listen", "--since", before)
-        async with Terminal().running(*command, url=server.url) as terminal:
-            await terminal.shows(f"\033\\[2m{position}\033\\[0m  \033\\[1mhello\033\\[0m  1\r\n")
-            terminal.type("\x03")
-            assert await terminal.ended() == 130
-            assert "Traceback" not in terminal.shown
-        async with Terminal().running("env", "NO_COLOR=1", *command, url=server.url) as terminal:
-            await terminal.shows(f"{position}  hello  1\r\n")
-            assert "\033" not in terminal.shown
+async def test_colours_are_for_terminals(url: str, http: aiohttp.ClientSession) -> None:
+    position = await publish(http, url, "hello", data=1)
+    before = f"{position.partition('-')[0]}-0"
+    command = (*RTPUSH, "listen", "--since", before)
+    async with Terminal().running(*command, url=url) as terminal:
+        await terminal.shows(f"\033\\[2m{position}\033\\[0m  \033\\[1mhello\033\\[0m  1\r\n")
+        terminal.type("\x03")
+        assert await terminal.ended() == 130
+        assert "Traceback" not in terminal.shown
+    async with Terminal().running("env", "NO_COLOR=1", *command, url=url) as terminal:
+        await terminal.shows(f"{position}  hello  1\r\n")
+        assert "\033" not in terminal.shown
 
 
 # ---- tasks -------------------------------------------------------------------
@@ -168,43 +170,41 @@ async def make(http: aiohttp.ClientSession, url: str, id: str, **fields: Any) ->
     await publish(http, url, "task_created", data=task, **fields)
 
 
-async def test_the_board_in_a_pipe(tmp_path: Path, http: aiohttp.ClientSession) -> None:
-    async with running(tmp_path, "--log=memory:") as server:
-        await make(http, server.url, "a")
-        await make(http, server.url, "b", room="r")
-        news = {"id": "a", "progress": 40, "message": "hills"}
-        await publish(http, server.url, "task_progress", data=news)
-        plain, rooms = await asyncio.gather(
-            run("tasks", url=server.url), run("tasks", "--json", "--room=r", url=server.url)
-        )
-        assert (plain.code, plain.err) == (0, "")
-        assert plain.out == (
-            "STATUS  DONE  TIME  TITLE      MESSAGE\nactive  40%         picture a  hills\n"
-        )
-        tasks = [json.loads(line) for line in rooms.out.splitlines()]
-        assert [(task["id"], task["status"]) for task in tasks] == [
-            ("a", "active"),
-            ("b", "active"),
-        ]
-        assert tasks[0]["progress"] == 40
+async def test_the_board_in_a_pipe(url: str, http: aiohttp.ClientSession) -> None:
+    await make(http, url, "a")
+    await make(http, url, "b", room="r")
+    news = {"id": "a", "progress": 40, "message": "hills"}
+    await publish(http, url, "task_progress", data=news)
+    plain, rooms = await asyncio.gather(
+        run("tasks", url=url), run("tasks", "--json", "--room=r", url=url)
+    )
+    assert (plain.code, plain.err) == (0, "")
+    assert plain.out == (
+        "STATUS  DONE  TIME  TITLE      MESSAGE\nactive  40%         picture a  hills\n"
+    )
+    tasks = [json.loads(line) for line in rooms.out.splitlines()]
+    assert [(task["id"], task["status"]) for task in tasks] == [
+        ("a", "active"),
+        ("b", "active"),
+    ]
+    assert tasks[0]["progress"] == 40
 
 
-async def test_the_board_in_a_terminal(tmp_path: Path, http: aiohttp.ClientSession) -> None:
-    async with running(tmp_path, "--log=memory:") as server:
-        await make(http, server.url, "a")
-        async with Terminal(70).running(*RTPUSH, "tasks", url=server.url) as terminal:
-            await terminal.shows("1 active, 0 ended.*picture a")
-            news = {"id": "a", "progress": 50, "message": "hills"}
-            await publish(http, server.url, "task_progress", data=news)
-            await terminal.shows(" 50% ━━━━━━┈┈┈┈┈┈.*picture a .*hills")
-            await publish(http, server.url, "task_failed", data={"id": "a", "error": "no paint"})
-            await terminal.shows("0 active, 1 ended.*failed.*no paint")
-            terminal.resize(40)
-            await make(http, server.url, "b")
-            await terminal.shows("1 active, 1 ended {22}")
-            terminal.type("\x03")
-            assert await terminal.ended() == 130
-        # The terminal is left as it was found.
-        assert terminal.shown.count("\033[?1049h") == terminal.shown.count("\033[?1049l") == 1
-        assert terminal.shown.rindex("\033[?25h") > terminal.shown.rindex("picture b")
-        assert "Traceback" not in terminal.shown
+async def test_the_board_in_a_terminal(url: str, http: aiohttp.ClientSession) -> None:
+    await make(http, url, "a")
+    async with Terminal(70).running(*RTPUSH, "tasks", url=url) as terminal:
+        await terminal.shows("1 active, 0 ended.*picture a")
+        news = {"id": "a", "progress": 50, "message": "hills"}
+        await publish(http, url, "task_progress", data=news)
+        await terminal.shows(" 50% ━━━━━━┈┈┈┈┈┈.*picture a .*hills")
+        await publish(http, url, "task_failed", data={"id": "a", "error": "no paint"})
+        await terminal.shows("0 active, 1 ended.*failed.*no paint")
+        terminal.resize(40)
+        await make(http, url, "b")
+        await terminal.shows("1 active, 1 ended {22}")
+        terminal.type("\x03")
+        assert await terminal.ended() == 130
+    # The terminal is left as it was found.
+    assert terminal.shown.count("\033[?1049h") == terminal.shown.count("\033[?1049l") == 1
+    assert terminal.shown.rindex("\033[?25h") > terminal.shown.rindex("picture b")
+    assert "Traceback" not in terminal.shown

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from clients import WebSocket
-from processes import PATIENCE, running
+from processes import PATIENCE
 from terminals import RTPUSH, environment, run
+
+from rtpush import Server
 
 NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.fixture
-async def url(tmp_path: Path) -> AsyncIterator[str]:
-    async with running(tmp_path, "--log=memory:") as process:
-        yield process.url
+async def url() -> AsyncIterator[str]:
+    async with Server(port=0, log="memory:") as server:
+        yield server.url.rstrip("/")
 
 
 async def history(url: str, **query: str) -> list[dict[str, Any]]:
