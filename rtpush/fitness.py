@@ -21,7 +21,7 @@ from .config import Settings
 from .log import LogError
 from .logs import make_log
 from .origins import is_loopback
-from .server import Server, StartError
+from .server import Server, StartError, check_exposure
 from .tls import TlsError, make_context
 from .workers import WorkersError, check_workers
 
@@ -36,7 +36,7 @@ async def why_not(server: Server) -> list[str]:
     settings = server.settings
     found = [*_port(settings), *_descriptors(settings)]
     with _noted(found):
-        server.check_exposure()
+        check_exposure(server)
     with _noted(found):
         check_workers(settings)
     with _noted(found):

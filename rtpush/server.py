@@ -53,7 +53,7 @@ from .transports.websocket import WebSocketTransport
 from .worker import Work, Worker
 from .workers import Place, Supervisor, WorkersError
 
-__all__ = ["Server", "StartError"]
+__all__ = ["Server", "StartError", "check_exposure"]
 
 logger = logging.getLogger("rtpush.server")
 
@@ -196,7 +196,7 @@ class Server(Application):
             handler_cancellation=True,
             shutdown_timeout=self.settings.grace,
         )
-        self.check_exposure()
+        check_exposure(self)
         await self._begin()
         try:
             await self._listen(self._runner)
@@ -206,16 +206,6 @@ class Server(Application):
         except OSError as exc:
             await self.stop()
             raise StartError(explain_bind_error(exc, self.settings)) from exc
-
-    def check_exposure(self) -> None:
-        """Raises StartError when others could come in and nobody asks who they are."""
-        settings = self.settings
-        if self.asks_who or settings.insecure or is_loopback(settings.host):
-            return
-        raise StartError(
-            f"listening on {settings.host} lets other machines in, and nothing asks who they "
-            "are: set auth_secret or auth_keys (docs/security.md), or say --insecure"
-        )
 
     async def _begin(self) -> None:
         if self.settings.workers > 1 and self._place is None:
@@ -415,6 +405,17 @@ class Server(Application):
                 RtpushError("going_away", "The server is stopping; reconnect."),
                 retry_after=round(random.uniform(0.0, spread), 2),
             )
+
+
+def check_exposure(server: Server) -> None:
+    """Raises StartError when others could come in and nobody asks who they are."""
+    settings = server.settings
+    if server.asks_who or settings.insecure or is_loopback(settings.host):
+        return
+    raise StartError(
+        f"listening on {settings.host} lets other machines in, and nothing asks who they "
+        "are: set auth_secret or auth_keys (docs/security.md), or say --insecure"
+    )
 
 
 def _http_logger() -> logging.Logger:

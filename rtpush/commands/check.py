@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from ..config import ConfigError, Settings
 from ..config import make_parser as make_settings_parser
@@ -44,21 +44,26 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     """Print what is wrong, or that nothing is."""
+    try:
+        given, found = read_target(make_parser(), argv)
+    except ConfigError as exc:
+        return complain(exc.problems, FAILED)
+    problems = _problems(found, given)
+    if not problems:
+        print("rtpush: everything is fit" + (" for production" if found.production else ""))
+        return 0
+    return complain(problems, FAILED)
+
+
+def _problems(found: argparse.Namespace, given: Mapping[str, Any]) -> list[str]:
+    # Here and not above, so that --help and a typo are answered at once.
     from ..fitness import not_fit_for_strangers, why_not
     from ..server import Server
     from ..target import TargetError, load_server
 
     try:
-        given, found = read_target(make_parser(), argv)
         server = load_server(found.target, given) if found.target else Server(Settings(**given))
-    except ConfigError as exc:
-        return complain(exc.problems, FAILED)
     except TargetError as exc:
-        return complain([str(exc)], FAILED)
+        return [str(exc)]
     problems = asyncio.run(why_not(server))
-    if found.production:
-        problems += not_fit_for_strangers(server)
-    if not problems:
-        print("rtpush: everything is fit" + (" for production" if found.production else ""))
-        return 0
-    return complain(problems, FAILED)
+    return [*problems, *not_fit_for_strangers(server)] if found.production else problems
