@@ -24,6 +24,8 @@ RTPUSH = (sys.executable, "-m", "rtpush")
 def environment(url: str | None = None) -> dict[str, str]:
     """What the program is started with: our own, and where its server is."""
     found = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    # These would have the last word on a terminal's size.
+    found = {name: value for name, value in found.items() if name not in ("COLUMNS", "LINES")}
     return found if url is None else found | {"RTPUSH_URL": url}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -190,7 +191,10 @@ async def test_the_board_in_a_pipe(url: str, http: aiohttp.ClientSession) -> Non
     assert tasks[0]["progress"] == 40
 
 
-async def test_the_board_in_a_terminal(url: str, http: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_the_board_in_a_terminal(
+    url: str, http: aiohttp.ClientSession, end: signal.Signals, code: int
+) -> None:
     await make(http, url, "a")
     async with Terminal(70).running(*RTPUSH, "tasks", url=url) as terminal:
         await terminal.shows("1 active, 0 ended.*picture a")
@@ -201,9 +205,9 @@ async def test_the_board_in_a_terminal(url: str, http: aiohttp.ClientSession) ->
         await terminal.shows("0 active, 1 ended.*failed.*no paint")
         terminal.resize(40)
         await make(http, url, "b")
-        await terminal.shows("1 active, 1 ended {22}")
-        terminal.type("\x03")
-        assert await terminal.ended() == 130
+        await terminal.shows("1 active, 1 ended {22}(?! )")
+        terminal.signal(end)
+        assert await terminal.ended() == code
     # The terminal is left as it was found.
     assert terminal.shown.count("\033[?1049h") == terminal.shown.count("\033[?1049l") == 1
     assert terminal.shown.rindex("\033[?25h") > terminal.shown.rindex("picture b")

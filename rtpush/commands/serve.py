@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -109,6 +110,8 @@ def _serve(target: str | None, given: Mapping[str, Any], on_ready: Callable[[], 
 def _serve_again_and_again(target: str, given: Mapping[str, Any]) -> int:
     from ..reload import Reloader
 
+    # Of two versions that are saved within a second, it could keep the first.
+    sys.dont_write_bytecode = True
     reloader = Reloader(Path.cwd())
     code = _serve(target, given, reloader.start)
     if code:

@@ -106,7 +106,7 @@ async def _follow(events: AsyncIterator[Event], overview: Overview, changed: asy
 def _draw(overview: Overview) -> None:
     size = shutil.get_terminal_size()
     picture = overview.screen(time.time(), size.columns - 1, size.lines - 1, has_colours())
-    lines = "".join(f"{line}{_ERASE_LINE}\r\n" for line in picture)
+    lines = "".join(f"{line}{_ERASE_LINE}\n" for line in picture)
     print(f"{_HOME}{lines}{_ERASE_REST}", end="", flush=True)
 
 
