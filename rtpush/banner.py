@@ -9,7 +9,6 @@ Rules that hold here:
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Final
 from . import __version__
 from .config import Settings
 
-__all__ = ["banner", "explain_bind_error", "has_colours", "lan_address"]
+__all__ = ["banner", "explain_bind_error", "lan_address"]
 
 # An address that listens everywhere, and the one to open on this machine.
 WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -78,10 +77,6 @@ def _where_data_is(log: str) -> str:
         # Without credentials.
         return f"Redis at {path.strip('/').rpartition('@')[2]} (shared by all nodes)"
     return f"{Path(path).absolute()} (kept across restarts)"
-
-
-def has_colours() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def lan_address(host: str) -> str | None:

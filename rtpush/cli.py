@@ -1,61 +1,94 @@
-"""The command line: from settings to a running server and back to an exit code.
+"""The command line: which command is meant, and what becomes of its end.
 
 Rules that hold here:
 
-- Without a command the server runs; `rtpush.commands` has the others.
+- Without a command the server runs: `rtpush --port 8080`, `rtpush app:server`.
 - What the user can put right is told in one line on stderr that says how,
-  without a traceback. Exit code 2: the settings are wrong; 1: the server could
-  not start; 0: it ran and was stopped.
-- stdout carries the banner, once the server really answers; messages go to
-  stderr.
+  without a traceback.
+- Exit codes: 0, it is done; 1, it could not be done; 2, the command line or the
+  settings are wrong; 69, the server is away, and the same may succeed later;
+  130 after Ctrl+C. `exec` ends as its command did.
+- Output that nobody reads any more ends a command quietly.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
-from pathlib import Path
+from itertools import groupby
 from typing import Final
 
-from .config import ConfigError, Settings, load
+from . import __version__
+from .commands import COMMANDS, USAGE, complain
 
 __all__ = ["main"]
 
-# Each is a module of `rtpush.commands`, loaded when it is asked for.
-COMMANDS: Final = ("check", "token")
+HEAD: Final = """\
+usage: rtpush [COMMAND] [options]       or: python -m rtpush …
+
+A real-time push server, and what talks to it. Without a command it serves.
+"""
+
+TAIL: Final = """
+Try it:
+  rtpush --demo                          a server, and work to watch
+  rtpush publish hello world             everybody who is connected gets it
+  rtpush exec -- pip download torch      its progress, on every screen
+
+rtpush COMMAND --help tells more, and rtpush serve --help every setting.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command, or the server until it is told to stop; returns the exit code."""
-    given = sys.argv[1:] if argv is None else argv
-    if given and given[0] in COMMANDS:
-        command = import_module(f".commands.{given[0]}", __package__)
-        code: int = command.main(given[1:])
-        return code
+    given = list(sys.argv[1:] if argv is None else argv)
     try:
-        settings = load(given, os.environ, Path.cwd())
-    except ConfigError as exc:
-        return _complain(exc.problems, 2)
-    try:
-        return _run(settings)
+        code = _run(given)
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        return 130
-
-
-def _run(settings: Settings) -> int:
-    # Here and not above, so that --help and a typo are answered at once.
-    from .server import Server, StartError
-
-    try:
-        Server(settings).run()
-    except StartError as exc:
-        return _complain([str(exc)], 1)
-    return 0
-
-
-def _complain(problems: Iterable[str], code: int) -> int:
-    for problem in problems:
-        print("rtpush:", " ".join(problem.split()), file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Python would complain about it once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     return code
+
+
+def _run(given: list[str]) -> int:
+    first = given[0] if given else "serve"
+    if first in ("-h", "--help"):
+        print(_overview(), end="")
+        return 0
+    if first == "--version":
+        print("rtpush", __version__)
+        return 0
+    if first in COMMANDS:
+        return _call(first, given[1:])
+    if first.startswith("-") or ":" in first:
+        return _call("serve", given)
+    return complain([_unknown(first)], USAGE)
+
+
+def _call(name: str, argv: Sequence[str]) -> int:
+    code: int = import_module(f".commands.{name}", __package__).main(argv)
+    return code
+
+
+def _overview() -> str:
+    return HEAD + "".join(_lists()) + TAIL
+
+
+def _lists() -> Iterator[str]:
+    for group, commands in groupby(COMMANDS.values(), lambda command: command.group):
+        yield f"\n{group}:\n"
+        yield from (f"  {command.name:<12}{command.summary}\n" for command in commands)
+
+
+def _unknown(word: str) -> str:
+    from .values import did_you_mean
+
+    hint = did_you_mean(word, COMMANDS) or "rtpush --help lists all"
+    return f"there is no command {word!r}; {hint}"

@@ -46,7 +46,17 @@ from .values import (
     size,
 )
 
-__all__ = ["SETTINGS", "ConfigError", "Setting", "Settings", "client_dir", "load", "markdown_table"]
+__all__ = [
+    "SETTINGS",
+    "ConfigError",
+    "Setting",
+    "Settings",
+    "client_dir",
+    "load",
+    "make_parser",
+    "markdown_table",
+    "read",
+]
 
 T = TypeVar("T")
 
@@ -55,15 +65,6 @@ NOT_SETTINGS: Final = ("RTPUSH_CONFIG", "RTPUSH_KEY", "RTPUSH_TEST_ALL", "RTPUSH
 
 DEFAULT_FILE: Final = "rtpush.toml"
 
-EXAMPLES: Final = """\
-A real-time push server: WebSocket, Server-Sent Events and long-poll, one port.
-
-  python -m rtpush --demo                try it: a server, and work to watch
-  python -m rtpush --host 0.0.0.0 --insecure   let everybody on the network in
-  python -m rtpush --log memory:         keep nothing when the server stops
-  python -m rtpush check --production    is this server fit for strangers?
-  python -m rtpush token --help          tokens for clients, keys for publishers
-"""
 
 POINTER: Final = """\
 Each setting is also an environment variable (its name is in the brackets) and
@@ -71,7 +72,7 @@ a line of rtpush.toml (max_rooms = 50). A flag wins over the environment, and
 the environment over the file.
 Durations are written 30s, 10m, 24h or 7d, and sizes 4096, 64KiB or 256MB.
 
-Documentation: README.md and docs/ of the source.
+Documentation: docs/configuration.md.
 """
 
 
@@ -309,10 +310,28 @@ def load(argv: Sequence[str] | None, environ: Mapping[str, str], cwd: Path) -> S
     Raises ConfigError with every problem of every source, and SystemExit(0)
     after `--help` and `--version`.
     """
+    return Settings(**read(make_parser(), argv, environ, cwd)[0])
+
+
+def read(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    environ: Mapping[str, str],
+    cwd: Path,
+) -> tuple[dict[str, Any], argparse.Namespace]:
+    """The settings that are given, by name, and all that `parser` has found in `argv`.
+
+    `parser` is one of `make_parser`, perhaps with options on top. Raises as `load`.
+    """
     problems: list[str] = []
-    flags, config = _read_flags(argv, problems)
+    found = _read_flags(parser, argv, problems)
+    flags = [
+        _Given(setting, setting.flag, _text(value))
+        for setting in SETTINGS
+        if (value := getattr(found, setting.name)) is not None
+    ]
     env = _read_environ(environ, problems)
-    toml = _read_file(config or environ.get("RTPUSH_CONFIG"), cwd, problems)
+    toml = _read_file(found.config or environ.get("RTPUSH_CONFIG"), cwd, problems)
     # Later sources win.
     values = _parse(toml, problems) | _parse(env, problems) | _parse(flags, problems)
     client = values.get("client")
@@ -320,7 +339,7 @@ def load(argv: Sequence[str] | None, environ: Mapping[str, str], cwd: Path) -> S
         problems.append(f"client: there is no directory {cwd / client}")
     if problems:
         raise ConfigError(problems)
-    return Settings(**values)
+    return values, found
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,20 +363,17 @@ def _parse(given: Iterable[_Given], problems: list[str]) -> dict[str, Any]:
     return values
 
 
-def _read_flags(argv: Sequence[str] | None, problems: list[str]) -> tuple[list[_Given], str | None]:
-    known, unknown = _parser().parse_known_args(argv)
+def _read_flags(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None, problems: list[str]
+) -> argparse.Namespace:
+    known, unknown = parser.parse_known_args(argv)
     options = [arg.partition("=")[0] for arg in unknown if arg.startswith("-")]
-    flags = [setting.flag for setting in SETTINGS] + ["--config", "--help", "--version"]
+    flags = [flag for action in parser._actions for flag in action.option_strings]
     problems += [_unknown("option", option, flags) for option in options]
     if not options:
         # Beside an unknown option this would only be its value.
         problems += [f"unexpected argument {_shorten(arg)}; see --help" for arg in unknown]
-    given = [
-        _Given(setting, setting.flag, _text(value))
-        for setting in SETTINGS
-        if (value := getattr(known, setting.name)) is not None
-    ]
-    return given, known.config
+    return known
 
 
 def _read_environ(environ: Mapping[str, str], problems: list[str]) -> list[_Given]:
@@ -431,11 +447,14 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError([f"{message}; see --help"])
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser(
+    usage: str = "rtpush serve [options]", description: str | None = None
+) -> argparse.ArgumentParser:
+    """A parser that knows every setting as a flag, `--config`, `--help` and `--version`."""
     parser = _Parser(
         prog="rtpush",
-        usage="python -m rtpush [options]",
-        description=EXAMPLES,
+        usage=usage,
+        description=description,
         epilog=POINTER,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
             prog, max_help_position=28

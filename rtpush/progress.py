@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, TextIO, TypeVar
 
 from .reporter import Reporter
+from .values import show_clock
 
 __all__ = ["track"]
 
@@ -111,9 +112,9 @@ class _Meter:
         if rate:
             yield f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
         if rate and self._total and self._total > self.done:
-            yield f"{_clock((self._total - self.done) / rate)} left"
+            yield f"{show_clock((self._total - self.done) / rate)} left"
         else:
-            yield _clock(seconds)
+            yield show_clock(seconds)
 
 
 class _Line:
@@ -146,9 +147,3 @@ class _Line:
 def _is_terminal(stream: TextIO | None) -> bool:
     # There may be none at all: a service, pythonw.
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -17,14 +17,14 @@ import atexit
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 from .errors import RtpushError
 from .sender import Sender
-from .wire import Outcome, Wire, encode_envelope, is_late
+from .wire import Outcome, Wire, batches, encode_envelope, is_late
 
 __all__ = ["AsyncPublisher", "AsyncTask", "Publisher", "Task", "WhenAway"]
 
@@ -32,9 +32,6 @@ logger = logging.getLogger("rtpush.publisher")
 
 WhenAway = Literal["raise", "drop", "spool"]
 
-# What goes out in one request; a server's `max_batch` is 1000 unless it says otherwise.
-_BATCH: Final = 500
-_BATCH_BYTES: Final = 1 << 20
 # Seconds without another try after one that found the server away, with `drop`.
 _REST: Final = 1.0
 
@@ -113,7 +110,7 @@ class Publisher:
             self._sender.append(made)
             return [None] * len(made)
         send = self._give_up_if_away if self._when_away == "drop" else self._insist
-        return [position for batch in _batches(made) for position in send(batch)]
+        return [position for batch in batches(made) for position in send(batch)]
 
     def _insist(self, batch: Sequence[bytes]) -> list[str | None]:
         return _positions(self._wire.post_until(batch, self._timeout))
@@ -336,19 +333,6 @@ def _keyed(envelope: dict[str, Any]) -> dict[str, Any]:
     if envelope.get("idempotency_key") is None:
         return envelope | {"idempotency_key": uuid.uuid4().hex}
     return envelope
-
-
-def _batches(envelopes: Sequence[bytes]) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    size = 0
-    for envelope in envelopes:
-        size += len(envelope)
-        if batch and (len(batch) == _BATCH or size > _BATCH_BYTES):
-            yield batch
-            batch, size = [], len(envelope)
-        batch.append(envelope)
-    if batch:
-        yield batch
 
 
 def _positions(outcomes: Sequence[Outcome]) -> list[str | None]:

@@ -28,7 +28,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from .api import Api, answer_errors
 from .app import Application
 from .auth import Authenticator, AuthError
-from .banner import banner, explain_bind_error, has_colours, lan_address
+from .banner import banner, explain_bind_error, lan_address
 from .bodies import Bodies
 from .config import Settings, client_dir
 from .delivery import Runtime
@@ -44,6 +44,7 @@ from .metrics import Metrics
 from .nodes import Nodes
 from .origins import Origins, is_loopback
 from .protocol import Envelope
+from .screen import has_colours
 from .tls import TlsError, load_certificate, make_context
 from .transports import Front, SlowRequests
 from .transports.longpoll import LongPollTransport
@@ -52,7 +53,7 @@ from .transports.websocket import WebSocketTransport
 from .worker import Work, Worker
 from .workers import Place, Supervisor, WorkersError
 
-__all__ = ["Server", "StartError"]
+__all__ = ["Server", "StartError", "check_exposure"]
 
 logger = logging.getLogger("rtpush.server")
 
@@ -110,18 +111,30 @@ class Server(Application):
         scheme = "http" if self.settings.tls_cert is None else "https"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
+    @property
+    def asks_who(self) -> bool:
+        """Is somebody who connects asked who that is, by token or by a handler?"""
+        settings = self.settings
+        return bool(settings.auth_secret or settings.auth_keys) or self.handlers.has("connect")
+
     # ---------------------------------------------------------------- start
 
-    def run(self) -> None:
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Run until SIGTERM or SIGINT, with a banner on stdout.
 
-        Raises StartError, and SystemExit(1) after a second signal.
+        `on_ready` is called when it answers. Raises StartError, and SystemExit(1)
+        after a second signal.
         """
         _set_up_logging(self.settings.log_level)
+
+        def ready(port: int) -> None:
+            self._show_banner(port)
+            on_ready()
+
         if self.settings.workers == 1:
-            self._run(lambda: self._show_banner(self.port))
+            self._run(lambda: ready(self.port))
             return
-        supervisor = Supervisor(self.settings, self._work_at, BACKLOG, self._show_banner)
+        supervisor = Supervisor(self.settings, self._work_at, BACKLOG, ready)
         try:
             supervisor.run()
         except WorkersError as exc:
@@ -183,7 +196,7 @@ class Server(Application):
             handler_cancellation=True,
             shutdown_timeout=self.settings.grace,
         )
-        self._check_exposure()
+        check_exposure(self)
         await self._begin()
         try:
             await self._listen(self._runner)
@@ -193,17 +206,6 @@ class Server(Application):
         except OSError as exc:
             await self.stop()
             raise StartError(explain_bind_error(exc, self.settings)) from exc
-
-    def _check_exposure(self) -> None:
-        """Raises StartError when others could come in and nobody asks who they are."""
-        settings = self.settings
-        known = self._door.auth.wants_tokens or self.handlers.has("connect")
-        if known or settings.insecure or is_loopback(settings.host):
-            return
-        raise StartError(
-            f"listening on {settings.host} lets other machines in, and nothing asks who they "
-            "are: set auth_secret or auth_keys (docs/security.md), or say --insecure"
-        )
 
     async def _begin(self) -> None:
         if self.settings.workers > 1 and self._place is None:
@@ -403,6 +405,17 @@ class Server(Application):
                 RtpushError("going_away", "The server is stopping; reconnect."),
                 retry_after=round(random.uniform(0.0, spread), 2),
             )
+
+
+def check_exposure(server: Server) -> None:
+    """Raises StartError when others could come in and nobody asks who they are."""
+    settings = server.settings
+    if server.asks_who or settings.insecure or is_loopback(settings.host):
+        return
+    raise StartError(
+        f"listening on {settings.host} lets other machines in, and nothing asks who they "
+        "are: set auth_secret or auth_keys (docs/security.md), or say --insecure"
+    )
 
 
 def _http_logger() -> logging.Logger:

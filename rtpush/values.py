@@ -38,6 +38,7 @@ __all__ = [
     "duration",
     "parse_duration",
     "parse_size",
+    "show_clock",
     "show_duration",
     "show_size",
     "size",
@@ -88,6 +89,13 @@ def show_duration(seconds: float) -> str:
         if seconds >= 2 * DURATIONS[unit] and seconds % DURATIONS[unit] == 0:
             return f"{int(seconds // DURATIONS[unit])}{unit}"
     return f"{int(seconds) if seconds == int(seconds) else seconds}s"
+
+
+def show_clock(seconds: float) -> str:
+    """Time that has passed, as it is read: 1:05, 1:00:00."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def parse_size(text: str) -> int:

@@ -15,7 +15,7 @@ import os
 import random
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -23,7 +23,16 @@ import orjson
 
 from .errors import RtpushError
 
-__all__ = ["DEFAULT_URL", "Backoff", "Outcome", "Wire", "encode_envelope", "is_late", "server_of"]
+__all__ = [
+    "DEFAULT_URL",
+    "Backoff",
+    "Outcome",
+    "Wire",
+    "batches",
+    "encode_envelope",
+    "is_late",
+    "server_of",
+]
 
 DEFAULT_URL: Final = "http://127.0.0.1:5000"
 
@@ -32,6 +41,9 @@ Outcome = str | None | RtpushError
 
 # The server cannot now, and will later.
 LATER: Final = frozenset({"unavailable", "going_away", "rate_limited", "request_timeout"})
+# What goes out in one request; a server's `max_batch` is 1000 unless it says otherwise.
+_BATCH: Final = 500
+_BATCH_BYTES: Final = 1 << 20
 # Seconds before the second try, doubled each time, and the longest.
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
@@ -54,8 +66,8 @@ class Wire:
 
     def __init__(self, url: str | None = None, key: str | None = None) -> None:
         """As `server_of`. Raises ValueError for what is no address."""
-        url, key = server_of(url, key)
-        parts = urlsplit(url)
+        self.url, key = server_of(url, key)
+        parts = urlsplit(self.url)
         secure = parts.scheme == "https"
         self._kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         self._host, self._port = parts.hostname or "", parts.port
@@ -153,6 +165,20 @@ def encode_envelope(envelope: Mapping[str, Any]) -> bytes:
         return orjson.dumps({name: value for name, value in envelope.items() if value is not None})
     except orjson.JSONEncodeError as exc:
         raise RtpushError("bad_envelope", f"The data cannot be encoded as JSON: {exc}.") from exc
+
+
+def batches(envelopes: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Envelopes in portions for one request each, in order."""
+    batch: list[bytes] = []
+    size = 0
+    for envelope in envelopes:
+        size += len(envelope)
+        if batch and (len(batch) == _BATCH or size > _BATCH_BYTES):
+            yield batch
+            batch, size = [], len(envelope)
+        batch.append(envelope)
+    if batch:
+        yield batch
 
 
 def is_late(outcome: Outcome) -> bool:

@@ -29,7 +29,7 @@ from typing import Any, Final, NoReturn
 
 from .config import Settings
 
-__all__ = ["Place", "Supervisor", "WorkersError"]
+__all__ = ["Place", "Supervisor", "WorkersError", "check_workers"]
 
 logger = logging.getLogger("rtpush.workers")
 
@@ -89,7 +89,7 @@ class Supervisor:
         """Until SIGTERM or SIGINT. Raises WorkersError, OSError when it cannot listen,
         and SystemExit(1) when a worker could not start.
         """
-        self._check()
+        check_workers(self.settings)
         self._slots = self._listen()
         self._signals, wakeup = os.pipe()
         self._life, self._life_end = os.pipe()
@@ -109,16 +109,6 @@ class Supervisor:
                 sock.close()
         if self._code:
             raise SystemExit(self._code)
-
-    def _check(self) -> None:
-        workers, log = self.settings.workers, self.settings.log
-        if not log.startswith("redis"):
-            raise WorkersError(
-                f"{workers} workers need a log that processes can share: say --log redis://HOST "
-                "(docs/scaling.md), or leave --workers out"
-            )
-        if not hasattr(os, "fork") or not hasattr(socket, "SO_REUSEPORT"):
-            raise WorkersError("this system cannot run several workers: leave --workers out")
 
     # ---------------------------------------------------------------- listening
 
@@ -283,6 +273,19 @@ class Supervisor:
         self.work(Place(self._slots[slot], ready, self._life))
         sys.stderr.flush()
         os._exit(0)
+
+
+def check_workers(settings: Settings) -> None:
+    """Can there be as many as the settings say? Raises WorkersError."""
+    if settings.workers == 1:
+        return
+    if not settings.log.startswith("redis"):
+        raise WorkersError(
+            f"{settings.workers} workers need a log that processes can share: say --log "
+            "redis://HOST (docs/scaling.md), or leave --workers out"
+        )
+    if not hasattr(os, "fork") or not hasattr(socket, "SO_REUSEPORT"):
+        raise WorkersError("this system cannot run several workers: leave --workers out")
 
 
 def _bind(family: int, address: Any, *, reuse: bool) -> socket.socket:

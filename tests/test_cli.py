@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import jwt
 import pytest
+from processes import free_port
+from redisserver import RedisServer
 
-from rtpush import cli
+from rtpush import __version__
 from rtpush.auth import hash_api_key
 from rtpush.cli import main
-from rtpush.config import Settings
+from rtpush.commands import COMMANDS, serve
 
 
 def test_bad_settings_are_told_line_by_line(
@@ -29,12 +35,63 @@ def test_bad_settings_are_told_line_by_line(
 
 
 def test_an_interrupt_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(settings: Settings) -> int:
+    def interrupted(argv: Sequence[str]) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_run", interrupted)
+    monkeypatch.setattr(serve, "main", interrupted)
     monkeypatch.chdir(tmp_path)
     assert main([]) == 130
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_one_help_lists_all_commands(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([flag]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: rtpush ")
+    assert max(map(len, shown.splitlines())) <= 80
+    for command in COMMANDS.values():
+        assert f"  {command.name:<12}{command.summary}\n" in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_a_help(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as caught:
+        main([name, "--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: rtpush {name}")
+    assert max(map(len, shown.splitlines())) <= 80
+    parser = import_module(f"rtpush.commands.{name}").make_parser()
+    for action in parser._actions:
+        assert action.help
+        assert (action.option_strings or [action.metavar])[0] in shown
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"rtpush {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("pubish", "did you mean publish?"), ("xyzzy", "rtpush --help lists all")],
+)
+def test_a_mistyped_command(word: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 2
+    assert capsys.readouterr() == ("", f"rtpush: there is no command {word!r}; {hint}\n")
+
+
+def test_commands_begin_without_a_server() -> None:
+    """Nor anything else that takes time: they are for scripts and prompts."""
+    begin = [f"rtpush.commands.{name}.make_parser()" for name in COMMANDS]
+    names = ", ".join(f"rtpush.commands.{name}" for name in COMMANDS)
+    code = f"import sys, rtpush.cli, {names}; {'; '.join(begin)}; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    heavy = {"aiohttp", "rtpush.server", "websockets", "uvloop", "redis", "jwt"}
+    assert heavy & set(out.decode().split()) == set()
 
 
 # ---- token -------------------------------------------------------------------
@@ -106,6 +163,53 @@ def test_what_is_not(
     assert lines[0].startswith("rtpush: --max-connections: ")
     for finding in (f"port {port}", "max_connections", "none.pem", "auth_secret", "rtpush.db"):
         assert any(finding in line for line in lines[1:]), finding
+
+
+def test_a_log_in_redis(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    redis_server: RedisServer,
+) -> None:
+    url = redis_server.url("checked")
+    assert check(monkeypatch, tmp_path, f"--log={url}", "--workers=2") == 0
+    assert list(redis_server.client.scan_iter("checked*")) == []
+    nobody = free_port()
+    assert check(monkeypatch, tmp_path, f"--log=redis://127.0.0.1:{nobody}") == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"rtpush: Redis at 127.0.0.1:{nobody} cannot be used (")
+    assert check(monkeypatch, tmp_path, "--workers=2") == 1
+    assert "2 workers need a log that processes can share" in capsys.readouterr().err
+
+
+def test_who_may_come_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(monkeypatch, tmp_path, "--host=0.0.0.0") == 1
+    assert "lets other machines in, and nothing asks who they are" in capsys.readouterr().err
+
+
+OWN = """
+import rtpush
+server = rtpush.Server(log="sqlite:text.db", port=0, max_connections=100)
+@server.event
+def connect(sid, environ, auth): return auth == "secret"
+"""
+
+
+def test_a_server_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checked_app.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert main(["check", "checked_app:server", "--host=0.0.0.0"]) == 0
+    assert main(["check", "checked_app:sever"]) == 1
+    assert "did you mean server?" in capsys.readouterr().err
+    # Its own settings are what is looked at.
+    (tmp_path / "text.db").write_text("Dear diary")
+    assert main(["check", "checked_app:server"]) == 1
+    assert "text.db is not an rtpush log" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -319,7 +319,7 @@ def test_help_tells_everything(
         load(["--help"], {}, tmp_path)
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("usage: python -m rtpush [options]\n")
+    assert shown.startswith("usage: rtpush serve [options]\n")
     assert max(map(len, shown.splitlines())) <= 80
     words = " ".join(shown.split())
     for setting in SETTINGS:

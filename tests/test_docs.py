@@ -13,6 +13,7 @@ import asyncio
 import configparser
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -95,7 +96,10 @@ async def test_shell_examples(example: Example, server: Server) -> None:
     if example.text in STARTS:
         return
     script = here(example.text, server).replace("curl ", "curl -fsS ")
-    output = await run("bash", "-euo", "pipefail", "-c", script)
+    # The command `rtpush` is where this Python is.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environ = os.environ | {"PATH": path}
+    output = await run("bash", "-euo", "pipefail", "-c", script, env=environ)
     assert output, "an example that prints nothing shows nothing"
 
 

@@ -16,9 +16,9 @@ import pytest
 from clients import PATIENCE
 from processes import ServerProcess, free_port, running
 
-import rtpush.progress
 from rtpush import Publisher, track
 from rtpush.contrib.tqdm import tqdm, trange
+from rtpush.values import show_clock
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -247,7 +247,7 @@ def test_no_bar_where_there_is_no_terminal(
     ("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3661, "1:01:01")]
 )
 def test_clock(seconds: float, text: str) -> None:
-    assert rtpush.progress._clock(seconds) == text
+    assert show_clock(seconds) == text
 
 
 # ---- tqdm --------------------------------------------------------------------

@@ -2,133 +2,68 @@
 
 Rules that hold here:
 
-- Nothing is changed: the log is opened only when it exists, and closed again.
+- A module of the user's is loaded; nothing else is changed (see `rtpush.fitness`).
 - Each finding is one line that says what to do. Exit code 1 when there is one.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import os
-import socket
-import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from ..auth import Authenticator, AuthError
-from ..banner import explain_bind_error
-from ..config import ConfigError, Settings, load
-from ..log import LogError
-from ..logs import make_log
-from ..origins import is_loopback
-from ..tls import TlsError, make_context
+from ..config import ConfigError, Settings
+from ..config import make_parser as make_settings_parser
+from . import FAILED, complain
+from .serve import add_target, read_target
 
-__all__ = ["main", "unfit"]
+__all__ = ["main", "make_parser"]
 
+DESCRIPTION: Final = """\
+Would the server start with these settings? Are they sound, can the log be
+opened or reached, is the port free, can certificate and keys be used, does a
+server of your own load? With --production also what strangers who reach it
+should not find.
 
-HELP = """\
-usage: python -m rtpush check [--production] [options of the server]
-
-Says whether the server would start with these settings: whether they are sound,
-the log can be opened, the port is free, certificate and keys can be used. With
---production also what strangers who reach the server should not find.
 Exit code 0 when everything is fit, else 1; each finding is a line on stderr.
 """
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """As of `serve`, with `--production`."""
+    parser = make_settings_parser(
+        "rtpush check [module:server] [--production] [options of serve]", DESCRIPTION
+    )
+    own = add_target(parser)
+    own.add_argument(
+        "--production", action="store_true", help="also what strangers should not find"
+    )
+    return parser
+
+
 def main(argv: Sequence[str]) -> int:
     """Print what is wrong, or that nothing is."""
-    if {"-h", "--help"} & set(argv):
-        print(HELP, end="")
-        return 0
-    production = "--production" in argv
-    flags = [arg for arg in argv if arg != "--production"]
     try:
-        settings = load(flags, os.environ, Path.cwd())
+        given, found = read_target(make_parser(), argv)
     except ConfigError as exc:
-        found = exc.problems
-    else:
-        found = [*asyncio.run(_problems(settings)), *(unfit(settings) if production else ())]
-    for problem in found:
-        print("rtpush:", problem, file=sys.stderr)
-    if not found:
-        print("rtpush: everything is fit" + (" for production" if production else ""))
-    return 1 if found else 0
+        return complain(exc.problems, FAILED)
+    problems = _problems(found, given)
+    if not problems:
+        print("rtpush: everything is fit" + (" for production" if found.production else ""))
+        return 0
+    return complain(problems, FAILED)
 
 
-async def _problems(settings: Settings) -> list[str]:
-    """Why the server would not start."""
-    found = [*_port(settings), *_descriptors(settings)]
+def _problems(found: argparse.Namespace, given: Mapping[str, Any]) -> list[str]:
+    # Here and not above, so that --help and a typo are answered at once.
+    from ..fitness import not_fit_for_strangers, why_not
+    from ..server import Server
+    from ..target import TargetError, load_server
+
     try:
-        make_context(settings)
-    except TlsError as exc:
-        found.append(str(exc))
-    try:
-        await Authenticator(settings).begin()
-    except AuthError as exc:
-        found.append(str(exc))
-    if _has_log(settings):
-        log = make_log(settings)
-        try:
-            await log.open()
-        except LogError as exc:
-            found.append(str(exc))
-        else:
-            await log.close()
-    return found
-
-
-def _has_log(settings: Settings) -> bool:
-    scheme, _, path = settings.log.partition(":")
-    return scheme == "sqlite" and Path(path).exists()
-
-
-def _port(settings: Settings) -> Iterator[str]:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((settings.host, settings.port))
-    except OSError as exc:
-        yield explain_bind_error(exc, settings)
-
-
-def _descriptors(settings: Settings) -> Iterator[str]:
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Some are files, and some belong to connections that are not let in yet.
-    if limit != resource.RLIM_INFINITY and limit < settings.max_connections + 100:
-        yield (
-            f"this process may open {limit} files and max_connections is "
-            f"{settings.max_connections}; raise the limit (ulimit -n, LimitNOFILE) or lower it"
-        )
-
-
-def unfit(settings: Settings) -> Iterator[str]:
-    """What others should not find: for a server that strangers can reach."""
-    if settings.insecure:
-        yield "insecure lets everybody do everything; set auth_secret or auth_keys instead"
-    elif not (settings.auth_secret or settings.auth_keys):
-        yield (
-            "clients are not asked who they are; set auth_secret or auth_keys, unless the "
-            "application's connect handler asks"
-        )
-    if not (settings.auth_secret or settings.auth_keys or settings.api_keys):
-        yield "publishers have no key; make one with rtpush token --api-key and set api_keys"
-    if settings.token_in_query:
-        yield "token_in_query is on: addresses, and tokens with them, end up in logs of proxies"
-    if "*" in settings.allow_origins:
-        yield "allow_origins lets pages of every site in; list yours"
-    if "*" in settings.relay:
-        yield "relay lets clients send every event to each other; list those that they need"
-    if settings.tls_cert is None and not is_loopback(settings.host):
-        yield "there is no TLS between clients and this server; set tls_cert, or use a proxy"
-    if settings.tls_cert is None and not settings.trusted_proxies:
-        yield "no proxy is trusted: behind one, all clients have its address; set trusted_proxies"
-    if settings.log == "memory:":
-        yield "the log forgets everything when the server stops; use sqlite:PATH"
-    if settings.demo:
-        yield "the demo's worker draws whatever it is asked for; leave demo out"
+        server = load_server(found.target, given) if found.target else Server(Settings(**given))
+    except TargetError as exc:
+        return [str(exc)]
+    problems = asyncio.run(why_not(server))
+    return [*problems, *not_fit_for_strangers(server)] if found.production else problems

@@ -16,23 +16,28 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..auth import SHORTEST_SECRET, hash_api_key, new_api_key
 from ..config import ConfigError, load
-from ..values import DURATIONS, parse_duration
+from . import FAILED, USAGE, Parser, complain, duration
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 EXAMPLES = """\
 examples:
   rtpush token ada --room 'team-*' --room lobby      for a client
   rtpush token worker --publish --for 30d            for a publisher
-  rtpush token --api-key                             an API key, and its hash on stderr
+  rtpush token --api-key                   an API key, and its hash on stderr
+
+A token (JWT, HS256) is signed with the server's auth_secret, which is taken
+from where the server takes it: RTPUSH_AUTH_SECRET, or rtpush.toml.
 """
 
 
 def main(argv: Sequence[str]) -> int:
     """Print a token or a key. Exit code 2 when there is no secret to sign with."""
-    args = _parser().parse_args(argv)
+    args = make_parser().parse(argv)
+    # Here and not above: what it needs itself takes time.
+    from ..auth import SHORTEST_SECRET, hash_api_key, new_api_key
+
     if args.api_key:
         key = new_api_key()
         print(key)
@@ -41,12 +46,13 @@ def main(argv: Sequence[str]) -> int:
     try:
         secret = load([], os.environ, Path.cwd()).auth_secret
     except ConfigError as exc:
-        return _complain("; ".join(exc.problems))
+        return complain(exc.problems, USAGE)
     if len(secret.encode()) < SHORTEST_SECRET:
-        return _complain(
+        problem = (
             f"RTPUSH_AUTH_SECRET (or auth_secret in rtpush.toml) needs {SHORTEST_SECRET} bytes "
             'or more; make one: python -c "import secrets; print(secrets.token_urlsafe(32))"'
         )
+        return complain([problem], USAGE)
     return _sign(args, secret)
 
 
@@ -54,7 +60,7 @@ def _sign(args: argparse.Namespace, secret: str) -> int:
     try:
         import jwt
     except ImportError:
-        return _complain("tokens need PyJWT; install it: pip install 'rtpush[jwt]'")
+        return complain(["tokens need PyJWT; install it: pip install 'rtpush[jwt]'"], FAILED)
     claims = {"sub": args.subject, "exp": int(time.time() + args.duration)}
     optional = {
         "rooms": args.room,
@@ -69,40 +75,25 @@ def _sign(args: argparse.Namespace, secret: str) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rtpush token",
-        description="Make a token (JWT, HS256) with the server's auth_secret, or an API key.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def make_parser() -> Parser:
+    """Whom the token is for, and what it allows."""
+    parser = Parser("token", EXAMPLES)
+    parser.add_argument(
+        "subject", nargs="?", metavar="SUBJECT", help="who it is for: the claim `sub`"
     )
-    parser.add_argument("subject", nargs="?", help="who it is for: the claim `sub`")
     parser.add_argument("--room", action="append", help="a room, or a pattern; repeatable")
     parser.add_argument(
-        "--emit", action="append", help="an event that may be sent, or a pattern; default: all"
+        "--emit", action="append", help="an event that may be sent, or a pattern [all]"
     )
     parser.add_argument("--publish", action="store_true", help="allow the HTTP API")
     parser.add_argument("--audience", help="the claim `aud`")
     parser.add_argument(
         "--for",
         dest="duration",
-        type=_duration,
+        type=duration,
         default=3600.0,
         metavar="TIME",
-        help="how long it is valid, like 1h or 30d; default: 1h",
+        help="how long it is valid, like 30d [1h]",
     )
     parser.add_argument("--api-key", action="store_true", help="make an API key instead")
     return parser
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError:
-        units = ", ".join(DURATIONS)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number with one of {units}") from None
-
-
-def _complain(problem: str) -> int:
-    print("rtpush:", problem, file=sys.stderr)
-    return 2

@@ -18,7 +18,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from time import time
 from typing import Any, Final, NamedTuple
 
@@ -104,10 +104,23 @@ class FollowedLog(BatchingLog):
 
     async def open(self) -> None:
         """See `Log.open`. Waits, for as long as a lease, for what others have read."""
+        async with self._usable():
+            await self._check_version()
+            await self._enter()
+        self._spawn(self._keep())
+        self._follow_on()
+
+    async def reach(self) -> None:
+        """Could it be opened? Without being one of its nodes. Raises LogError."""
+        async with self._usable():
+            await self._check_version()
+        await self._close_links()
+
+    @asynccontextmanager
+    async def _usable(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(2 * LEASE + TIMEOUT):
-                await self._check_version()
-                await self._enter()
+                yield
         except (Away, TimeoutError) as exc:
             await self._close_links()
             why = str(exc) or "it does not answer"
@@ -118,8 +131,6 @@ class FollowedLog(BatchingLog):
         except LogError:
             await self._close_links()
             raise
-        self._spawn(self._keep())
-        self._follow_on()
 
     async def _check_version(self) -> None:
         await self._writer.open()

@@ -1,0 +1,75 @@
+"""`rtpush completion`: what a shell offers after a Tab."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from rtpush.cli import main
+from rtpush.commands import COMMANDS
+
+TRY = """
+source "$1"; shift
+try() {
+    COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+    _rtpush; echo "${COMPREPLY[*]}"
+}
+"""
+
+LINES = [
+    ("rtpush ''", " ".join(COMMANDS)),
+    ("rtpush pub", "publish"),
+    ("rtpush --po", "--port --poll-timeout"),
+    ("rtpush --port 1 --relo", "--reload"),
+    ("rtpush app:server --relo", "--reload"),
+    ("rtpush serve --log-level w", "warning"),
+    ("rtpush check --prod", "--production"),
+    ("rtpush publish hello --vo", "--volatile"),
+    ("rtpush publish hello --room --vo", ""),
+    ("rtpush completion z", "zsh"),
+    ("rtpush exec --ti", "--title"),
+    ("rtpush exec -- compge", "compgen"),
+]
+
+
+@pytest.fixture
+def script(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> Path:
+    assert main(["completion", request.param]) == 0
+    path = tmp_path / "completion"
+    path.write_text(capsys.readouterr().out)
+    return path
+
+
+@pytest.mark.parametrize("script", ["bash"], indirect=True)
+def test_bash(script: Path) -> None:
+    tries = "\n".join(f"try {line}" for line, _ in LINES)
+    bash = ["bash", "--norc", "-euc", TRY.replace("_rtpush;", "_rtpush || true;") + tries, "bash"]
+    ran = subprocess.run([*bash, str(script)], capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
+    assert ran.stdout.splitlines() == [offered for _, offered in LINES]
+
+
+@pytest.mark.parametrize("script", ["bash", "zsh", "fish"], indirect=True)
+def test_every_word_is_there(script: Path, request: pytest.FixtureRequest) -> None:
+    text = script.read_text()
+    shell = shutil.which(request.node.callspec.params["script"])
+    if shell is not None:
+        subprocess.run([shell, "-n", str(script)], check=True)
+    for name in COMMANDS:
+        assert name in text
+        for action in import_module(f"rtpush.commands.{name}").make_parser()._actions:
+            for flag in action.option_strings:
+                assert flag.lstrip("-") in text
+
+
+def test_a_shell_that_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["completion", "tcsh"])
+    assert caught.value.code == 2
+    assert "rtpush completion --help" in capsys.readouterr().err
