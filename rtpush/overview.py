@@ -50,27 +50,31 @@ class Overview:
         self._active: dict[str, dict[str, Any]] = {}
         self._ended: dict[str, dict[str, Any]] = {}
 
-    def take(self, event: str, data: Any, now: float) -> None:
+    def take(self, event: str, data: Any, now: float, room: str | None = None) -> None:
         """What has come: a snapshot, or an event of a task. `now`, seconds since 1970."""
         if event == "active_tasks":
-            self._active = {task_key(task): task for task in data["tasks"]}
-            self._ended = {task_key(task): task for task in data["finished"]}
+            active, ended = (_by_key(data[name]) for name in ("tasks", "finished"))
+            self._active = _elsewhere(self._active, room) | active
+            self._ended = ended | _elsewhere(self._ended, room)
         elif event in TASK_EVENTS:
             try:
-                self._change(event, task_key(data), data, now)
+                key = task_key(data)
             except RtpushError:
                 # Not a task's: an application has a handler of its own for it.
                 return
+            self._change(event, key, data if room is None else data | {"room": room}, now)
 
     def _change(self, event: str, key: str, data: dict[str, Any], now: float) -> None:
-        if event == "task_created":
-            self._active[key] = data
-        elif key in self._active:
-            self._active[key] = self._active[key] | data
-            if event in _STATUS:
-                end = {"status": _STATUS[event], "endTime": now * 1000}
-                ended = {key: self._active.pop(key) | end} | self._ended
-                self._ended = dict(list(ended.items())[:_ENDED])
+        # An id that nobody has heard of begins a task, whatever the event is
+        # (PROTOCOL.md, section 6); for one that has ended there are none.
+        task = self._active.get(key, {}) | data
+        if event in _STATUS:
+            self._active.pop(key, None)
+            end = {"status": _STATUS[event], "endTime": now * 1000}
+            ended = {key: task | end} | self._ended
+            self._ended = dict(list(ended.items())[:_ENDED])
+        else:
+            self._active[key] = task
 
     def tasks(self) -> list[dict[str, Any]]:
         """All of them, each with its `status`."""
@@ -99,6 +103,17 @@ class Overview:
             yield _line(row, columns, title, colour)
         if len(shown) < len(rows):
             yield paint(fit(f"… and {len(rows) - len(shown)} more", columns), DIM, colour)
+
+
+def _by_key(tasks: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {task_key(task): task for task in tasks}
+
+
+def _elsewhere(tasks: dict[str, dict[str, Any]], room: str | None) -> dict[str, dict[str, Any]]:
+    """What a snapshot of a room, or of everything, says nothing about."""
+    if room is None:
+        return {}
+    return {key: task for key, task in tasks.items() if task.get("room") != room}
 
 
 def _headline(active: int, ended: int, columns: int, colour: bool) -> str:

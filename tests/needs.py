@@ -22,6 +22,8 @@ PROGRAMS = {
     "chromium": ["chromium", "chromium-browser", "google-chrome"],
     "node": ["node"],
     "npm": ["npm"],
+    "zsh": ["zsh"],
+    "fish": ["fish"],
 }
 
 

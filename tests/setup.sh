@@ -6,7 +6,7 @@ set -eu
 
 # Servers live in sbin, which is not in every user's PATH.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
-PROGRAMS="redis nginx haproxy chromium node npm"
+PROGRAMS="redis nginx haproxy chromium node npm zsh fish"
 log="${TMPDIR:-/tmp}/rtpush-setup.$$.log"
 policy=/usr/sbin/policy-rc.d
 policy_is_ours=

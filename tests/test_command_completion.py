@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from needs import needs, program
 
 from rtpush.cli import main
 from rtpush.commands import COMMANDS
@@ -55,12 +55,27 @@ def test_bash(script: Path) -> None:
     assert ran.stdout.splitlines() == [offered for _, offered in LINES]
 
 
-@pytest.mark.parametrize("script", ["bash", "zsh", "fish"], indirect=True)
-def test_every_word_is_there(script: Path, request: pytest.FixtureRequest) -> None:
+@needs("fish")
+@pytest.mark.parametrize("script", ["fish"], indirect=True)
+def test_fish(script: Path) -> None:
+    for typed, offered in [("pub", "publish"), ("publish hello --vo", "--volatile")]:
+        line = f"source {script}; complete -C 'rtpush {typed}'"
+        ran = subprocess.run([program("fish"), "-Nc", line], capture_output=True, text=True)
+        assert (ran.stdout.split("\t")[0].strip(), ran.stderr) == (offered, "")
+
+
+@pytest.mark.parametrize(
+    ("script", "shell"),
+    [
+        ("bash", "bash"),
+        pytest.param("zsh", "zsh", marks=needs("zsh")),
+        pytest.param("fish", "fish", marks=needs("fish")),
+    ],
+    indirect=["script"],
+)
+def test_every_word_is_there(script: Path, shell: str) -> None:
     text = script.read_text()
-    shell = shutil.which(request.node.callspec.params["script"])
-    if shell is not None:
-        subprocess.run([shell, "-n", str(script)], check=True)
+    subprocess.run([shell, "-n", str(script)], check=True)
     for name in COMMANDS:
         assert name in text
         for action in import_module(f"rtpush.commands.{name}").make_parser()._actions:

@@ -83,11 +83,14 @@ def test_how_tasks_end() -> None:
     found = board()
     found.take("task_completed", {"id": "2", "result": 1}, BEGUN + 20)
     found.take("task_failed", {"id": "odd", "error": "eaten"}, BEGUN + 21)
-    # Nobody has heard of it, and what is no task of the board's.
-    found.take("task_progress", {"id": "unknown", "progress": 1}, BEGUN)
+    # Nobody has heard of these two; and what is no task of the board's.
+    found.take("task_progress", {"id": "late", "progress": 1}, BEGUN)
+    found.take("task_failed", {"id": "later", "error": "lost"}, BEGUN + 22)
     found.take("task_created", "not a task", BEGUN)
     rows = [(r.status, r.clock, r.title, r.message) for r in found.rows(BEGUN + 99)]
     assert rows == [
+        ("active", "", "late", ""),
+        ("failed", "", "later", "lost"),
         ("failed", "", "odd", "eaten"),
         ("completed", "0:20", "山间的湖", "water"),
         ("failed", "1:05", "a hill", "out of paint"),
@@ -98,6 +101,15 @@ def test_a_snapshot_takes_the_place_of_all() -> None:
     found = board()
     found.take("active_tasks", {"tasks": [], "finished": []}, BEGUN)
     assert found.tasks() == []
+
+
+def test_a_snapshot_of_a_room_takes_the_place_of_what_is_in_it() -> None:
+    found = board()
+    found.take("task_created", {"id": "there"}, BEGUN, "attic")
+    found.take("task_created", {"id": "gone"}, BEGUN, "attic")
+    task = {"id": "there", "room": "attic"}
+    found.take("active_tasks", {"tasks": [task], "finished": []}, BEGUN, "attic")
+    assert [task["id"] for task in found.tasks()] == [2, "odd", "there", 1]
 
 
 def test_a_small_screen() -> None:

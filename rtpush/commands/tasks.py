@@ -97,7 +97,7 @@ async def _live(client: Client, args: argparse.Namespace) -> None:
 async def _follow(events: AsyncIterator[Event], overview: Overview, changed: asyncio.Event) -> None:
     try:
         async for event in events:
-            overview.take(event.event, event.data, time.time())
+            overview.take(event.event, event.data, time.time(), event.room)
             changed.set()
     finally:
         changed.set()
