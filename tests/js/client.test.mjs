@@ -61,49 +61,114 @@ test('waiting grows, up to its most, and is spread', () => {
   assert.deepEqual([0, 1].map((random) => backoff(0, DELAYS, () => random)), [500, 1500]);
 });
 
-test('an attempt goes through all transports; what worked gets two to itself', () => {
+test('an attempt goes through all transports, the one that worked before the others', () => {
   const ladder = new Ladder(KINDS, 'x');
   assert.deepEqual(ladder.next(), KINDS);
   ladder.succeeded('sse');
-  assert.deepEqual([ladder.next(), ladder.next(), ladder.next()], [['sse'], ['sse'], ['sse', 'websocket', 'poll']]);
+  assert.deepEqual(ladder.next(), ['sse', 'websocket', 'poll']);
   ladder.forget();
   assert.deepEqual(ladder.next(), KINDS);
 });
 
+test('what worked gets two attempts to itself, unless it is silent', () => {
+  const ladder = new Ladder(KINDS, 'x');
+  assert.equal(ladder.waitsFor('websocket', false), false);
+  for (let again = 0; again < 2; again += 1) {
+    ladder.succeeded('websocket');
+    assert.deepEqual([1, 2, 3].map(() => ladder.waitsFor('websocket', false)), [true, true, false]);
+  }
+  ladder.succeeded('websocket');
+  assert.deepEqual([ladder.waitsFor('sse', false), ladder.waitsFor('websocket', true)], [false, false]);
+});
+
+test('what worked is remembered for the pages that follow', (context) => {
+  const kept = new Map();
+  globalThis.sessionStorage = { getItem: (name) => kept.get(name) ?? null, setItem: (name, value) => kept.set(name, value) };
+  context.after(() => delete globalThis.sessionStorage);
+  new Ladder(KINDS, 'x').succeeded('poll');
+  assert.deepEqual(new Ladder(KINDS, 'x').next()[0], 'poll');
+  assert.deepEqual(new Ladder(KINDS, 'another server').next(), KINDS);
+  kept.set('x', '__proto__');
+  assert.deepEqual(new Ladder(KINDS, 'x').next(), KINDS);
+});
+
+const PATIENT = { retries: 3, ackTimeout: Infinity, timeout: Infinity };
+
+/** An outbox whose connection can be there and not. */
+function outboxWith(line) {
+  return new Outbox((text) => {
+    if (line.up) line.said.push(text);
+    return line.up;
+  });
+}
+
 test('what is unanswered is said again, in order, under the same key', () => {
-  const outbox = new Outbox();
+  const line = { up: false, said: [] };
+  const outbox = outboxWith(line);
   const ends = [];
-  const add = (event) => outbox.add({ event }, (error, data) => ends.push([event, error, data]), 3);
-  const [first, second] = [add('a'), add('b')];
-  assert.deepEqual(outbox.takeAll(), [first.text, second.text]);
+  for (const event of ['a', 'b']) outbox.say({ event }, PATIENT, (error, data) => ends.push([event, error, data]));
+  assert.deepEqual(line.said, []);
+  line.up = true;
+  outbox.flush();
+  const [first, second] = line.said.map((text) => JSON.parse(text));
   outbox.settle(first.ack, null, 5);
   outbox.settle(first.ack, null, 6);
   for (const odd of [999, '__proto__', undefined, {}]) outbox.settle(odd, null);
-  assert.deepEqual(outbox.takeAll(), [second.text]);
-  assert.notEqual(JSON.parse(first.text).idempotency_key, JSON.parse(second.text).idempotency_key);
+  outbox.flush();
+  assert.deepEqual(line.said.map((text) => JSON.parse(text).event), ['a', 'b', 'b']);
+  assert.equal(line.said[1], line.said[2]);
+  assert.notEqual(first.idempotency_key, second.idempotency_key);
   assert.deepEqual(ends, [['a', null, 5]]);
 });
 
-test('the outbox is bounded, in number, in size and in tries', () => {
-  const outbox = new Outbox();
+test('an answer that does not come is asked for again, over every connection', (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  const line = { up: true, said: [] };
+  const outbox = outboxWith(line);
   const codes = [];
-  for (let index = 0; index < 1001; index += 1) outbox.add({ event: 'a' }, (error) => codes.push(error.code), 2);
+  outbox.say({ event: 'a' }, { ...PATIENT, ackTimeout: 1000 }, (error) => codes.push(error.code));
+  context.mock.timers.tick(1000);
+  assert.equal(line.said.length, 2);
+  line.up = false;
+  context.mock.timers.tick(5000);
+  line.up = true;
+  outbox.flush();
+  context.mock.timers.tick(999);
+  assert.equal(line.said.length, 3);
+  context.mock.timers.tick(1);
+  assert.equal(line.said.length, 4);
+  context.mock.timers.tick(9000);
+  assert.deepEqual([line.said.length, codes], [4, ['given_up']]);
+  outbox.say({ event: 'b' }, { ...PATIENT, timeout: 50 }, (error) => codes.push(error.code));
+  context.mock.timers.tick(50);
+  assert.deepEqual(codes, ['given_up', 'timeout']);
+});
+
+test('the outbox is bounded, in number, in size and in tries', () => {
+  const line = { up: false, said: [] };
+  const outbox = outboxWith(line);
+  const codes = [];
+  const end = (error) => error && codes.push(error.code);
+  for (let index = 0; index < 1001; index += 1) outbox.say({ event: 'a' }, { ...PATIENT, retries: 2 }, end);
   assert.deepEqual(codes, ['queue_full']);
-  const sent = [1, 2, 3, 4].map(() => outbox.takeAll().length);
+  line.up = true;
+  const sent = [1, 2, 3, 4].map(() => outbox.flush() ?? line.said.splice(0).length);
   assert.deepEqual(sent, [1000, 1000, 1000, 0]);
   assert.equal(codes.filter((code) => code === 'given_up').length, 1000);
-  const large = { event: 'a', data: 'x'.repeat(6 << 20) };
-  const ends = [1, 2, 3].map(() => outbox.add(large, () => {}, 0) === null);
-  assert.deepEqual(ends, [false, false, true]);
+  codes.length = 0;
+  for (let index = 0; index < 3; index += 1) outbox.say({ event: 'a', data: 'x'.repeat(6 << 20) }, PATIENT, end);
+  assert.deepEqual(codes, ['queue_full']);
 });
 
 test('of what was sent, the largest is to blame', () => {
-  const outbox = new Outbox();
+  const line = { up: true, said: [] };
+  const outbox = outboxWith(line);
   const codes = [];
-  const add = (data) => outbox.add({ data }, (error) => codes.push([data.length, error.code]), 5);
-  outbox.take(add('small'));
-  outbox.take(add('much larger'));
-  add('larger still, and not sent yet');
+  const say = (data) => outbox.say({ data }, PATIENT, (error) => codes.push([data.length, error.code]));
+  say('small');
+  say('much larger');
+  line.up = false;
+  say('larger still, and not sent yet');
   outbox.blameLargest();
   assert.deepEqual(codes, [[11, 'too_large']]);
 });
@@ -167,6 +232,10 @@ test('a list of tasks is its snapshot and what came after', () => {
   list.take({ event: 'active_tasks', id: 'e-9', room: 'r', data: { tasks: [{ id: 3, room: 'r' }], finished: [] } });
   assert.deepEqual([list.value.tasks.map(({ id }) => id), list.value.finished.length], [[3], 1]);
   for (const data of [null, 7, 'x', []]) list.take({ event: 'task_created', data });
+  const before = list.value;
+  // Names that are those of properties, which every object has.
+  for (const event of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) assert.equal(list.take({ event, id: 'e-20', data: { id: 3 } }), false);
+  assert.equal(list.value, before);
 });
 
 test('both languages say everything, with the same values', () => {

@@ -36,7 +36,7 @@ export class Socket extends Emitter {
     /** Where it is in the server's log: what it came back with. */
     get position(): string | null;
     /** The rooms that it has entered without a token of their own. */
-    get rooms(): Set<string>;
+    get rooms(): string[];
     connect(): this;
     open(): this;
     disconnect(): this;
