@@ -158,6 +158,7 @@ export class Shared {
     navigator.locks.request(this.name, how, lead).catch(() => {
       // Given up by this tab, or taken by one that heard nothing from it.
       trunk?.stop();
+      if (trunk === this.#trunk) this.#trunk = null;
       // One that took it has still its place in the queue.
       if (!release.aborted && !how.steal) this.#campaign(how);
     });
@@ -168,8 +169,13 @@ export class Shared {
     clearTimeout(this.#silence);
     this.#silence = setTimeout(() => {
       this.#post('rooms');
-      this.#silence = setTimeout(() => this.#campaign({ steal: true }), PATIENCE);
+      // All tabs have heard the same: the first one to act spares the others.
+      this.#silence = setTimeout(() => this.#unseat(), PATIENCE * (1 + Math.random()));
     }, silence);
+  }
+
+  #unseat() {
+    if (this.#trunk === null) this.#campaign({ steal: true });
   }
 
   // -------------------------------------------------------------- following
