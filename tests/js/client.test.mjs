@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { MESSAGES, pickLanguage } from '../../client/i18n.js';
+import { io } from '../../client/rtpush.js';
 import { Cursor, isBehind, parsePosition } from '../../client/rtpush/cursor.js';
 import { Emitter } from '../../client/rtpush/emitter.js';
 import { Ladder, backoff } from '../../client/rtpush/ladder.js';
@@ -206,8 +208,36 @@ test('what would connect to nowhere is an error at once', () => {
 
 test('an option without meaning is said once', (context) => {
   const warn = context.mock.method(console, 'warn', () => {});
-  for (let index = 0; index < 3; index += 1) readOptions('http://a', { rememberUpgrade: true, '__proto__': null });
+  for (let index = 0; index < 3; index += 1) readOptions('http://a', { noSuchOption: true, '__proto__': null });
   assert.equal(warn.mock.callCount(), 1);
+});
+
+/** The rows of a table: the names in its first column, and what it says of them. */
+function table(heading) {
+  const page = readFileSync(new URL('../../docs/how-to/from-socketio.md', import.meta.url), 'utf8');
+  const section = page.split(/^## /m).find((text) => text.startsWith(heading));
+  const rows = [...section.matchAll(/^\| (.*`.*) \| (.*) \|$/gm)];
+  return rows.map(([, names, words]) => [[...names.matchAll(/`(\w+)(?:\(\))?`/g)].map(([, name]) => name), words]);
+}
+
+test('what the docs say of Socket.IO is so', (context) => {
+  const warn = context.mock.method(console, 'warn', () => {});
+  const socket = io('http://push.example', { autoConnect: false });
+  for (const [object, heading] of [[socket, 'The socket'], [socket.io, 'The manager']]) {
+    for (const [names, words] of table(heading)) {
+      const isEvents = names.includes('reconnect') || words.startsWith('not fired');
+      for (const name of isEvents ? [] : names) {
+        assert.equal(name === 'connect_error' || name in object, !/not there|set them/.test(words), `${heading}: ${name}`);
+      }
+    }
+  }
+  for (const [names, words] of table('Options')) {
+    for (const name of names) {
+      warn.mock.resetCalls();
+      readOptions('http://push.example', { [name]: undefined });
+      assert.equal(warn.mock.callCount(), words.startsWith('no meaning') ? 1 : 0, name);
+    }
+  }
 });
 
 test('a token is given, held by an object, returned, promised or passed on', async () => {
