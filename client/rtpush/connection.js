@@ -166,9 +166,9 @@ export class Connection {
       if (run === this.#run) this.#attemptFailed(end);
       return;
     }
+    const { timeout } = this.options;
     const kinds = run === this.#run ? this.ladder.next() : [];
     for (const kind of kinds) {
-      const { timeout } = this.options;
       const result = await this.#try(kind, kind === kinds.at(-1) ? timeout : Math.min(FALLBACK_AFTER, timeout));
       if (run !== this.#run || result === null) return;
       end = result;

@@ -18,6 +18,8 @@ const MOST_CHARACTERS = 16 << 20;
 
 /** @typedef {{code: string, message: string, retry_after?: number}} Refusal */
 /** @typedef {(error: Refusal|null, data?: any) => void} Done */
+/** An Error with the protocol's code (section 9).
+ * @typedef {Error & {code: string, data: object}} RtpushError */
 /** How often an entry may be said again, after how many milliseconds without an
  * answer that is, and after how many it is too late for one.
  * @typedef {{retries: number, ackTimeout: number, timeout: number}} Limits */
@@ -113,4 +115,13 @@ export function encode(envelope) {
     }
     return value;
   });
+}
+
+/**
+ * @param {Refusal} refusal
+ * @param {object} [data]
+ * @returns {RtpushError}
+ */
+export function errorOf(refusal, data = refusal) {
+  return Object.assign(new Error(refusal.message), { code: refusal.code, data });
 }

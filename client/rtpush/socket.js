@@ -12,8 +12,9 @@
 import { Connection } from './connection.js';
 import { Emitter, call } from './emitter.js';
 import { watched } from './life.js';
+import { Manager } from './manager.js';
 import { readOptions, tokenOf } from './options.js';
-import { Outbox, encode } from './outbox.js';
+import { Outbox, encode, errorOf } from './outbox.js';
 import { openRooms } from './wires.js';
 
 /** @typedef {import('./emitter.js').Listener} Handler */
@@ -28,23 +29,6 @@ const LOCAL = new Set(['connect', 'connect_error', 'disconnect', 'disconnecting'
 // Said by the server alone, and with a meaning of their own.
 const RESERVED = new Set([...LOCAL, 'active_tasks', 'resync', 'error', 'pong', 'heartbeat', 'presence']);
 const MOST_ANSWERS = 1000;
-
-/** An Error with the protocol's code (section 9).
- * @typedef {Error & {code: string, data: object}} RtpushError */
-
-/** What Socket.IO calls the manager: `socket.io`. Fires what concerns the connection. */
-export class Manager extends Emitter {
-  /**
-   * @param {Options} opts
-   * @param {Socket} socket
-   */
-  constructor(opts, socket) {
-    super();
-    this.opts = opts;
-    this.uri = opts.base;
-    this.connect = this.open = () => socket.connect();
-  }
-}
 
 export class Socket extends Emitter {
   connected = false;
@@ -93,7 +77,7 @@ export class Socket extends Emitter {
    * @param {Options} options
    */
   #make(kind, options) {
-    return new kind(options, this.#rooms, () => tokenOf(this.auth), {
+    return new kind(options, this.#rooms, () => tokenOf(this.auth, options.timeout), {
       up: (greeting, transport, attempts) => this.#up(greeting, transport, attempts),
       down: (reason, end) => this.#down(reason, end),
       attempt: (attempt) => this.#tell('reconnect_attempt', attempt),
@@ -422,13 +406,4 @@ export class Socket extends Emitter {
     this.io.fire(event, ...args);
     this.fire(event, ...args);
   }
-}
-
-/**
- * @param {{code: string, message: string}} refusal
- * @param {object} [data]
- * @returns {RtpushError}
- */
-function errorOf(refusal, data = refusal) {
-  return Object.assign(new Error(refusal.message), { code: refusal.code, data });
 }

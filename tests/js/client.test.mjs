@@ -198,6 +198,8 @@ test('options have the names and defaults of Socket.IO', () => {
   const other = readOptions('https://push.example', { path: '/live', query: { b: '2' }, transports: ['polling'], reconnectionAttempts: 5, withCredentials: true });
   assert.deepEqual([other.base, other.query, other.kinds], ['https://push.example/live/', [['b', '2']], ['sse', 'poll']]);
   assert.deepEqual([other.reconnectionAttempts, other.credentials], [5, 'include']);
+  // None at all, as far as timers go.
+  assert.deepEqual([false, Infinity].map((timeout) => readOptions('http://a', { timeout }).timeout), [2 ** 31 - 1, 2 ** 31 - 1]);
 });
 
 test('what would connect to nowhere is an error at once', () => {
@@ -246,6 +248,7 @@ test('a token is given, held by an object, returned, promised or passed on', asy
   for (const none of [undefined, null, {}, () => null, () => undefined]) assert.equal(await tokenOf(none), null);
   await assert.rejects(tokenOf(() => Promise.reject(new Error('no'))), /no/);
   await assert.rejects(tokenOf(() => { throw new Error('no'); }), /no/);
+  await assert.rejects(tokenOf(() => new Promise(() => {}), 1), /in time/);
 });
 
 test('a list of tasks is its snapshot and what came after', () => {

@@ -4,8 +4,16 @@
  * @param {object} envelope
  */
 export function encode(envelope: object): string;
+/**
+ * @param {Refusal} refusal
+ * @param {object} [data]
+ * @returns {RtpushError}
+ */
+export function errorOf(refusal: Refusal, data?: object): RtpushError;
 /** @typedef {{code: string, message: string, retry_after?: number}} Refusal */
 /** @typedef {(error: Refusal|null, data?: any) => void} Done */
+/** An Error with the protocol's code (section 9).
+ * @typedef {Error & {code: string, data: object}} RtpushError */
 /** How often an entry may be said again, after how many milliseconds without an
  * answer that is, and after how many it is too late for one.
  * @typedef {{retries: number, ackTimeout: number, timeout: number}} Limits */
@@ -38,6 +46,13 @@ export type Refusal = {
     retry_after?: number;
 };
 export type Done = (error: Refusal | null, data?: any) => void;
+/**
+ * An Error with the protocol's code (section 9).
+ */
+export type RtpushError = Error & {
+    code: string;
+    data: object;
+};
 /**
  * How often an entry may be said again, after how many milliseconds without an
  * answer that is, and after how many it is too late for one.
