@@ -408,6 +408,8 @@ async def test_an_answer_that_was_lost_is_no_second_event(
     async with relay(server.port) as between:
         tab = await Tab.open(browser, between.url, transports=[transport])
         await tab.wait_online(transport)
+        # Nothing is under way: over HTTP, the event would wait for that.
+        await tab.until("socket.latency !== null")
         between.deaf = True
         await tab.run("window.answers = []; socket.emit('n', 1, (answer) => answers.push(answer))")
         async with asyncio.timeout(20), aiohttp.ClientSession() as http:
