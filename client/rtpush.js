@@ -5,7 +5,8 @@
  * the habits of socket.io-client 4. No dependency, no build step.
  */
 
-import { Manager, Socket } from './rtpush/socket.js';
+import { Manager } from './rtpush/manager.js';
+import { Socket } from './rtpush/socket.js';
 
 /** The version of the protocol that is spoken. */
 export const protocol = 1;

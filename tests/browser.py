@@ -1,11 +1,16 @@
-"""A real Chromium for tests."""
+"""A real Chromium for tests.
+
+A test file that uses the fixture `browser` (conftest.py) is marked with `in_chromium`: the
+browser is started once for all of its tests, in an event loop that they share.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from needs import program
+import pytest
+from needs import needs, program
 from playwright.async_api import Browser, async_playwright
 
 # The flags keep Chromium from calling its maker, which a test machine may not reach.
@@ -21,10 +26,15 @@ FLAGS = [
 PATIENCE = 20_000  # milliseconds
 
 
+in_chromium = [needs("chromium"), pytest.mark.asyncio(loop_scope="session")]
+
+
 @asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    """A browser without any page yet."""
+async def chromium(*without: str) -> AsyncIterator[Browser]:
+    """A browser without any page yet; `without` are flags of Playwright's to leave out."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program("chromium"), args=FLAGS)
+        browser = await playwright.chromium.launch(
+            executable_path=program("chromium"), args=FLAGS, ignore_default_args=list(without)
+        )
         yield browser
         await browser.close()

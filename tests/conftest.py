@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from browser import chromium
+from playwright.async_api import Browser
+from processes import ServerProcess, running
 from redisserver import RedisServer
+from tabs import CLIENT
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +20,25 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisServer(tmp_path_factory.mktemp("redis")).start()
     yield server
     server.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def one_chromium() -> AsyncIterator[Browser]:
+    """One Chromium for all tests."""
+    async with chromium() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(one_chromium: Browser) -> AsyncIterator[Browser]:
+    """A Chromium whose pages are closed when the test is over."""
+    yield one_chromium
+    for context in one_chromium.contexts:
+        await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
+    """A server with the pages of tests/pages, for tests in Chromium."""
+    async with running(tmp_path, CLIENT) as process:
+        yield process

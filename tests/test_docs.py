@@ -131,7 +131,7 @@ async def test_javascript_examples(example: Example, server: Server, tmp_path: P
     script = tmp_path / "example.mjs"
     script.write_text(here(example.text, server))
     if 'from "rtpush"' not in example.text:
-        # It is for a page; tests/test_browser_client.py runs what it says.
+        # It is for a page; tests/test_browser_build.py runs what it says.
         await run(node, "--check", str(script))
         return
     (tmp_path / "node_modules").mkdir()

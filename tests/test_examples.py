@@ -16,13 +16,12 @@ from typing import Any
 import aiohttp
 import nbformat
 import pytest
-from browser import PATIENCE, chromium
+from browser import PATIENCE, in_chromium
 from nbclient import NotebookClient
-from needs import needs
 from playwright.async_api import Browser, Page, expect
 from processes import ROOT, free_port, running
 
-pytestmark = needs("chromium")
+pytestmark = in_chromium
 
 
 @asynccontextmanager
@@ -46,12 +45,6 @@ async def example(name: str, folder: Path) -> AsyncIterator[str]:
         process.terminate()
         await process.communicate()
         assert process.returncode == 0
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 async def window(browser: Browser, url: str) -> Page:

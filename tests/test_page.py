@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from browser import PATIENCE, chromium
+from browser import PATIENCE, in_chromium
 from needs import needs
 from playwright.async_api import Browser, Page, expect
 from processes import ROOT, ServerProcess, nginx, running
 
-pytestmark = needs("chromium")
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
+pytestmark = in_chromium
 
 
 class Device:
@@ -71,6 +65,22 @@ async def publish(url: str, event: str, data: Any) -> None:
         session.post(f"{url}/api/publish", json={"event": event, "data": data}) as answer,
     ):
         assert answer.status == 200, await answer.text()
+
+
+async def draw(url: str, seen: Device, prompt: str) -> None:
+    """Do what a worker would, with the task that a device shows."""
+    card = seen.card(prompt)
+    await expect(card).to_have_attribute("data-status", "active", timeout=PATIENCE)
+    task = await card.get_attribute("data-task-id")
+    await publish(url, "task_progress", {"id": task, "progress": 50, "message": "half"})
+    await expect(card).to_contain_text("half", timeout=PATIENCE)
+    await publish(url, "task_completed", {"id": task, "result": {"image": PICTURE}})
+
+
+PICTURE = (
+    "data:image/svg+xml;base64,"
+    + base64.b64encode(b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>').decode()
+)
 
 
 async def test_a_task_is_watched_live_on_two_devices(browser: Browser, tmp_path: Path) -> None:
@@ -241,7 +251,7 @@ async def test_the_page_works_behind_nginx(
         location, http = documented_nginx()
     else:
         location, http = PROXIES[transport].replace("{{", "{").replace("}}", "}"), ""
-    async with running(tmp_path, "--demo") as server:
+    async with running(tmp_path) as server:
         location = location.replace("{url}", server.url)
         async with nginx(tmp_path, location, http) as url:
             desk = await device(browser, url)
@@ -249,11 +259,13 @@ async def test_the_page_works_behind_nginx(
             await desk.wait_online(transport)
             await phone.wait_online(transport)
             await desk.ask_for("through the needle's eye", "orbits")
-            await phone.wait_status("through the needle's eye", "completed")
+            await draw(server.url, phone, "through the needle's eye")
+            await desk.wait_status("through the needle's eye", "completed")
             await server.kill()
             await server.start()
             await desk.wait_online(transport)
             await phone.wait_online(transport)
             await phone.ask_for("after the storm", "bloom")
-            await desk.wait_status("after the storm", "completed")
+            await draw(server.url, desk, "after the storm")
+            await phone.wait_status("after the storm", "completed")
             assert desk.problems == []

@@ -16,6 +16,7 @@ const ROOT = join(import.meta.dirname, '..');
 const CLIENT = join(ROOT, 'client');
 const MOST = 7 * 1024;
 
+const LICENCE = '/*! rtpush, MIT */';
 const SHARED = './rtpush.shared.min.js';
 
 /** What few pages need is asked for when it is: it lies beside the script. */
@@ -26,9 +27,11 @@ const apart = {
 
 async function make(folder) {
   const script = join(folder, 'dist/rtpush.min.js');
-  const common = { bundle: true, minify: true, target: ['es2022'], banner: { js: '/*! rtpush, MIT */' }, logLevel: 'warning' };
-  await build({ ...common, entryPoints: [join(CLIENT, 'classic.js')], outfile: script, format: 'iife', plugins: [apart] });
-  await build({ ...common, entryPoints: [join(CLIENT, 'rtpush/shared.js')], outfile: join(folder, 'dist', SHARED), format: 'esm' });
+  const common = { bundle: true, minify: true, format: 'esm', target: ['es2022'], logLevel: 'warning' };
+  // A module without exports in a function: what esbuild makes of a script brings along what would require modules.
+  const wrapped = { banner: { js: `${LICENCE}(()=>{` }, footer: { js: '})();' } };
+  await build({ ...common, ...wrapped, entryPoints: [join(CLIENT, 'classic.js')], outfile: script, plugins: [apart] });
+  await build({ ...common, banner: { js: LICENCE }, entryPoints: [join(CLIENT, 'rtpush/shared.js')], outfile: join(folder, 'dist', SHARED) });
   execFileSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', ROOT, '--outDir', join(folder, 'types')], { stdio: 'inherit' });
   return gzipSync(readFileSync(script), { level: 9 }).length;
 }

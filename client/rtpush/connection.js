@@ -9,18 +9,20 @@
  *   removes what both delivered.
  * - Close codes 4000 to 4499 end the conversation, but for a token that has
  *   expired where a fresh one can be had; everything else is tried again.
+ * - A wire lives as long as it answers. What merely arrives may have been on its
+ *   way for long: it buys time, and proves nothing.
  * - A timer that fires late tells of a sleep of ours, not of the server's: it
- *   asks again before it judges.
+ *   asks again before it judges, once.
  */
 
 import { Cursor } from './cursor.js';
-import { newId } from './ids.js';
 import { Ladder, backoff } from './ladder.js';
-import { addressOf, openWire } from './wires.js';
+import { PING_TIMEOUT, addressOf, openRooms, openWire } from './wires.js';
 
 /** @typedef {import('./wires.js').Envelope} Envelope */
 /** @typedef {import('./wires.js').End} End */
 /** @typedef {import('./wires.js').Kind} Kind */
+/** @typedef {import('./wires.js').Rooms} Rooms */
 /** @typedef {import('./wires.js').Wire} Wire */
 /** @typedef {import('./options.js').Options} Options */
 
@@ -41,7 +43,9 @@ import { addressOf, openWire } from './wires.js';
 
 const FALLBACK_AFTER = 4000;
 const PING_EVERY = 15_000;
-const PING_OFTEN = 2000;
+const PING_OFTEN = 1000;
+// Two silences are the same when they differ by less than this part.
+const SAME = 0.2;
 const PONG_PATIENCE = 8000;
 const WAKE_PATIENCE = 3000;
 const LATE = 2000;
@@ -54,8 +58,6 @@ const NO_POSITION = '-';
 export class Connection {
   /** @type {string|null} */
   sid = null;
-  /** @type {Set<string>} */
-  rooms = new Set();
   cursor = new Cursor();
   /** Whether it is connected or will be again by itself. */
   active = false;
@@ -79,16 +81,20 @@ export class Connection {
   #pingTimer;
   #climbWait = CLIMB_FIRST;
   #pingEvery = PING_EVERY;
+  /** How long there was silence before the wire was cut, the last time. */
+  #cutAfter = 0;
+  #askedAt = 0;
   #heardAt = 0;
-  #pingId = newId().slice(0, 8);
 
   /**
    * @param {Options} options
+   * @param {Rooms} rooms to be in; its owner's, who changes them
    * @param {() => Promise<string|null>} askToken
    * @param {Listener} listener
    */
-  constructor(options, askToken, listener) {
+  constructor(options, rooms, askToken, listener) {
     this.options = options;
+    this.rooms = rooms;
     this.listener = listener;
     this.askToken = askToken;
     this.cursor.last = options.last;
@@ -114,20 +120,18 @@ export class Connection {
     this.#decide(null);
   }
 
-  /** @param {string[]} texts envelopes as JSON; lost when there is no connection */
+  /**
+   * @param {string[]} texts envelopes as JSON
+   * @returns {boolean} whether there was a wire to put them on
+   */
   send(texts) {
     if (texts.length > 0) this.#wire?.send(texts);
+    return this.#wire !== null;
   }
 
-  /** @param {string} room to be in from the start of every connection */
-  enter(room) {
-    this.rooms.add(room);
-  }
-
-  /** @param {string} room */
-  exit(room) {
-    this.rooms.delete(room);
-    this.cursor.leave(room);
+  /** Rooms have been entered or left. @returns {boolean} whether the server learns of it by itself */
+  moved() {
+    return false;
   }
 
   /** Nothing has changed but time or the network: find out now, not at the next beat. */
@@ -136,10 +140,16 @@ export class Connection {
     else if (this.#retryTimer !== undefined) this.#retry();
   }
 
+  /** The page is put away; `wake` is called when it is there again. */
+  rest() {
+    this.#wire?.end(1001, 'the page was put away');
+  }
+
   /** The network is gone: what hangs on it is lost, however long it would take to tell. */
   cut() {
     this.ladder.forget();
-    this.#wire?.end(1006, 'the network is gone');
+    this.#pingEvery = PING_EVERY;
+    this.#wire?.end(1001, 'the network is gone');
   }
 
   // ------------------------------------------------------------ connecting
@@ -156,13 +166,13 @@ export class Connection {
       if (run === this.#run) this.#attemptFailed(end);
       return;
     }
+    const { timeout } = this.options;
     const kinds = run === this.#run ? this.ladder.next() : [];
-    for (const [index, kind] of kinds.entries()) {
-      const isLast = index === kinds.length - 1;
-      const result = await this.#try(kind, isLast ? this.options.timeout : Math.min(FALLBACK_AFTER, this.options.timeout));
+    for (const kind of kinds) {
+      const result = await this.#try(kind, kind === kinds.at(-1) ? timeout : Math.min(FALLBACK_AFTER, timeout));
       if (run !== this.#run || result === null) return;
       end = result;
-      if (isFinal(end)) break;
+      if (isFinal(end) || this.ladder.waitsFor(kind, end.message === 'timeout')) break;
     }
     if (run === this.#run) this.#attemptFailed(end);
   }
@@ -183,7 +193,7 @@ export class Connection {
       };
       try {
         const wire = openWire(kind, {
-          address: (path, more) => addressOf(this.options, path, this.rooms, more),
+          address: (path, more) => addressOf(this.options, path, openRooms(this.rooms), more),
           place: () => place ?? { last: this.cursor.last, sid: this.cursor.last && this.sid },
           token: this.#token,
           credentials: this.options.credentials,
@@ -262,7 +272,7 @@ export class Connection {
   #hand(envelope) {
     const { event, data } = envelope;
     if (event === undefined) this.listener.reply(envelope);
-    else if (event === 'pong' && data?.by === this.#pingId) this.listener.latency(performance.now() - data.sent);
+    else if (event === 'pong' && data?.sent === this.#askedAt) this.#answered();
     else if (event !== 'heartbeat' && this.cursor.take(envelope)) this.listener.envelope(envelope);
   }
 
@@ -308,9 +318,7 @@ export class Connection {
   #lost(end) {
     clearTimeout(this.#climbTimer);
     clearTimeout(this.#pingTimer);
-    const silence = performance.now() - this.#heardAt;
-    // Something on the way cuts connections that are idle for so long.
-    if (end.code === 1006 && silence > PING_OFTEN && silence < this.#pingEvery) this.#pingEvery = Math.max(PING_OFTEN, silence / 2);
+    if (end.code === 1006 && end.message !== PING_TIMEOUT) this.#learn(performance.now() - this.#heardAt);
     this.#retryAfter(end, (over) => this.listener.down(over ? 'io server disconnect' : reasonOf(end), end));
   }
 
@@ -331,8 +339,9 @@ export class Connection {
     const run = this.#run;
     // Asked without a session first: were the real one tried on a path that
     // swallows answers, the server would have ended the wire that works.
-    let end = await this.#try('websocket', FALLBACK_AFTER, { last: NO_POSITION });
-    if (run === this.#run && this.#wire !== null && end !== null && end.code >= 4000) end = await this.#try('websocket', FALLBACK_AFTER);
+    const { timeout } = this.options;
+    let end = await this.#try('websocket', timeout, { last: NO_POSITION });
+    if (run === this.#run && this.#wire !== null && end !== null && end.code >= 4000) end = await this.#try('websocket', timeout);
     if (run !== this.#run || end === null) return;
     if (this.#wire === null) this.#lost(end);
     else this.#climbLater();
@@ -340,26 +349,43 @@ export class Connection {
 
   // ------------------------------------------------------------- heartbeat
 
-  /** @param {number} patience milliseconds */
+  /** @param {number} patience milliseconds of silence until it counts as dead */
   #ping(patience) {
     clearTimeout(this.#pingTimer);
     const wire = this.#wire;
     if (wire === null) return;
-    const sent = performance.now();
-    wire.send([JSON.stringify({ event: 'ping', data: { by: this.#pingId, sent } })]);
-    this.#pingTimer = setTimeout(() => this.#judge(wire, sent, patience), patience);
+    this.#askedAt = performance.now();
+    wire.send([JSON.stringify({ event: 'ping', data: { sent: this.#askedAt } })]);
+    this.#pingTimer = setTimeout(() => this.#judge(wire, patience), patience);
+  }
+
+  #answered() {
+    clearTimeout(this.#pingTimer);
+    this.#pingTimer = setTimeout(() => this.#ping(PONG_PATIENCE), this.#pingEvery);
+    this.listener.latency(this.#heardAt - this.#askedAt);
   }
 
   /**
-   * @param {Wire} wire
-   * @param {number} sent
+   * @param {Wire} wire that has not answered
    * @param {number} patience
    */
-  #judge(wire, sent, patience) {
-    const late = performance.now() - sent - patience > LATE;
-    if (late) this.#ping(WAKE_PATIENCE);
-    else if (this.#heardAt < sent) wire.end(1006, 'ping timeout');
-    else this.#pingTimer = setTimeout(() => this.#ping(PONG_PATIENCE), this.#pingEvery);
+  #judge(wire, patience) {
+    const silence = performance.now() - Math.max(this.#askedAt, this.#heardAt);
+    if (silence < patience) this.#pingTimer = setTimeout(() => this.#judge(wire, patience), patience - silence);
+    else if (silence > patience + LATE && patience > WAKE_PATIENCE) this.#ping(WAKE_PATIENCE);
+    else wire.end(1006, PING_TIMEOUT);
+  }
+
+  /**
+   * Something on the way may cut connections that are idle for so long. Once is
+   * chance; twice is a habit of this network's.
+   *
+   * @param {number} silence milliseconds before the wire was cut
+   */
+  #learn(silence) {
+    const again = Math.abs(silence - this.#cutAfter) < SAME * silence;
+    this.#cutAfter = silence;
+    if (again && silence > PING_OFTEN && silence < this.#pingEvery) this.#pingEvery = Math.max(PING_OFTEN, silence / 2);
   }
 }
 
@@ -370,6 +396,6 @@ export function isFinal(end) {
 
 /** In Socket.IO's words. @param {End} end */
 function reasonOf(end) {
-  if (end.message === 'ping timeout') return end.message;
+  if (end.message === PING_TIMEOUT) return end.message;
   return end.code === 1006 ? 'transport error' : 'transport close';
 }

@@ -3,9 +3,10 @@
  *
  * Rules that hold here:
  * - A transport is judged by what it does, not by what the browser supports.
- * - An attempt goes through the transports until one works. The one that worked
- *   last gets two attempts to itself: a server that restarts is no reason to
- *   leave WebSocket.
+ * - An attempt goes through the transports until one works, the one that worked
+ *   last before the others. When that one is refused it gets two attempts to
+ *   itself: a server that restarts is no reason to leave WebSocket. When it is
+ *   not answered at all, something on the way swallows it.
  * - What worked is remembered until the network changes.
  */
 
@@ -41,12 +42,22 @@ export class Ladder {
     this.#worked = stored(name);
   }
 
-  /** @returns {Kind[]} what the next attempt tries, in this order */
+  /** @returns {Kind[]} what an attempt tries, in this order */
   next() {
-    const first = this.kinds.find((kind) => kind === this.#worked);
-    if (first === undefined) return this.kinds;
+    const worked = (/** @type {Kind} */ kind) => kind === this.#worked;
+    return [...this.kinds.filter(worked), ...this.kinds.filter((kind) => !worked(kind))];
+  }
+
+  /**
+   * Whether to wait for the next attempt now that one transport has failed.
+   *
+   * @param {Kind} kind
+   * @param {boolean} silent it was not answered
+   */
+  waitsFor(kind, silent) {
+    if (kind !== this.#worked || silent) return false;
     this.#alone -= 1;
-    return this.#alone >= 0 ? [first] : [first, ...this.kinds.filter((kind) => kind !== first)];
+    return this.#alone >= 0;
   }
 
   /** @param {Kind} kind the one that has just connected */

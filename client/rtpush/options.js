@@ -70,6 +70,8 @@ const DEFAULTS = {
   shared: false,
   last: null,
 };
+// What a browser can time; of anything longer it makes nothing at all.
+const LONGEST = 2 ** 31 - 1;
 const READ = ['transports', 'auth', 'query', 'path', 'withCredentials', 'forceNew'];
 const said = new Set();
 
@@ -90,6 +92,7 @@ export function readOptions(address, user) {
   const url = urlOf(address);
   return {
     ...options,
+    timeout: Math.min(options.timeout || Infinity, LONGEST),
     base: new URL(`${user.path ?? ''}/`.replace(/\/+$/, '/'), url).href,
     query: [...new URLSearchParams(user.query ?? url.search)],
     kinds: kindsOf(user.transports ?? KINDS),
@@ -130,21 +133,26 @@ function kindsOf(names) {
 
 /**
  * @param {Auth|undefined} auth
+ * @param {number} [patience] milliseconds for a function to give it
  * @returns {Promise<string|null>}
  */
-export async function tokenOf(auth) {
-  const found = typeof auth === 'function' ? await asked(auth) : auth;
+export async function tokenOf(auth, patience = DEFAULTS.timeout) {
+  const found = typeof auth === 'function' ? await asked(auth, patience) : auth;
   const token = typeof found === 'object' ? found?.token : found;
   return token == null ? null : String(token);
 }
 
 /**
  * @param {(done: (auth: Credentials) => void) => any} auth
+ * @param {number} patience
  * @returns {Promise<any>}
  */
-function asked(auth) {
+function asked(auth, patience) {
+  /** @type {any} */
+  let timer;
   return new Promise((resolve, reject) => {
+    timer = setTimeout(() => reject(new Error('no token in time')), patience);
     const returned = Promise.resolve(auth(resolve));
     returned.then((value) => (value !== undefined || auth.length === 0) && resolve(value), reject);
-  });
+  }).finally(() => clearTimeout(timer));
 }

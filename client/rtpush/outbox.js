@@ -3,7 +3,7 @@
  *
  * Rules that hold here:
  * - Every entry carries an idempotency key, so that saying it again is safe: it
- *   takes effect once. After a reconnect all entries are said again, in order.
+ *   takes effect once. On a new connection all entries are said again, in order.
  * - The box is bounded in number and in size. Who says something into a full one
  *   is told so at once.
  * - An entry that was said again as often as its `retries` allow is given up: it
@@ -18,7 +18,12 @@ const MOST_CHARACTERS = 16 << 20;
 
 /** @typedef {{code: string, message: string, retry_after?: number}} Refusal */
 /** @typedef {(error: Refusal|null, data?: any) => void} Done */
-/** @typedef {{ack: string, text: string, done: Done, retries: number, tries: number}} Entry */
+/** An Error with the protocol's code (section 9).
+ * @typedef {Error & {code: string, data: object}} RtpushError */
+/** How often an entry may be said again, after how many milliseconds without an
+ * answer that is, and after how many it is too late for one.
+ * @typedef {{retries: number, ackTimeout: number, timeout: number}} Limits */
+/** @typedef {Limits & {ack: string, text: string, done: Done, tries: number, again?: any, late?: any}} Entry */
 
 export class Outbox {
   /** @type {Map<string, Entry>} */
@@ -28,54 +33,53 @@ export class Outbox {
   // Acks must not be mistaken for those of another tab or of an earlier page.
   #prefix = newId().slice(0, 12);
 
+  /** @param {(text: string) => boolean} transmit whether there was a connection to say it on */
+  constructor(transmit) {
+    this.transmit = transmit;
+  }
+
   /**
    * @param {object} envelope without ack and idempotency key; raises TypeError for what JSON cannot say
+   * @param {Limits} limits
    * @param {Done} done
-   * @param {number} retries how often it may be said again
-   * @returns {Entry|null} null when the box is full
    */
-  add(envelope, done, retries) {
+  say(envelope, limits, done) {
     this.#count += 1;
     const ack = `${this.#prefix}:${this.#count}`;
     const text = encode({ ...envelope, ack, idempotency_key: `${this.#prefix}${newId()}` });
     if (this.#entries.size >= MOST_ENTRIES || this.#size + text.length > MOST_CHARACTERS) {
       done({ code: 'queue_full', message: 'Too much waits to be sent; try again later.' });
-      return null;
+      return;
     }
-    const entry = { ack, text, done, retries, tries: 0 };
+    /** @type {Entry} */
+    const entry = { ...limits, ack, text, done, tries: 0 };
     this.#entries.set(ack, entry);
     this.#size += text.length;
-    return entry;
+    entry.late = later(limits.timeout, () => this.settle(ack, { code: 'timeout', message: 'operation has timed out' }));
+    this.#transmit(entry);
   }
 
-  /**
-   * What to say on a new connection.
-   *
-   * @returns {string[]}
-   */
-  takeAll() {
-    return [...this.#entries.values()].filter((entry) => this.take(entry)).map((entry) => entry.text);
+  /** There is a new connection: say all of it again. */
+  flush() {
+    for (const entry of this.#entries.values()) this.#transmit(entry);
   }
 
-  /**
-   * @param {Entry} entry
-   * @returns {boolean} whether it may be said (again)
-   */
-  take(entry) {
-    if (!this.#entries.has(entry.ack)) return false;
-    entry.tries += 1;
-    if (entry.tries <= entry.retries + 1) return true;
-    this.settle(entry.ack, { code: 'given_up', message: 'It was sent again and again, and never answered.' });
-    return false;
+  /** @param {Entry} entry */
+  #transmit(entry) {
+    if (entry.tries > entry.retries) {
+      this.settle(entry.ack, { code: 'given_up', message: 'It was sent again and again, and never answered.' });
+    } else if (this.transmit(entry.text)) {
+      entry.tries += 1;
+      clearTimeout(entry.again);
+      entry.again = later(entry.ackTimeout, () => this.#transmit(entry));
+    }
   }
 
   /** The connection was closed for a message that is too large: the largest is to blame. */
   blameLargest() {
-    let largest = null;
-    for (const entry of this.#entries.values()) {
-      if (entry.tries > 0 && (largest === null || entry.text.length > largest.text.length)) largest = entry;
-    }
-    if (largest !== null) this.settle(largest.ack, { code: 'too_large', message: 'The server takes no message this large.' });
+    const said = [...this.#entries.values()].filter(({ tries }) => tries > 0);
+    const [largest] = said.sort((a, b) => b.text.length - a.text.length);
+    this.settle(largest?.ack, { code: 'too_large', message: 'The server takes no message this large.' });
   }
 
   /**
@@ -88,8 +92,15 @@ export class Outbox {
     if (entry === undefined) return;
     this.#entries.delete(entry.ack);
     this.#size -= entry.text.length;
+    clearTimeout(entry.again);
+    clearTimeout(entry.late);
     entry.done(error, data);
   }
+}
+
+/** A timer, unless it would never end. @param {number} milliseconds @param {() => void} act */
+function later(milliseconds, act) {
+  return milliseconds < Infinity ? setTimeout(act, milliseconds) : undefined;
 }
 
 /**
@@ -104,4 +115,13 @@ export function encode(envelope) {
     }
     return value;
   });
+}
+
+/**
+ * @param {Refusal} refusal
+ * @param {object} [data]
+ * @returns {RtpushError}
+ */
+export function errorOf(refusal, data = refusal) {
+  return Object.assign(new Error(refusal.message), { code: refusal.code, data });
 }

@@ -10,14 +10,16 @@
  *   has none, reads what it lacks by itself before it goes on.
  * - Every tab says its own things until they are answered; a leader that goes
  *   takes nothing with it.
- * - A leader that says nothing for too long is unseated.
+ * - A leader that says nothing for too long is unseated. It may wake up later and
+ *   not know: a tab follows the newest that said it leads, and hears no other.
+ * - What ends the leader's connection for good ends that of every tab.
  */
 
-import { Connection, isFinal } from './connection.js';
+import { Connection } from './connection.js';
 import { Cursor, isBehind } from './cursor.js';
 import { newId } from './ids.js';
 import { encode } from './outbox.js';
-import { readAt } from './wires.js';
+import { openRooms, readAt } from './wires.js';
 
 /** @typedef {import('./wires.js').Envelope} Envelope */
 /** @typedef {import('./wires.js').End} End */
@@ -25,6 +27,7 @@ import { readAt } from './wires.js';
 /** @typedef {import('./connection.js').Greeting} Greeting */
 /** @typedef {import('./connection.js').Listener} Listener */
 /** @typedef {import('./options.js').Options} Options */
+/** @typedef {import('./wires.js').Rooms} Rooms */
 
 /** What a leader tells of its connection. @typedef {[Greeting, Kind, number, string|null]} Up */
 
@@ -44,11 +47,11 @@ export class Shared {
 
   active = false;
   cursor = new Cursor();
-  /** @type {Set<string>} */
-  rooms = new Set();
   /** @type {string|null} */
   sid = null;
   #tab = newId();
+  /** The trunk that is followed. @type {string|null} */
+  #leader = null;
   /** @type {BroadcastChannel|null} */
   #channel = null;
   /** What has come while this tab reads what it lacks. @type {Envelope[]|null} */
@@ -62,11 +65,13 @@ export class Shared {
 
   /**
    * @param {Options} options
+   * @param {Rooms} rooms its owner's, who changes them
    * @param {() => Promise<string|null>} askToken
    * @param {Listener} listener
    */
-  constructor(options, askToken, listener) {
+  constructor(options, rooms, askToken, listener) {
     this.options = options;
+    this.rooms = rooms;
     this.askToken = askToken;
     this.listener = listener;
     this.cursor.last = options.last;
@@ -76,6 +81,7 @@ export class Shared {
   start() {
     this.stop();
     this.active = true;
+    this.#up = false;
     this.#release = new AbortController();
     this.#channel = new BroadcastChannel(this.name);
     this.#channel.onmessage = ({ data }) => this.#heard(data);
@@ -86,35 +92,42 @@ export class Shared {
 
   stop() {
     if (this.#channel !== null) this.#post('bye');
-    this.active = this.#up = false;
+    this.active = false;
     clearTimeout(this.#silence);
     this.#release.abort();
     this.#trunk?.stop();
     this.#channel?.close();
-    this.#channel = this.#trunk = null;
+    this.#channel = this.#trunk = this.#waiting = this.#leader = null;
   }
 
-  /** @param {string[]} texts */
+  /** @param {string[]} texts @returns {boolean} whether there is somebody to give them to */
   send(texts) {
     if (texts.length > 0) this.#post('send', texts);
+    return this.#up;
   }
 
-  /** @param {string} room */
-  enter(room) {
-    this.rooms.add(room);
+  /** The leader knows who is in a room and who is still, so that it tells the server. */
+  moved() {
     this.#post('rooms');
-  }
-
-  /** @param {string} room */
-  exit(room) {
-    this.rooms.delete(room);
-    this.cursor.leave(room);
-    this.#post('rooms');
+    return true;
   }
 
   wake() {
-    this.#post('wake');
-    this.#listenFor(0);
+    if (!this.active) return;
+    if (this.#channel === null) {
+      this.start();
+    } else {
+      this.#post('wake');
+      this.#listenFor(0);
+    }
+  }
+
+  /** The page is put away: another tab has to lead, and nothing may hold the page. */
+  rest() {
+    if (!this.active) return;
+    this.#lost('transport close', { code: 1001, message: 'the page was put away' });
+    this.stop();
+    this.active = true;
   }
 
   cut() {
@@ -126,7 +139,7 @@ export class Shared {
    * @param {string[]} [texts]
    */
   #post(what, texts = []) {
-    this.#channel?.postMessage({ to: 'leader', what, tab: this.#tab, rooms: [...this.rooms], texts });
+    this.#channel?.postMessage({ to: 'leader', what, tab: this.#tab, rooms: this.rooms, texts });
   }
 
   // ---------------------------------------------------------------- leading
@@ -134,17 +147,20 @@ export class Shared {
   /** @param {LockOptions} how */
   #campaign(how) {
     const release = this.#release.signal;
+    /** @type {Trunk|undefined} */
+    let trunk;
     const lead = () => new Promise((done) => {
       if (release.aborted) return done(null);
       release.addEventListener('abort', done);
-      this.#trunk = new Trunk(this);
+      trunk = this.#trunk = new Trunk(this);
       return undefined;
     });
     navigator.locks.request(this.name, how, lead).catch(() => {
       // Given up by this tab, or taken by one that heard nothing from it.
-      this.#trunk?.stop();
-      this.#trunk = null;
-      if (!release.aborted) this.#campaign({ signal: release });
+      trunk?.stop();
+      if (trunk === this.#trunk) this.#trunk = null;
+      // One that took it has still its place in the queue.
+      if (!release.aborted && !how.steal) this.#campaign(how);
     });
   }
 
@@ -153,52 +169,69 @@ export class Shared {
     clearTimeout(this.#silence);
     this.#silence = setTimeout(() => {
       this.#post('rooms');
-      this.#silence = setTimeout(() => this.#campaign({ steal: true }), PATIENCE);
+      // All tabs have heard the same: the first one to act spares the others.
+      this.#silence = setTimeout(() => this.#unseat(), PATIENCE * (1 + Math.random()));
     }, silence);
+  }
+
+  #unseat() {
+    if (this.#trunk === null) this.#campaign({ steal: true });
   }
 
   // -------------------------------------------------------------- following
 
   /** @param {any} message */
-  #heard({ to, what, args }) {
+  #heard({ to, from, what, args, over }) {
     if (!this.active || (to !== 'tabs' && to !== this.#tab)) return;
+    if (what === 'lead') this.#leader = from;
+    this.#leader ??= from;
+    if (from !== this.#leader) return;
     this.#listenFor(SILENCE);
-    if (what === 'up') this.#joined(args);
+    if (what === 'lead') this.#led();
+    else if (what === 'up') this.#joined(args);
     else if (what === 'envelope') this.#receive(args[0]);
-    else if (what === 'down') this.#lost(args);
-    else if (what === 'who') this.#post('rooms');
-    else if (what !== 'beat') this.#tell(what, args);
+    else if (what !== 'beat') this.#tell(what, args, over);
+  }
+
+  /** Another tab leads from now on; it has to know where this one is. */
+  #led() {
+    this.#lost('transport close', { code: 1001, message: 'another tab leads now' });
+    this.#post('rooms');
   }
 
   /**
-   * @param {keyof Listener} what
-   * @param {any[]} args
+   * @param {string} what
+   * @param {any} args
+   * @param {boolean} over whether the leader's connection will not come back by itself
    */
-  #tell(what, args) {
-    // The leader's connection will not come back by itself, so this one will not.
-    if (what === 'failed' || (what === 'error' && isFinal(args[0]))) this.active = false;
-    /** @type {any} */ (this.listener)[what](...args);
+  #tell(what, args, over) {
+    if (over) this.stop();
+    if (what === 'down') this.#lost(args[0], args[1]);
+    else /** @type {any} */ (this.listener)[what](...args);
   }
 
-  /** @param {[string, End]} args */
-  #lost([reason, end]) {
-    if (reason === 'io server disconnect') this.active = false;
-    if (this.#up) this.listener.down(reason, end);
-    this.#up = false;
+  /**
+   * @param {string} reason
+   * @param {End} end
+   */
+  #lost(reason, end) {
     this.#waiting = null;
+    if (!this.#up) return;
+    this.#up = false;
+    this.listener.down(reason, end);
   }
 
   /** @param {Up} up */
   #joined([greeting, kind, attempts, from]) {
     const { last } = this.cursor;
-    const first = !this.#up;
+    const news = !this.#up || greeting.sid !== this.sid;
     // A leader that begins nowhere is about to pass on a snapshot.
     const lacks = last === null ? from !== null : from === null || !isBehind(from, last);
     this.#up = true;
     this.sid = greeting.sid;
     const reads = lacks && this.#waiting === null;
     if (reads) this.#waiting = [];
-    if (first) this.listener.up({ ...greeting, recovered: last !== null }, kind, attempts);
+    if (news) this.listener.up({ ...greeting, recovered: last !== null }, kind, attempts);
     if (reads) this.#catchUp();
   }
 
@@ -223,7 +256,7 @@ export class Shared {
   /** @returns {Promise<boolean>} whether there was an answer */
   async #read() {
     const { last } = this.cursor;
-    const answer = await readAt(this.options, await this.askToken(), this.rooms, last);
+    const answer = await readAt(this.options, await this.askToken(), openRooms(this.rooms), last);
     answer?.events.forEach((envelope) => this.#deliver(envelope));
     this.cursor.advance(answer?.last);
     return answer !== null;
@@ -251,12 +284,13 @@ export class Shared {
 
 /** The leading tab's connection, and what passes through it. */
 class Trunk {
-  /** Rooms of each tab. @type {Map<string, string[]>} */
+  #id = newId();
+  /** Rooms of each tab. @type {Map<string, Rooms>} */
   #tabs = new Map();
   /** @type {[Greeting, Kind, number]|null} */
   #up = null;
   /** Runs until the connection is begun. @type {ReturnType<typeof setTimeout>|null} */
-  gathering;
+  #gathering;
 
   /** @param {Shared} tab whose cursor it begins at */
   constructor(tab) {
@@ -264,20 +298,18 @@ class Trunk {
     this.channel.onmessage = ({ data }) => this.#heard(data);
     /** @type {any} */
     const tellers = new Proxy({}, { get: (_, what) => (/** @type {any[]} */ ...args) => this.#pass(String(what), args) });
-    this.connection = new Connection(tab.options, tab.askToken, tellers);
+    this.connection = new Connection(tab.options, new Map(), tab.askToken, tellers);
     this.connection.sid = tab.sid;
     this.connection.cursor.last = tab.cursor.last;
-    // For those who followed another leader.
-    this.#tell('tabs', 'down', ['transport close', { code: 1001, message: 'another tab leads now' }]);
-    this.#tell('tabs', 'who', []);
-    this.gathering = setTimeout(() => {
-      this.gathering = null;
+    this.#tell('tabs', 'lead');
+    this.#gathering = setTimeout(() => {
+      this.#gathering = null;
       this.connection.start();
     }, GATHERING);
   }
 
   stop() {
-    if (this.gathering !== null) clearTimeout(this.gathering);
+    if (this.#gathering !== null) clearTimeout(this.#gathering);
     this.connection.stop();
     this.channel.close();
   }
@@ -285,10 +317,11 @@ class Trunk {
   /**
    * @param {string} to
    * @param {string} what
-   * @param {any[]} args
+   * @param {any[]} [args]
    */
-  #tell(to, what, args) {
-    this.channel.postMessage({ to, what, args });
+  #tell(to, what, args = []) {
+    const over = this.#gathering === null && !this.connection.active;
+    this.channel.postMessage({ to, from: this.#id, what, args, over });
   }
 
   /**
@@ -308,18 +341,21 @@ class Trunk {
     if (to !== 'leader') return;
     if (what === 'bye') this.#tabs.delete(tab);
     else this.#tabs.set(tab, rooms);
-    this.#gather(new Set([...this.#tabs.values()].flat()));
+    this.#gather();
     this.connection.send(texts);
     if (what === 'wake') this.connection.wake();
-    if (what === 'hello' && this.gathering === null && !this.connection.active) this.connection.start();
     if (what === 'hello' && this.#up !== null) this.#tell(tab, 'up', [...this.#up, this.connection.cursor.last]);
-    else this.#tell(tab, 'beat', []);
+    else this.#tell(tab, 'beat');
   }
 
-  /** @param {Set<string>} rooms of all tabs together */
-  #gather(rooms) {
-    const news = [...rooms].filter((room) => !this.connection.rooms.has(room));
-    this.connection.rooms = rooms;
-    this.connection.send(news.map((room) => encode({ event: 'join', data: { room } })));
+  /** Be in the rooms of all tabs together. A room of a token is entered by its tabs, as they have it. */
+  #gather() {
+    const { connection } = this;
+    const before = connection.rooms;
+    connection.rooms = new Map([...this.#tabs.values()].flatMap((rooms) => [...rooms]));
+    const entered = openRooms(connection.rooms).filter((room) => !before.has(room));
+    const left = [...before.keys()].filter((room) => !connection.rooms.has(room));
+    const say = (/** @type {string} */ event) => (/** @type {string} */ room) => encode({ event, data: { room } });
+    connection.send([...entered.map(say('join')), ...left.map(say('leave'))]);
   }
 }

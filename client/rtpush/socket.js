@@ -11,8 +11,11 @@
 
 import { Connection } from './connection.js';
 import { Emitter, call } from './emitter.js';
+import { watched } from './life.js';
+import { Manager } from './manager.js';
 import { readOptions, tokenOf } from './options.js';
-import { Outbox, encode } from './outbox.js';
+import { Outbox, encode, errorOf } from './outbox.js';
+import { openRooms } from './wires.js';
 
 /** @typedef {import('./emitter.js').Listener} Handler */
 /** @typedef {import('./wires.js').Envelope} Envelope */
@@ -26,23 +29,6 @@ const LOCAL = new Set(['connect', 'connect_error', 'disconnect', 'disconnecting'
 // Said by the server alone, and with a meaning of their own.
 const RESERVED = new Set([...LOCAL, 'active_tasks', 'resync', 'error', 'pong', 'heartbeat', 'presence']);
 const MOST_ANSWERS = 1000;
-
-/** An Error with the protocol's code (section 9).
- * @typedef {Error & {code: string, data: object}} RtpushError */
-
-/** What Socket.IO calls the manager: `socket.io`. Fires what concerns the connection. */
-export class Manager extends Emitter {
-  /**
-   * @param {Options} opts
-   * @param {Socket} socket
-   */
-  constructor(opts, socket) {
-    super();
-    this.opts = opts;
-    this.uri = opts.base;
-    this.connect = this.open = () => socket.connect();
-  }
-}
 
 export class Socket extends Emitter {
   connected = false;
@@ -60,10 +46,10 @@ export class Socket extends Emitter {
   #wanted = false;
   /** Settled when the connection is the one that all tabs have. @type {Promise<void>|null} */
   #shared = null;
-  #outbox = new Outbox();
+  #outbox = new Outbox((text) => this.#transmit(text));
   /** Answers to what the server asked, made while there was no connection. @type {string[]} */
   #answers = [];
-  /** Room → the token it is entered with. @type {Map<string, string|undefined>} */
+  /** @type {import('./wires.js').Rooms} */
   #rooms = new Map();
   /** Of the emit that comes next. @type {{timeout?: number, volatile?: boolean, room?: string, key?: string}} */
   #flags = {};
@@ -87,11 +73,11 @@ export class Socket extends Emitter {
 
   /**
    * @template Made
-   * @param {new (options: Options, askToken: () => Promise<string|null>, listener: import('./connection.js').Listener) => Made} kind
+   * @param {new (options: Options, rooms: import('./wires.js').Rooms, askToken: () => Promise<string|null>, listener: import('./connection.js').Listener) => Made} kind
    * @param {Options} options
    */
   #make(kind, options) {
-    return new kind(options, () => tokenOf(this.auth), {
+    return new kind(options, this.#rooms, () => tokenOf(this.auth, options.timeout), {
       up: (greeting, transport, attempts) => this.#up(greeting, transport, attempts),
       down: (reason, end) => this.#down(reason, end),
       attempt: (attempt) => this.#tell('reconnect_attempt', attempt),
@@ -119,10 +105,7 @@ export class Socket extends Emitter {
   async #share() {
     try {
       const { Shared } = await import('./shared.js');
-      if (!Shared.possible) return;
-      const shared = this.#make(Shared, this.io.opts);
-      shared.rooms = this.#connection.rooms;
-      this.#connection = shared;
+      if (Shared.possible) this.#connection = this.#make(Shared, this.io.opts);
     } catch (error) {
       console.warn('rtpush: not shared:', error);
     }
@@ -141,7 +124,7 @@ export class Socket extends Emitter {
 
   /** The rooms that it has entered without a token of their own. */
   get rooms() {
-    return this.#connection.rooms;
+    return openRooms(this.#rooms);
   }
 
   connect() {
@@ -178,18 +161,13 @@ export class Socket extends Emitter {
    * @returns {this}
    */
   emit(event, ...args) {
-    const flags = this.#takeFlags();
+    const { timeout, volatile, ...to } = this.#takeFlags();
     if (RESERVED.has(event)) throw new Error(`"${event}" is a reserved event name`);
-    const last = typeof args.at(-1) === 'function' ? args.pop() : null;
-    const envelope = { event, data: args.length > 1 ? args : args[0], room: flags.room, key: flags.key };
-    if (flags.volatile) {
-      // Without a connection it is gone, as in Socket.IO: that is what the word says.
-      const passing = { ...envelope, volatile: true };
-      if (this.connected && last) this.#say(passing, last, flags.timeout, 0);
-      else if (this.connected) this.#connection.send([encode(passing)]);
-    } else {
-      this.#say(envelope, last, flags.timeout, this.io.opts.retries);
-    }
+    const callback = typeof args.at(-1) === 'function' ? args.pop() : null;
+    const envelope = { event, data: args.length > 1 ? args : args[0], ...to, volatile };
+    // Without a connection a volatile event is gone, as in Socket.IO: that is what the word says.
+    if (!volatile || (callback && this.connected)) this.#say(envelope, callback, timeout);
+    else this.#transmit(encode(envelope));
     return this;
   }
 
@@ -207,16 +185,14 @@ export class Socket extends Emitter {
   }
 
   /**
-   * @param {object} envelope
+   * @param {{volatile?: boolean}} envelope
    * @param {Handler|null} callback
    * @param {number|undefined} timeout
-   * @param {number} retries
    */
-  #say(envelope, callback, timeout, retries) {
-    /** @type {any} */
-    let timer;
-    const entry = this.#outbox.add(envelope, (error, data) => {
-      clearTimeout(timer);
+  #say(envelope, callback, timeout) {
+    const { retries, ackTimeout } = this.io.opts;
+    const limits = { retries: envelope.volatile ? 0 : retries, ackTimeout, timeout: timeout ?? Infinity };
+    this.#outbox.say(envelope, limits, (error, data) => {
       if (callback === null) {
         if (error) this.#complain(error);
       } else if (timeout === undefined) {
@@ -224,20 +200,12 @@ export class Socket extends Emitter {
       } else {
         call(callback, error ? [errorOf(error)] : [null, data]);
       }
-    }, retries);
-    if (entry === null) return;
-    if (timeout !== undefined && timeout < Infinity) {
-      timer = setTimeout(() => this.#outbox.settle(entry.ack, { code: 'timeout', message: 'operation has timed out' }), timeout);
-    }
-    if (this.connected) this.#send(entry);
+    });
   }
 
-  /** @param {import('./outbox.js').Entry} entry */
-  #send(entry) {
-    const { ackTimeout } = this.io.opts;
-    if (!this.#outbox.take(entry)) return;
-    this.#connection.send([entry.text]);
-    if (ackTimeout < Infinity) setTimeout(() => this.connected && this.#send(entry), ackTimeout);
+  /** @param {string} text @returns {boolean} whether there is a connection to say it on */
+  #transmit(text) {
+    return this.connected && this.#connection.send([text]);
   }
 
   /**
@@ -306,7 +274,8 @@ export class Socket extends Emitter {
    * @returns {Promise<void>} rejected with an RtpushError when it is refused
    */
   async join(room, token) {
-    this.#enter(room, token);
+    this.#rooms.set(room, token);
+    this.#connection.moved();
     try {
       await this.emitWithAck('join', { room, token });
     } catch (error) {
@@ -320,24 +289,14 @@ export class Socket extends Emitter {
    * @returns {Promise<void>}
    */
   async leave(room) {
-    this.#exit(room);
-    await this.emitWithAck('leave', { room });
-  }
-
-  /**
-   * @param {string} room
-   * @param {string} [token]
-   */
-  #enter(room, token) {
-    this.#rooms.set(room, token);
-    // One with a token of its own is joined again instead: no address may hold it.
-    if (token === undefined) this.#connection.enter(room);
+    if (!this.#exit(room)) await this.emitWithAck('leave', { room });
   }
 
   /** @param {string} room */
   #exit(room) {
     this.#rooms.delete(room);
-    this.#connection.exit(room);
+    this.#connection.cursor.leave(room);
+    return this.#connection.moved();
   }
 
   // ------------------------------------------------------------- receiving
@@ -363,8 +322,7 @@ export class Socket extends Emitter {
       if (done) return;
       done = true;
       const text = encode({ ack, data: args.length > 1 ? args : args[0] ?? null });
-      if (this.connected) this.#connection.send([text]);
-      else if (this.#answers.length < MOST_ANSWERS) this.#answers.push(text);
+      if (!this.#transmit(text) && this.#answers.length < MOST_ANSWERS) this.#answers.push(text);
     };
   }
 
@@ -404,7 +362,8 @@ export class Socket extends Emitter {
     const before = this.connected;
     const another = this.id !== undefined && this.id !== sid;
     Object.assign(this, { connected: true, id: sid, recovered, transport });
-    this.#connection.send([...this.#outbox.takeAll(), ...this.#answers.splice(0)]);
+    this.#outbox.flush();
+    this.#connection.send(this.#answers.splice(0));
     if (another) this.#rejoin();
     if (before) return;
     this.fire('connect');
@@ -446,30 +405,5 @@ export class Socket extends Emitter {
   #tell(event, ...args) {
     this.io.fire(event, ...args);
     this.fire(event, ...args);
-  }
-}
-
-/**
- * @param {{code: string, message: string}} refusal
- * @param {object} [data]
- * @returns {RtpushError}
- */
-function errorOf(refusal, data = refusal) {
-  return Object.assign(new Error(refusal.message), { code: refusal.code, data });
-}
-
-// ------------------------------------------------- the life of a page
-
-/** Connections that are to be told of it. @type {Set<{wake(): void, cut(): void}>} */
-const watched = new Set();
-
-if (globalThis.document) {
-  for (const type of ['online', 'offline', 'pageshow', 'resume', 'visibilitychange']) {
-    addEventListener(type, () => {
-      for (const connection of watched) {
-        if (type === 'offline') connection.cut();
-        else if (!document.hidden) connection.wake();
-      }
-    });
   }
 }

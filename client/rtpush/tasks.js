@@ -14,8 +14,8 @@ import { isBehind } from './cursor.js';
 /** @typedef {{tasks: Task[], finished: Task[]}} Tasks active ones oldest first, finished ones newest first */
 
 const MOST_FINISHED = 100;
-/** @type {Record<string, string|undefined>} */
-const ENDS = { task_completed: 'completed', task_failed: 'failed' };
+// A Map, because others choose the events' names: one may be that of a property.
+const ENDS = new Map([['task_completed', 'completed'], ['task_failed', 'failed']]);
 
 export class TaskList {
   /** @type {Tasks} */
@@ -33,7 +33,7 @@ export class TaskList {
     const { event, data, room } = envelope;
     if (typeof data !== 'object' || data === null) return false;
     if (event === 'active_tasks') return this.#replace(envelope);
-    if (event !== 'task_created' && event !== 'task_progress' && ENDS[event] === undefined) return false;
+    if (event !== 'task_created' && event !== 'task_progress' && !ENDS.has(event)) return false;
     if (this.#early !== null) this.#early.push(envelope);
     else if (!isBehind(envelope.id, this.#at)) return this.#apply(event, room === undefined ? data : { ...data, room });
     return false;
@@ -60,7 +60,7 @@ export class TaskList {
     const { tasks, finished } = this.value;
     const same = (/** @type {Task} */ task) => String(task.id) === String(data.id);
     const merged = { ...tasks.find(same), ...data };
-    const status = ENDS[event];
+    const status = ENDS.get(event);
     if (status !== undefined) {
       this.value = { tasks: tasks.filter((task) => !same(task)), finished: [{ ...merged, status, endTime: Date.now() }, ...finished.filter((task) => !same(task))].slice(0, MOST_FINISHED) };
     } else if (tasks.some(same)) {

@@ -11,9 +11,14 @@
  *   logs would keep it. EventSource can send no header, so SSE is a `fetch`.
  */
 
+/** The reason of an end, in Socket.IO's words. */
+export const PING_TIMEOUT = 'ping timeout';
+
 const POLL_PATIENCE = 45_000;
 const POST_PATIENCE = 10_000;
 const POST_BATCH = 64;
+// Of one POST, far below what a server takes by default; a single envelope may be longer.
+const POST_CHARACTERS = 1 << 20;
 const EMPTY_PAUSE = 200;
 // A sid that no server knows: asks for a session, where no sid at all asks for one read only.
 const NEW_SESSION = 'new';
@@ -38,6 +43,9 @@ const NOWHERE = 'none-0';
  */
 
 /** @typedef {'websocket'|'sse'|'poll'} Kind */
+
+/** Each room, and the token that it is entered with if it needs one of its own.
+ * @typedef {Map<string, string|undefined>} Rooms */
 
 export class Wire {
   closed = false;
@@ -141,11 +149,19 @@ class HttpWire extends Wire {
     if (this.#busy || this.sid === null) return;
     this.#busy = true;
     while (this.#queue.length > 0 && !this.closed) {
-      const body = `[${this.#queue.splice(0, POST_BATCH).join()}]`;
-      const answer = await this.json('poll', { sid: this.sid }, POST_PATIENCE, { method: 'POST', body });
+      const answer = await this.json('poll', { sid: this.sid }, POST_PATIENCE, { method: 'POST', body: this.#batch() });
       if (Array.isArray(answer)) this.receive(answer);
     }
     this.#busy = false;
+  }
+
+  #batch() {
+    let size = 0;
+    const end = this.#queue.findIndex((text, index) => {
+      size += text.length;
+      return index === POST_BATCH || (index > 0 && size > POST_CHARACTERS);
+    });
+    return `[${this.#queue.splice(0, end < 0 ? POST_BATCH : end).join()}]`;
   }
 
   /**
@@ -232,7 +248,7 @@ class SseWire extends HttpWire {
 
   #heard() {
     clearTimeout(this.#timer);
-    if (this.#silence > 0 && !this.closed) this.#timer = setTimeout(() => this.end(1006, 'ping timeout'), this.#silence);
+    if (this.#silence > 0 && !this.closed) this.#timer = setTimeout(() => this.end(1006, PING_TIMEOUT), this.#silence);
   }
 }
 
@@ -273,6 +289,11 @@ export function addressOf(server, path, rooms, query) {
     if (value !== null) url.searchParams.append(/** @type {string} */ (name), value);
   }
   return url;
+}
+
+/** The rooms that an address may name; those of a token are joined. @param {Rooms} rooms */
+export function openRooms(rooms) {
+  return [...rooms].filter(([, token]) => token === undefined).map(([room]) => room);
 }
 
 /** @param {string|null} token @returns {Record<string, string>} */

@@ -9,5 +9,5 @@ export function io(address?: string | import("./rtpush/options.js").UserOptions,
 /** The version of the protocol that is spoken. */
 export const protocol: 1;
 import { Socket } from './rtpush/socket.js';
-import { Manager } from './rtpush/socket.js';
+import { Manager } from './rtpush/manager.js';
 export { io as connect, io as default, Manager, Socket };

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { MESSAGES, pickLanguage } from '../../client/i18n.js';
+import { io } from '../../client/rtpush.js';
 import { Cursor, isBehind, parsePosition } from '../../client/rtpush/cursor.js';
 import { Emitter } from '../../client/rtpush/emitter.js';
 import { Ladder, backoff } from '../../client/rtpush/ladder.js';
@@ -61,49 +63,114 @@ test('waiting grows, up to its most, and is spread', () => {
   assert.deepEqual([0, 1].map((random) => backoff(0, DELAYS, () => random)), [500, 1500]);
 });
 
-test('an attempt goes through all transports; what worked gets two to itself', () => {
+test('an attempt goes through all transports, the one that worked before the others', () => {
   const ladder = new Ladder(KINDS, 'x');
   assert.deepEqual(ladder.next(), KINDS);
   ladder.succeeded('sse');
-  assert.deepEqual([ladder.next(), ladder.next(), ladder.next()], [['sse'], ['sse'], ['sse', 'websocket', 'poll']]);
+  assert.deepEqual(ladder.next(), ['sse', 'websocket', 'poll']);
   ladder.forget();
   assert.deepEqual(ladder.next(), KINDS);
 });
 
+test('what worked gets two attempts to itself, unless it is silent', () => {
+  const ladder = new Ladder(KINDS, 'x');
+  assert.equal(ladder.waitsFor('websocket', false), false);
+  for (let again = 0; again < 2; again += 1) {
+    ladder.succeeded('websocket');
+    assert.deepEqual([1, 2, 3].map(() => ladder.waitsFor('websocket', false)), [true, true, false]);
+  }
+  ladder.succeeded('websocket');
+  assert.deepEqual([ladder.waitsFor('sse', false), ladder.waitsFor('websocket', true)], [false, false]);
+});
+
+test('what worked is remembered for the pages that follow', (context) => {
+  const kept = new Map();
+  globalThis.sessionStorage = { getItem: (name) => kept.get(name) ?? null, setItem: (name, value) => kept.set(name, value) };
+  context.after(() => delete globalThis.sessionStorage);
+  new Ladder(KINDS, 'x').succeeded('poll');
+  assert.deepEqual(new Ladder(KINDS, 'x').next()[0], 'poll');
+  assert.deepEqual(new Ladder(KINDS, 'another server').next(), KINDS);
+  kept.set('x', '__proto__');
+  assert.deepEqual(new Ladder(KINDS, 'x').next(), KINDS);
+});
+
+const PATIENT = { retries: 3, ackTimeout: Infinity, timeout: Infinity };
+
+/** An outbox whose connection can be there and not. */
+function outboxWith(line) {
+  return new Outbox((text) => {
+    if (line.up) line.said.push(text);
+    return line.up;
+  });
+}
+
 test('what is unanswered is said again, in order, under the same key', () => {
-  const outbox = new Outbox();
+  const line = { up: false, said: [] };
+  const outbox = outboxWith(line);
   const ends = [];
-  const add = (event) => outbox.add({ event }, (error, data) => ends.push([event, error, data]), 3);
-  const [first, second] = [add('a'), add('b')];
-  assert.deepEqual(outbox.takeAll(), [first.text, second.text]);
+  for (const event of ['a', 'b']) outbox.say({ event }, PATIENT, (error, data) => ends.push([event, error, data]));
+  assert.deepEqual(line.said, []);
+  line.up = true;
+  outbox.flush();
+  const [first, second] = line.said.map((text) => JSON.parse(text));
   outbox.settle(first.ack, null, 5);
   outbox.settle(first.ack, null, 6);
   for (const odd of [999, '__proto__', undefined, {}]) outbox.settle(odd, null);
-  assert.deepEqual(outbox.takeAll(), [second.text]);
-  assert.notEqual(JSON.parse(first.text).idempotency_key, JSON.parse(second.text).idempotency_key);
+  outbox.flush();
+  assert.deepEqual(line.said.map((text) => JSON.parse(text).event), ['a', 'b', 'b']);
+  assert.equal(line.said[1], line.said[2]);
+  assert.notEqual(first.idempotency_key, second.idempotency_key);
   assert.deepEqual(ends, [['a', null, 5]]);
 });
 
-test('the outbox is bounded, in number, in size and in tries', () => {
-  const outbox = new Outbox();
+test('an answer that does not come is asked for again, over every connection', (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  const line = { up: true, said: [] };
+  const outbox = outboxWith(line);
   const codes = [];
-  for (let index = 0; index < 1001; index += 1) outbox.add({ event: 'a' }, (error) => codes.push(error.code), 2);
+  outbox.say({ event: 'a' }, { ...PATIENT, ackTimeout: 1000 }, (error) => codes.push(error.code));
+  context.mock.timers.tick(1000);
+  assert.equal(line.said.length, 2);
+  line.up = false;
+  context.mock.timers.tick(5000);
+  line.up = true;
+  outbox.flush();
+  context.mock.timers.tick(999);
+  assert.equal(line.said.length, 3);
+  context.mock.timers.tick(1);
+  assert.equal(line.said.length, 4);
+  context.mock.timers.tick(9000);
+  assert.deepEqual([line.said.length, codes], [4, ['given_up']]);
+  outbox.say({ event: 'b' }, { ...PATIENT, timeout: 50 }, (error) => codes.push(error.code));
+  context.mock.timers.tick(50);
+  assert.deepEqual(codes, ['given_up', 'timeout']);
+});
+
+test('the outbox is bounded, in number, in size and in tries', () => {
+  const line = { up: false, said: [] };
+  const outbox = outboxWith(line);
+  const codes = [];
+  const end = (error) => error && codes.push(error.code);
+  for (let index = 0; index < 1001; index += 1) outbox.say({ event: 'a' }, { ...PATIENT, retries: 2 }, end);
   assert.deepEqual(codes, ['queue_full']);
-  const sent = [1, 2, 3, 4].map(() => outbox.takeAll().length);
+  line.up = true;
+  const sent = [1, 2, 3, 4].map(() => outbox.flush() ?? line.said.splice(0).length);
   assert.deepEqual(sent, [1000, 1000, 1000, 0]);
   assert.equal(codes.filter((code) => code === 'given_up').length, 1000);
-  const large = { event: 'a', data: 'x'.repeat(6 << 20) };
-  const ends = [1, 2, 3].map(() => outbox.add(large, () => {}, 0) === null);
-  assert.deepEqual(ends, [false, false, true]);
+  codes.length = 0;
+  for (let index = 0; index < 3; index += 1) outbox.say({ event: 'a', data: 'x'.repeat(6 << 20) }, PATIENT, end);
+  assert.deepEqual(codes, ['queue_full']);
 });
 
 test('of what was sent, the largest is to blame', () => {
-  const outbox = new Outbox();
+  const line = { up: true, said: [] };
+  const outbox = outboxWith(line);
   const codes = [];
-  const add = (data) => outbox.add({ data }, (error) => codes.push([data.length, error.code]), 5);
-  outbox.take(add('small'));
-  outbox.take(add('much larger'));
-  add('larger still, and not sent yet');
+  const say = (data) => outbox.say({ data }, PATIENT, (error) => codes.push([data.length, error.code]));
+  say('small');
+  say('much larger');
+  line.up = false;
+  say('larger still, and not sent yet');
   outbox.blameLargest();
   assert.deepEqual(codes, [[11, 'too_large']]);
 });
@@ -131,6 +198,8 @@ test('options have the names and defaults of Socket.IO', () => {
   const other = readOptions('https://push.example', { path: '/live', query: { b: '2' }, transports: ['polling'], reconnectionAttempts: 5, withCredentials: true });
   assert.deepEqual([other.base, other.query, other.kinds], ['https://push.example/live/', [['b', '2']], ['sse', 'poll']]);
   assert.deepEqual([other.reconnectionAttempts, other.credentials], [5, 'include']);
+  // None at all, as far as timers go.
+  assert.deepEqual([false, Infinity].map((timeout) => readOptions('http://a', { timeout }).timeout), [2 ** 31 - 1, 2 ** 31 - 1]);
 });
 
 test('what would connect to nowhere is an error at once', () => {
@@ -141,8 +210,36 @@ test('what would connect to nowhere is an error at once', () => {
 
 test('an option without meaning is said once', (context) => {
   const warn = context.mock.method(console, 'warn', () => {});
-  for (let index = 0; index < 3; index += 1) readOptions('http://a', { rememberUpgrade: true, '__proto__': null });
+  for (let index = 0; index < 3; index += 1) readOptions('http://a', { noSuchOption: true, '__proto__': null });
   assert.equal(warn.mock.callCount(), 1);
+});
+
+/** The rows of a table: the names in its first column, and what it says of them. */
+function table(heading) {
+  const page = readFileSync(new URL('../../docs/how-to/from-socketio.md', import.meta.url), 'utf8');
+  const section = page.split(/^## /m).find((text) => text.startsWith(heading));
+  const rows = [...section.matchAll(/^\| (.*`.*) \| (.*) \|$/gm)];
+  return rows.map(([, names, words]) => [[...names.matchAll(/`(\w+)(?:\(\))?`/g)].map(([, name]) => name), words]);
+}
+
+test('what the docs say of Socket.IO is so', (context) => {
+  const warn = context.mock.method(console, 'warn', () => {});
+  const socket = io('http://push.example', { autoConnect: false });
+  for (const [object, heading] of [[socket, 'The socket'], [socket.io, 'The manager']]) {
+    for (const [names, words] of table(heading)) {
+      const isEvents = names.includes('reconnect') || words.startsWith('not fired');
+      for (const name of isEvents ? [] : names) {
+        assert.equal(name === 'connect_error' || name in object, !/not there|set them/.test(words), `${heading}: ${name}`);
+      }
+    }
+  }
+  for (const [names, words] of table('Options')) {
+    for (const name of names) {
+      warn.mock.resetCalls();
+      readOptions('http://push.example', { [name]: undefined });
+      assert.equal(warn.mock.callCount(), words.startsWith('no meaning') ? 1 : 0, name);
+    }
+  }
 });
 
 test('a token is given, held by an object, returned, promised or passed on', async () => {
@@ -151,6 +248,7 @@ test('a token is given, held by an object, returned, promised or passed on', asy
   for (const none of [undefined, null, {}, () => null, () => undefined]) assert.equal(await tokenOf(none), null);
   await assert.rejects(tokenOf(() => Promise.reject(new Error('no'))), /no/);
   await assert.rejects(tokenOf(() => { throw new Error('no'); }), /no/);
+  await assert.rejects(tokenOf(() => new Promise(() => {}), 1), /in time/);
 });
 
 test('a list of tasks is its snapshot and what came after', () => {
@@ -167,6 +265,10 @@ test('a list of tasks is its snapshot and what came after', () => {
   list.take({ event: 'active_tasks', id: 'e-9', room: 'r', data: { tasks: [{ id: 3, room: 'r' }], finished: [] } });
   assert.deepEqual([list.value.tasks.map(({ id }) => id), list.value.finished.length], [[3], 1]);
   for (const data of [null, 7, 'x', []]) list.take({ event: 'task_created', data });
+  const before = list.value;
+  // Names that are those of properties, which every object has.
+  for (const event of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) assert.equal(list.take({ event, id: 'e-20', data: { id: 3 } }), false);
+  assert.equal(list.value, before);
 });
 
 test('both languages say everything, with the same values', () => {

@@ -19,8 +19,15 @@ export class Ladder {
     constructor(kinds: Kind[], name: string);
     kinds: import("./wires.js").Kind[];
     name: string;
-    /** @returns {Kind[]} what the next attempt tries, in this order */
+    /** @returns {Kind[]} what an attempt tries, in this order */
     next(): Kind[];
+    /**
+     * Whether to wait for the next attempt now that one transport has failed.
+     *
+     * @param {Kind} kind
+     * @param {boolean} silent it was not answered
+     */
+    waitsFor(kind: Kind, silent: boolean): boolean;
     /** @param {Kind} kind the one that has just connected */
     succeeded(kind: Kind): void;
     /** Another network: what worked on the last one says nothing. */

@@ -8,9 +8,10 @@ export function readOptions(address: string, user: UserOptions): Options;
 export function sayOnce(text: string): void;
 /**
  * @param {Auth|undefined} auth
+ * @param {number} [patience] milliseconds for a function to give it
  * @returns {Promise<string|null>}
  */
-export function tokenOf(auth: Auth | undefined): Promise<string | null>;
+export function tokenOf(auth: Auth | undefined, patience?: number): Promise<string | null>;
 export type Kind = import("./wires.js").Kind;
 /**
  * A token, an object that holds one, or a function that gives either: by its

@@ -4,28 +4,32 @@
  * @param {object} envelope
  */
 export function encode(envelope: object): string;
+/**
+ * @param {Refusal} refusal
+ * @param {object} [data]
+ * @returns {RtpushError}
+ */
+export function errorOf(refusal: Refusal, data?: object): RtpushError;
 /** @typedef {{code: string, message: string, retry_after?: number}} Refusal */
 /** @typedef {(error: Refusal|null, data?: any) => void} Done */
-/** @typedef {{ack: string, text: string, done: Done, retries: number, tries: number}} Entry */
+/** An Error with the protocol's code (section 9).
+ * @typedef {Error & {code: string, data: object}} RtpushError */
+/** How often an entry may be said again, after how many milliseconds without an
+ * answer that is, and after how many it is too late for one.
+ * @typedef {{retries: number, ackTimeout: number, timeout: number}} Limits */
+/** @typedef {Limits & {ack: string, text: string, done: Done, tries: number, again?: any, late?: any}} Entry */
 export class Outbox {
+    /** @param {(text: string) => boolean} transmit whether there was a connection to say it on */
+    constructor(transmit: (text: string) => boolean);
+    transmit: (text: string) => boolean;
     /**
      * @param {object} envelope without ack and idempotency key; raises TypeError for what JSON cannot say
+     * @param {Limits} limits
      * @param {Done} done
-     * @param {number} retries how often it may be said again
-     * @returns {Entry|null} null when the box is full
      */
-    add(envelope: object, done: Done, retries: number): Entry | null;
-    /**
-     * What to say on a new connection.
-     *
-     * @returns {string[]}
-     */
-    takeAll(): string[];
-    /**
-     * @param {Entry} entry
-     * @returns {boolean} whether it may be said (again)
-     */
-    take(entry: Entry): boolean;
+    say(envelope: object, limits: Limits, done: Done): void;
+    /** There is a new connection: say all of it again. */
+    flush(): void;
     /** The connection was closed for a message that is too large: the largest is to blame. */
     blameLargest(): void;
     /**
@@ -42,10 +46,27 @@ export type Refusal = {
     retry_after?: number;
 };
 export type Done = (error: Refusal | null, data?: any) => void;
-export type Entry = {
+/**
+ * An Error with the protocol's code (section 9).
+ */
+export type RtpushError = Error & {
+    code: string;
+    data: object;
+};
+/**
+ * How often an entry may be said again, after how many milliseconds without an
+ * answer that is, and after how many it is too late for one.
+ */
+export type Limits = {
+    retries: number;
+    ackTimeout: number;
+    timeout: number;
+};
+export type Entry = Limits & {
     ack: string;
     text: string;
     done: Done;
-    retries: number;
     tries: number;
+    again?: any;
+    late?: any;
 };

@@ -3,29 +3,29 @@ export class Shared {
     static get possible(): boolean;
     /**
      * @param {Options} options
+     * @param {Rooms} rooms its owner's, who changes them
      * @param {() => Promise<string|null>} askToken
      * @param {Listener} listener
      */
-    constructor(options: Options, askToken: () => Promise<string | null>, listener: Listener);
+    constructor(options: Options, rooms: Rooms, askToken: () => Promise<string | null>, listener: Listener);
     active: boolean;
     cursor: Cursor;
-    /** @type {Set<string>} */
-    rooms: Set<string>;
     /** @type {string|null} */
     sid: string | null;
     options: import("./options.js").Options;
+    rooms: import("./wires.js").Rooms;
     askToken: () => Promise<string | null>;
     listener: import("./connection.js").Listener;
     name: string;
     start(): void;
     stop(): void;
-    /** @param {string[]} texts */
-    send(texts: string[]): void;
-    /** @param {string} room */
-    enter(room: string): void;
-    /** @param {string} room */
-    exit(room: string): void;
+    /** @param {string[]} texts @returns {boolean} whether there is somebody to give them to */
+    send(texts: string[]): boolean;
+    /** The leader knows who is in a room and who is still, so that it tells the server. */
+    moved(): boolean;
     wake(): void;
+    /** The page is put away: another tab has to lead, and nothing may hold the page. */
+    rest(): void;
     cut(): void;
     #private;
 }
@@ -35,6 +35,7 @@ export type Kind = import("./wires.js").Kind;
 export type Greeting = import("./connection.js").Greeting;
 export type Listener = import("./connection.js").Listener;
 export type Options = import("./options.js").Options;
+export type Rooms = import("./wires.js").Rooms;
 /**
  * What a leader tells of its connection.
  */

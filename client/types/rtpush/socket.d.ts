@@ -1,17 +1,3 @@
-/** An Error with the protocol's code (section 9).
- * @typedef {Error & {code: string, data: object}} RtpushError */
-/** What Socket.IO calls the manager: `socket.io`. Fires what concerns the connection. */
-export class Manager extends Emitter {
-    /**
-     * @param {Options} opts
-     * @param {Socket} socket
-     */
-    constructor(opts: Options, socket: Socket);
-    opts: import("./options.js").Options;
-    uri: string;
-    connect: () => Socket;
-    open: () => Socket;
-}
 export class Socket extends Emitter {
     /**
      * @param {string} address
@@ -36,7 +22,7 @@ export class Socket extends Emitter {
     /** Where it is in the server's log: what it came back with. */
     get position(): string | null;
     /** The rooms that it has entered without a token of their own. */
-    get rooms(): Set<string>;
+    get rooms(): string[];
     connect(): this;
     open(): this;
     disconnect(): this;
@@ -100,11 +86,5 @@ export type End = import("./wires.js").End;
 export type Greeting = import("./connection.js").Greeting;
 export type UserOptions = import("./options.js").UserOptions;
 export type Options = import("./options.js").Options;
-/**
- * An Error with the protocol's code (section 9).
- */
-export type RtpushError = Error & {
-    code: string;
-    data: object;
-};
 import { Emitter } from './emitter.js';
+import { Manager } from './manager.js';

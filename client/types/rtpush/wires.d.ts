@@ -8,6 +8,8 @@ export function addressOf(server: {
     base: string;
     query: Array<Array<string | null>>;
 }, path: string, rooms: Iterable<string>, query: Record<string, string | null>): URL;
+/** The rooms that an address may name; those of a token are joined. @param {Rooms} rooms */
+export function openRooms(rooms: Rooms): string[];
 /**
  * One read of the log, without any session.
  *
@@ -30,6 +32,20 @@ export function readAt(server: {
  * @param {Link} link
  */
 export function openWire(kind: Kind, link: Link): Wire;
+/**
+ * Three wires of one shape: WebSocket, Server-Sent Events, long-poll.
+ *
+ * Rules that hold here:
+ * - A wire starts at once. Envelopes go to `link.receive`; an end that its owner
+ *   did not ask for goes to `link.ended`, once.
+ * - After `close()` a wire is silent: nothing of the link is called again.
+ * - The owner calls `greeted` when the connect envelope has come; what is sent
+ *   over HTTP waits for that.
+ * - A token travels in a header or a subprotocol, never in an address, where
+ *   logs would keep it. EventSource can send no header, so SSE is a `fetch`.
+ */
+/** The reason of an end, in Socket.IO's words. */
+export const PING_TIMEOUT: "ping timeout";
 /** One envelope, as PROTOCOL.md describes it. Nothing about it can be trusted.
  * @typedef {{event?: any, data?: any, id?: any, room?: any, key?: any, ack?: any, error?: any}} Envelope */
 /** Why a wire ended. `code` is the close code of the protocol.
@@ -45,6 +61,8 @@ export function openWire(kind: Kind, link: Link): Wire;
  * @property {(wire: Wire, end: End) => void} ended
  */
 /** @typedef {'websocket'|'sse'|'poll'} Kind */
+/** Each room, and the token that it is entered with if it needs one of its own.
+ * @typedef {Map<string, string|undefined>} Rooms */
 export class Wire {
     /**
      * @param {Kind} kind
@@ -112,3 +130,7 @@ export type Link = {
     ended: (wire: Wire, end: End) => void;
 };
 export type Kind = "websocket" | "sse" | "poll";
+/**
+ * Each room, and the token that it is entered with if it needs one of its own.
+ */
+export type Rooms = Map<string, string | undefined>;
