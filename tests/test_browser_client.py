@@ -346,12 +346,18 @@ async def test_an_application_asks_and_answers(browser: Browser, transport: str)
         async def both(_sid: str, pair: list[int]) -> list[int]:
             return pair[::-1]
 
+        @server.event
+        async def order(sid: str, number: int) -> Any:
+            # Of the one who waits for the answer to this.
+            return await server.call("ask", number, to=sid, timeout=5)
+
         tab = await Tab.open(browser, server.url, transports=[transport], query={"let": "in"})
         await tab.wait_online(transport)
         await tab.run("socket.on('ask', (number, answer) => answer({ half: number / 2 }))")
         sid = await tab.run("socket.id")
         assert await server.call("ask", 10, to=sid) == {"half": 5}
         assert await tab.run("socket.emitWithAck('double', 4)") == 8
+        assert await tab.run("socket.emitWithAck('order', 6)") == {"half": 3}
         assert await tab.run("socket.timeout(5000).emitWithAck('both', 1, 2)") == [2, 1]
 
         refused = await Tab.open(browser, server.url, transports=[transport])

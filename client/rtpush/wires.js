@@ -15,7 +15,10 @@
 export const PING_TIMEOUT = 'ping timeout';
 
 const POLL_PATIENCE = 45_000;
-const POST_PATIENCE = 10_000;
+// A POST is answered when the application's handlers have done their work.
+const POST_PATIENCE = 120_000;
+// A reply and a ping: what was said before may be waiting for just these.
+const AT_ONCE = /^{"(ack|event":"ping)"/;
 const POST_BATCH = 64;
 // Of one POST, far below what a server takes by default; a single envelope may be longer.
 const POST_CHARACTERS = 1 << 20;
@@ -124,7 +127,7 @@ class WebSocketWire extends Wire {
   }
 }
 
-/** Sending for the wires that can only receive: one POST at a time, so order holds. */
+/** Sending for the wires that can only receive: one POST of events at a time, so order holds. */
 class HttpWire extends Wire {
   /** @type {string[]} */
   #queue = [];
@@ -141,18 +144,24 @@ class HttpWire extends Wire {
 
   /** @param {string[]} texts */
   send(texts) {
-    this.#queue.push(...texts);
+    for (const text of texts) {
+      if (AT_ONCE.test(text)) this.#post(`[${text}]`);
+      else this.#queue.push(text);
+    }
     this.#pump();
   }
 
   async #pump() {
     if (this.#busy || this.sid === null) return;
     this.#busy = true;
-    while (this.#queue.length > 0 && !this.closed) {
-      const answer = await this.json('poll', { sid: this.sid }, POST_PATIENCE, { method: 'POST', body: this.#batch() });
-      if (Array.isArray(answer)) this.receive(answer);
-    }
+    while (this.#queue.length > 0 && !this.closed) await this.#post(this.#batch());
     this.#busy = false;
+  }
+
+  /** @param {string} body */
+  async #post(body) {
+    const answer = await this.json('poll', { sid: this.sid }, POST_PATIENCE, { method: 'POST', body });
+    if (Array.isArray(answer)) this.receive(answer);
   }
 
   #batch() {

@@ -295,3 +295,26 @@ test('a transport that is silent makes way at once, also the one that worked', a
   await pass(200);
   assert.deepEqual(fetched, ['/sse']);
 });
+
+test('an answer that takes its time is no silence', async () => {
+  const answer = (value, after = 0) => new Promise((done) => setTimeout(() => done({ ok: true, json: async () => value }), after));
+  const said = [];
+  let reads = 0;
+  mock.method(globalThis, 'fetch', (_url, { body } = {}) => {
+    if (body === undefined) {
+      const greeting = { event: 'connect', data: { sid: 's', heartbeat: 25 } };
+      return reads++ ? answer({ events: [], last: 'e-1' }, 25_000) : answer({ events: [greeting], last: 'e-1' });
+    }
+    const [{ event, data }] = JSON.parse(body);
+    said.push(event);
+    // The application works on the order for a minute; what else is said is heard meanwhile.
+    return event === 'order' ? answer([{ ack: 1, data: 'done' }], 60_000) : answer([{ event: 'pong', data }]);
+  });
+  connect({ transports: ['poll'] });
+  await pass(STEP);
+  connection.send([JSON.stringify({ event: 'order', ack: 1 })]);
+  await pass(61_000);
+  assert.deepEqual(told.find(([name]) => name === 'reply')[1], { ack: 1, data: 'done' });
+  assert.ok(said.filter((event) => event === 'ping').length >= 3);
+  assert.ok(!names().includes('down'));
+});
