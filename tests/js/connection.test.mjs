@@ -311,7 +311,7 @@ test('an answer that takes its time is no silence', async () => {
     return event === 'order' ? answer([{ ack: 1, data: 'done' }], 60_000) : answer([{ event: 'pong', data }]);
   });
   connect({ transports: ['poll'] });
-  await pass(STEP);
+  await pass(1000);
   connection.send([JSON.stringify({ event: 'order', ack: 1 })]);
   await pass(61_000);
   assert.deepEqual(told.find(([name]) => name === 'reply')[1], { ack: 1, data: 'done' });
