@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from browser import chromium
+from hypothesis import settings
 from playwright.async_api import Browser
 from processes import ServerProcess, running
 from redisserver import RedisServer
 from tabs import CLIENT
+
+# Each run tries some examples, and other ones than the last; `make fuzz` tries many.
+settings.register_profile("some", max_examples=40, deadline=None)
+settings.register_profile("many", max_examples=3000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "some"))
 
 
 @pytest.fixture(scope="session")

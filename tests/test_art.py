@@ -9,7 +9,7 @@ from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rtpush.demo.art import MODES, Stage, draw
@@ -83,7 +83,6 @@ def assert_sound(stage: Stage) -> None:
 
 @modes
 @given(prompt=st.text(min_size=1, max_size=500).filter(str.strip))
-@settings(max_examples=25, deadline=None)
 def test_every_stage_is_sound(mode: str, prompt: str) -> None:
     for stage in draw(prompt, mode):
         assert_sound(stage)

@@ -585,9 +585,7 @@ def test_any_sequence_of_everything(name: str, tmp_path: Path) -> None:
     machine = type(f"Any_{name}", (AnyLog,), fields)
     run = machine.TestCase  # type: ignore[attr-defined]
     run.settings = settings(
-        max_examples=60,
         stateful_step_count=20,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
     run().runTest()

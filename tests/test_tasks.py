@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rtpush.errors import RtpushError
@@ -477,7 +477,6 @@ def assert_totals(board: TaskBoard) -> None:
 
 
 @given(ops)
-@settings(max_examples=300, deadline=None)
 def test_board_is_the_model(raw: list[Op]) -> None:
     board, model = TaskBoard(**LIMITS), Model()
     for event, data, room, time in timed(raw):
@@ -495,7 +494,6 @@ def test_board_is_the_model(raw: list[Op]) -> None:
 
 
 @given(ops)
-@settings(max_examples=200, deadline=None)
 def test_apply_is_total(raw: list[Op]) -> None:
     """Unasked-for, `apply` still agrees with the model, which knows no limits there."""
     board, model = TaskBoard(**LIMITS), Model()
@@ -507,7 +505,6 @@ def test_apply_is_total(raw: list[Op]) -> None:
 
 
 @given(ops, ops, ops)
-@settings(max_examples=200, deadline=None)
 def test_a_fork_goes_its_own_way(first: list[Op], second: list[Op], third: list[Op]) -> None:
     steps = timed(first + second + third)
     a, b = len(first), len(first) + len(second)
@@ -534,7 +531,6 @@ def test_a_fork_goes_its_own_way(first: list[Op], second: list[Op], third: list[
 
 
 @given(ops, st.integers(1, 7), st.integers(0, 60), st.randoms(use_true_random=False))
-@settings(max_examples=300, deadline=None)
 def test_restored_at_any_position_it_goes_on_the_same(
     raw: list[Op], batch: int, cut: int, rng: random.Random
 ) -> None:
