@@ -124,7 +124,6 @@ class Reader:
         self.name = name
         self.last = last
         self.sid: str | None = None
-        self.kind: type[Client] | None = None
         self.event = ""
 
     async def read(self) -> None:
@@ -133,12 +132,8 @@ class Reader:
             kind = self.run.random.choice(KINDS)
             client: Client | None = None
             with suppress(*LOST):
-                # A long-poll goes on without a greeting: it is the same conversation.
-                sid = None if kind is LongPoll and self.kind is LongPoll else self.sid
                 urls = self.run.urls() if kind is LongPoll else self.run.url()
-                # Also when its answer is lost.
-                self.kind = kind
-                client = await kind.open(urls, self.http, last=self.last, sid=sid)
+                client = await kind.open(urls, self.http, last=self.last, sid=self.sid)
                 self._begin(client)
                 async with asyncio.timeout(self.run.random.uniform(0.1, 3.0)):
                     while self.event != "end":
