@@ -240,6 +240,24 @@ async def test_cut_off(site: Site) -> None:
         assert [e["id"] for e in found if e["data"] is not None] == ids
 
 
+async def test_nobody_speaks_before_a_connection_is_greeted(site: Site) -> None:
+    """Else its answer would be taken for one of the greeting's."""
+    async with fault_proxy(site.redis.port) as proxy:
+        link = redis_link.Link(redis_link.Address.parse(site.redis.url(port=proxy.port)))
+        proxy.hold_answers()
+        opening = asyncio.create_task(link.open())
+        for _ in range(100):
+            await asyncio.sleep(0)
+            with pytest.raises(redis_link.Away):
+                await link.send("PING")
+        proxy.heal()
+        await opening
+        assert link.is_open
+        await link.send("PING")
+        assert await link.hear(PATIENCE) == b"PONG"
+        await link.close()
+
+
 # ---- full, or not to be written ----------------------------------------------
 
 

@@ -191,31 +191,35 @@ class Link:
     async def _open(self) -> None:
         if self._connection is not None:
             return
+        connection: Any = None
         try:
             async with asyncio.timeout(TIMEOUT):
-                self._connection = await self._address.connection()
-                await self._connection.connect()
-                await self._greet()
-        except (RedisError, OSError, TimeoutError) as exc:
-            await self._drop()
-            raise Away(_reason(exc)) from exc
-        except BaseException:
-            await self._drop()
+                connection = await self._address.connection()
+                await connection.connect()
+                self.run, self.version = await _greet(connection)
+        except BaseException as exc:
+            if connection is not None:
+                await connection.disconnect(nowait=True)
+            if isinstance(exc, RedisError | OSError | TimeoutError):
+                raise Away(_reason(exc)) from exc
             raise
-
-    async def _greet(self) -> None:
-        await self._connection.send_command("INFO", "server")
-        info = await self._connection.read_response()
-        found = dict(re.findall(r"^(\w+):(.*?)\r?$", info.decode(), re.M))
-        self.run = found["run_id"]
-        self.version = found["redis_version"]
-        await self._connection.send_command("SCRIPT", "LOAD", SCRIPT)
-        await self._connection.read_response()
+        # Not before: `send` waits for no turn, and would speak in between.
+        self._connection = connection
 
     async def _drop(self) -> None:
         connection, self._connection, self.run = self._connection, None, ""
         if connection is not None:
             await connection.disconnect(nowait=True)
+
+
+async def _greet(connection: Any) -> tuple[str, str]:
+    """Which process of Redis it is, and its version; the script is there afterwards."""
+    await connection.send_command("INFO", "server")
+    info = await connection.read_response()
+    await connection.send_command("SCRIPT", "LOAD", SCRIPT)
+    await connection.read_response()
+    found = dict(re.findall(r"^(\w+):(.*?)\r?$", info.decode(), re.M))
+    return found["run_id"], found["redis_version"]
 
 
 def _reason(exc: BaseException) -> str:
