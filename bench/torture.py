@@ -56,6 +56,7 @@ class Run:
     redis: RedisServer
     nodes: list[ServerProcess] = field(default_factory=list)
     proxies: list[FaultProxy] = field(default_factory=list)
+    readers: list[Reader] = field(default_factory=list)
     ending: bool = False
     # Where each acknowledged event is, by its key.
     acked: dict[str, str] = field(default_factory=dict)
@@ -125,6 +126,7 @@ class Reader:
         self.last = last
         self.sid: str | None = None
         self.event = ""
+        self.doing = ""
 
     async def read(self) -> None:
         """Until the event called `end` has come."""
@@ -132,8 +134,10 @@ class Reader:
             kind = self.run.random.choice(KINDS)
             client: Client | None = None
             with suppress(*LOST):
+                self.doing = f"opens a {kind.name}"
                 urls = self.run.urls() if kind is LongPoll else self.run.url()
                 client = await kind.open(urls, self.http, last=self.last, sid=self.sid)
+                self.doing = f"reads from a {kind.name} {client.url}"
                 self._begin(client)
                 async with asyncio.timeout(self.run.random.uniform(0.1, 3.0)):
                     while self.event != "end":
@@ -293,6 +297,15 @@ def report(run: Run, seconds: float) -> None:
     print(f"  violations {len(run.wrong)}")
 
 
+async def readiness(http: aiohttp.ClientSession, url: str) -> str:
+    """What a node says of itself."""
+    try:
+        async with http.get(f"{url}/readyz", timeout=aiohttp.ClientTimeout(total=2)) as answer:
+            return f"{answer.status} {await answer.text()}"
+    except (aiohttp.ClientError, OSError) as exc:
+        return repr(exc)
+
+
 async def stop(run: Run, node: ServerProcess) -> None:
     """A node that had to say more than that its log was away has a bug."""
     code, errors = await node.stop()
@@ -322,7 +335,8 @@ async def torture(seconds: float, seed: int, lose: bool, folder: Path) -> Run:
             run.proxies.append(proxy)
         async with http.get(f"{run.url()}/api/tasks") as answer:
             start = (await answer.json())["position"]
-        readers = [asyncio.create_task(Reader(run, http, i, start).read()) for i in range(READERS)]
+        run.readers = [Reader(run, http, i, start) for i in range(READERS)]
+        readers = [asyncio.create_task(reader.read()) for reader in run.readers]
         publishers = [asyncio.create_task(publish(run, http, i)) for i in range(PUBLISHERS)]
         raging = asyncio.create_task(Nemesis(run, lose).rage())
         await asyncio.sleep(seconds)
@@ -334,7 +348,12 @@ async def torture(seconds: float, seed: int, lose: bool, folder: Path) -> Run:
                 await publish_one(run, http, {"event": "end", "data": "end"})
                 await asyncio.gather(*readers)
         except TimeoutError:
-            run.violation(f"it was not well again within {RECOVERY:g} s")
+            ready = [await readiness(http, node.url) for node in run.nodes]
+            run.violation(
+                f"it was not well again within {RECOVERY:g} s; "
+                f"nodes {ready}, publishers {[task.done() for task in publishers]}, "
+                f"readers {[(reader.last, reader.doing) for reader in run.readers]}"
+            )
             for task in (*publishers, *readers):
                 task.cancel()
     check(run, lose)
