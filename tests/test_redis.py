@@ -333,6 +333,58 @@ async def test_a_lost_tail(site: Site) -> None:
     assert (await next_tick(client))["data"] == "new"
 
 
+async def replica_of(redis: RedisServer, folder: Path, port: int | None = None) -> RedisServer:
+    """Another Redis that has caught up; by way of a port, if one is given."""
+    replica = RedisServer(folder, kept=True).start()
+    replica.client.replicaof("127.0.0.1", str(port or redis.port))
+    await until(lambda: replica.client.info("replication")["master_link_status"] == "up")
+    return replica
+
+
+async def test_a_failover_that_loses_the_tail(site: Site, tmp_path: Path) -> None:
+    """The replica that takes over had not been told of everything that was acknowledged."""
+    node = await site.node()
+    clients = [await node.open(kind) for kind in (WebSocket, Sse)]
+    async with fault_proxy(site.redis.port) as wire:
+        replica = await replica_of(site.redis, tmp_path / "replica", wire.port)
+        kept = await node.published("kept")
+        await until(lambda: replica.client.xlen("{rtpush}:log") == 1)
+        wire.hold()
+        await node.published("lost")
+        for client in clients:
+            assert [(await next_tick(client))["data"] for _ in range(2)] == ["kept", "lost"]
+        site.redis.kill()
+        replica.client.replicaof("NO", "ONE")
+        node.proxy.target = replica.port
+        epochs = {await told(client) for client in clients}
+    assert len(epochs) == 1
+    position = await node.published("new")
+    assert split(position) == (epochs.pop(), split(kept)[1] + 1)
+    for client in clients:
+        assert (await next_tick(client))["id"] == position
+    replica.stop()
+
+
+async def test_a_master_becomes_the_replica_of_the_next(site: Site, tmp_path: Path) -> None:
+    """What still hangs on it lets go; nothing was lost, and nobody begins anew."""
+    node = await site.node()
+    client = await node.open()
+    ids = [await node.published(1)]
+    history = f"{node.url}/api/history"
+    async with site.http.get(history) as answer:
+        assert len((await answer.json())["events"]) == 1
+    replica = await replica_of(site.redis, tmp_path / "replica")
+    await until(lambda: replica.client.xlen("{rtpush}:log") == 1)
+    node.proxy.target = replica.port
+    replica.client.replicaof("NO", "ONE")
+    site.redis.client.replicaof("127.0.0.1", str(replica.port))
+    ids.append(await node.published(2))
+    assert [(await next_tick(client))["id"] for _ in ids] == ids
+    async with asyncio.timeout(PATIENCE), site.http.get(history) as answer:
+        assert [e["id"] for e in (await answer.json())["events"]] == ids
+    replica.stop()
+
+
 @pytest.mark.forgetful
 async def test_a_lost_tail_that_one_node_alone_has_seen(site: Site) -> None:
     """The other node cannot know, and must not go on as if nothing had happened."""
@@ -429,16 +481,23 @@ def fails_over(sentinel: RedisServer) -> bool:
     return True
 
 
-async def test_a_failover_by_sentinel(site: Site, tmp_path: Path) -> None:
-    """Nodes follow the master that the sentinels name; nobody is told nothing."""
-    replica = RedisServer(tmp_path / "replica", kept=True).start()
-    replica.client.replicaof("127.0.0.1", str(site.redis.port))
+async def test_a_failover_by_sentinel(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes follow the master that the sentinels name, also when some of these are dead."""
+    monkeypatch.setattr(redis_link, "TIMEOUT", 2.0)
+    replica = await replica_of(site.redis, tmp_path / "replica")
     conf = tmp_path / "sentinel.conf"
-    conf.write_text(f"sentinel monitor main 127.0.0.1 {site.redis.port} 1\n")
+    conf.write_text(
+        f"sentinel monitor main 127.0.0.1 {site.redis.port} 1\nuser node on >pass%word +@all\n"
+    )
     sentinel = RedisServer(tmp_path / "sentinel", sentinel=conf).start()
-    url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main/0"
-    try:
-        async with Server(Settings(port=0, log=url)) as server:
+    async with fault_proxy(1) as silent:
+        silent.hold()
+        hosts = ",".join(f"127.0.0.1:{port}" for port in (1, silent.port, sentinel.port))
+        own = "sentinel_username=node&sentinel_password=pass%25word"
+        log = f"redis+sentinel://{hosts}/main/0?{own}"
+        async with Server(Settings(port=0, log=log)) as server:
             node = Node(server, FaultProxy(0), site.http)
             client = await node.open()
             first = await node.published(1)
@@ -448,9 +507,24 @@ async def test_a_failover_by_sentinel(site: Site, tmp_path: Path) -> None:
             assert split(second)[1] > split(first)[1]
             assert (await client.until("tick"))[-1]["id"] == first
             assert (await client.until("tick"))[-1]["id"] == second
-    finally:
-        sentinel.stop()
-        replica.stop()
+    with pytest.raises(StartError, match="cannot be used"):
+        await one_event(log.replace("pass%25word", "wrong"))
+    sentinel.stop()
+    replica.stop()
+
+
+@pytest.mark.parametrize(
+    "address", ["h:port/0", "h:99999/0", "h/0?socket_timout=3", "h/0?db=x", "h:6379,i:6379/0"]
+)
+def test_an_address_that_is_none(address: str) -> None:
+    with pytest.raises(LogError, match="its address is wrong"):
+        make_log(Settings(log=f"redis://{address}"))
+
+
+async def test_a_redis_that_is_too_old(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_follow, "OLDEST", (99, 0))
+    with pytest.raises(StartError, match=r"needs 6\.2 or newer"):
+        await one_event(site.redis.url())
 
 
 async def test_no_redis(tmp_path: Path) -> None:

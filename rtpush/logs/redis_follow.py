@@ -345,12 +345,7 @@ class FollowedLog(BatchingLog):
 
     async def _read_on(self) -> Sequence[Any]:
         """Entries behind the newest that is here. Raises Away."""
-        await self._follower.open()
-        if self._follower.run != self._run:
-            # Another process: what it holds need not be what we have read. Or the
-            # one before, which is dead, and we have not heard of it yet.
-            await self._follower.close()
-            raise Away("Redis was started anew")
+        await self._open_known(self._follower)
         block = round(FOLLOW_BLOCK * 1000)
         answer = await self._follower.request(
             FOLLOW_BLOCK + TIMEOUT,
@@ -358,6 +353,15 @@ class FollowedLog(BatchingLog):
             *("STREAMS", self.key("log"), f"{self.last}-0"),
         )
         return answer[0][1] if answer else ()
+
+    async def _open_known(self, link: Link) -> None:
+        """Connect to the process of Redis that the keeper has looked at. Raises Away."""
+        await link.open()
+        if link.run != self._run:
+            # Another one: what it holds need not be what we have read. Or the one
+            # before, which is no longer written to, and we have not heard of it yet.
+            await link.close()
+            raise Away("Redis was started anew")
 
     def _feed(self, found: Sequence[Any]) -> bool:
         """Take entries in; False for what does not follow on what is here."""

@@ -21,13 +21,15 @@ from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final, Self
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from redis.asyncio import ConnectionPool
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
+
+from ..log import LogError
 
 __all__ = ["TIMEOUT", "Address", "Away", "Link", "backoff"]
 
@@ -62,29 +64,52 @@ def backoff(attempt: int) -> float:
 class Address:
     """Where Redis is: the parts of `--log redis://…`.
 
-    `sentinels` and `service` are set for `redis+sentinel://`.
+    With `sentinels`, whose addresses these are, `url` lacks the host: they
+    know it, as that of the master of `service`.
     """
 
     url: str
     prefix: str
-    sentinels: tuple[tuple[str, int], ...] = ()
+    sentinels: tuple[str, ...] = ()
     service: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Of `redis://[user:password@]host[:port][/db][?prefix=…]`, `rediss://…`,
-        `redis+sentinel://[user:password@]host[:port],host[:port]…/service[/db]`.
+        `redis+sentinel://[user:password@]host[:port],host[:port]…/service[/db]`, where
+        `sentinel_username` and `sentinel_password` are what the sentinels ask for.
+
+        Raises LogError.
         """
         parts = urlsplit(text)
+        scheme, _, sentinel = parts.scheme.partition("+")
         query = dict(parse_qsl(parts.query))
         prefix = query.pop("prefix", "rtpush")
-        if not parts.scheme.endswith("+sentinel"):
-            return cls(urlunsplit(parts._replace(query=urlencode(query))), prefix)
-        credentials, _, hosts = parts.netloc.rpartition("@")
+        user, password = (query.pop(f"sentinel_{name}", "") for name in ("username", "password"))
+        parts = parts._replace(scheme=scheme, query=urlencode(query))
+        if not sentinel:
+            return cls(urlunsplit(parts), prefix)._checked()
+        credentials, at, hosts = parts.netloc.rpartition("@")
         service, _, db = parts.path.strip("/").partition("/")
-        at = f"{credentials}@" if credentials else ""
-        url = f"redis://{at}{{}}/{db or 0}" + (f"?{urlencode(query)}" if query else "")
-        return cls(url, prefix, tuple(map(_host, hosts.split(","))), unquote(service))
+        own = f"{quote(user, '')}:{quote(password, '')}@" if user or password else ""
+        asked = (
+            parts._replace(netloc=own + _with_port(host), path="") for host in hosts.split(",")
+        )
+        url = urlunsplit(parts._replace(netloc=credentials + at, path=f"/{db or 0}"))
+        return cls(url, prefix, tuple(map(urlunsplit, asked)), unquote(service))._checked()
+
+    def _checked(self) -> Self:
+        try:
+            for url in (self._at("localhost"), *self.sentinels):
+                _pool(url).make_connection()
+        except (TypeError, ValueError) as exc:
+            raise LogError(f"{self} cannot be used: its address is wrong ({exc})") from exc
+        return self
+
+    def _at(self, host: str) -> str:
+        """The address of Redis, if it is on this host: with its port."""
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(netloc=parts.netloc + host)) if self.service else self.url
 
     def __str__(self) -> str:
         """Without credentials: this is printed."""
@@ -94,29 +119,37 @@ class Address:
 
     async def connection(self) -> Any:
         """A connection, not yet opened. Any: what redis-py says of its types differs by version."""
-        url = self.url
-        if self.service:
-            make: Any = Sentinel
-            sentinel = make(self.sentinels, socket_timeout=TIMEOUT)
-            try:
-                host, port = await sentinel.discover_master(self.service)
-            finally:
-                for client in sentinel.sentinels:
-                    await client.aclose()
-            url = url.format(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        pool: Any = ConnectionPool.from_url(
-            url,
-            protocol=2,
-            socket_timeout=None,
-            socket_connect_timeout=TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-        )
-        return pool.make_connection()
+        return _pool(self._at(await self._master() if self.service else "")).make_connection()
+
+    async def _master(self) -> str:
+        """Which host the first sentinel names that answers."""
+        # One that is dead must leave time for those behind it.
+        patience = TIMEOUT / (len(self.sentinels) + 1)
+        make: Any = Sentinel
+        asked = make([])
+        asked.sentinels = [Redis(connection_pool=_pool(url, patience)) for url in self.sentinels]
+        try:
+            host, port = await asked.discover_master(self.service)
+        finally:
+            for client in asked.sentinels:
+                await client.connection_pool.disconnect()
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _host(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":") if re.search(r":\d+$", text) else (text, "", "26379")
-    return host.strip("[]"), int(port)
+def _pool(url: str, patience: float | None = None) -> Any:
+    """Connections that never try again by themselves."""
+    make: Any = ConnectionPool.from_url
+    return make(
+        url,
+        protocol=2,
+        socket_timeout=patience,
+        socket_connect_timeout=patience or TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def _with_port(host: str) -> str:
+    return host if re.search(r":[^:\]]*$", host) else f"{host}:26379"
 
 
 class Link:
