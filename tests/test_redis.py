@@ -19,6 +19,7 @@ from clients import (
     KINDS,
     PATIENCE,
     Client,
+    Ended,
     Envelope,
     LongPoll,
     Sse,
@@ -36,6 +37,8 @@ from redisserver import RedisServer
 from rtpush.config import Settings
 from rtpush.log import LogError
 from rtpush.logs import make_log, redis_follow, redis_link
+from rtpush.logs import redis as redis_log
+from rtpush.logs.redis import RedisLog
 from rtpush.server import Server, StartError
 
 pytestmark = needs("redis")
@@ -238,6 +241,34 @@ async def test_cut_off(site: Site) -> None:
         while len(found) < len(ids):
             found += await client.until("tick")
         assert [e["id"] for e in found if e["data"] is not None] == ids
+
+
+async def test_a_node_that_lags_sends_on_who_is_ahead_of_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not know what it has not read yet, so it must not say that it is not there."""
+    node, other = await site.node(), await site.node()
+    log = node.server.log
+    assert isinstance(log, RedisLog)
+    read_on, goes_on = log._read_on, asyncio.Event()
+
+    async def held() -> Any:
+        await goes_on.wait()
+        return await read_on()
+
+    monkeypatch.setattr(log, "_read_on", held)
+    monkeypatch.setattr(redis_log, "SEEN_WITHIN", 0.05)
+    # This one ends the read that is under way.
+    seen = await other.published(1)
+    await until(lambda: str(log.position) == seen)
+    position = await other.published(2)
+    for kind in KINDS:
+        with pytest.raises(Ended):
+            await node.open(kind, position)
+    assert await node.ready() == 200
+    goes_on.set()
+    for kind in KINDS:
+        assert (await node.open(kind, position)).hello["recovered"] is True
 
 
 async def test_nobody_speaks_before_a_connection_is_greeted(site: Site) -> None:

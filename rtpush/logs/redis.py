@@ -17,7 +17,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import count
 from typing import Any, Final
 
@@ -66,7 +65,7 @@ class RedisLog(FollowedLog):
         # Idempotency keys of the batch under way that were used before.
         self._known: dict[str, int] = {}
         self._syncing = False
-        self._synced: asyncio.Future[None] | None = None
+        self._synced: asyncio.Future[bool] | None = None
 
     # --------------------------------------------------------------- appending
 
@@ -190,31 +189,35 @@ class RedisLog(FollowedLog):
 
     # ----------------------------------------------------------------- reading
 
-    async def sync(self) -> None:
+    async def sync(self) -> bool:
         """See `Log.sync`. Who comes while one is asked for shares the next."""
         if self._failing:
-            return
+            return False
         if self._synced is None:
             self._synced = asyncio.get_running_loop().create_future()
             if not self._syncing:
                 self._syncing = True
                 self._spawn(self._sync())
-        await asyncio.shield(self._synced)
-
-    def _has(self, seq: int) -> bool:
-        return self.last >= seq
+        return await asyncio.shield(self._synced)
 
     async def _sync(self) -> None:
         while self._synced is not None:
             synced, self._synced = self._synced, None
+            here = False
             try:
-                (newest,) = await self._ask_reader("last")
-                await self._until(partial(self._has, newest), SEEN_WITHIN)
-            except Away as exc:
-                logger.debug("the newest of the log is not known: %s", exc)
+                here = await self._catch_up()
             finally:
-                synced.set_result(None)
+                synced.set_result(here)
         self._syncing = False
+
+    async def _catch_up(self) -> bool:
+        try:
+            (newest,) = await self._ask_reader("last")
+        except Away as exc:
+            logger.debug("the newest of the log is not known: %s", exc)
+            return False
+        await self._until(lambda: self.last >= newest, SEEN_WITHIN)
+        return self.last >= int(newest)
 
     async def _ask_reader(self, command: str, **fields: Any) -> list[Any]:
         """What a command that reads finds in the log as this node knows it. Raises Away."""
