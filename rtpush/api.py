@@ -32,12 +32,15 @@ from .nodes import Nodes
 from .openapi import document
 from .protocol import check_room, parse_many
 
-__all__ = ["Api", "answer_errors", "error_response"]
+__all__ = ["PROBES", "Api", "answer_errors", "error_response"]
 
 # Raises RtpushError for who may not use the API.
 Guard = Callable[[web.Request], Awaitable[None]]
 
 logger = logging.getLogger("rtpush.api")
+
+# The routes that tell how the server is: they are open to everybody.
+PROBES: Final = ("healthz", "readyz")
 
 HISTORY_LIMIT: Final = 1000
 # Entries that one history request looks at when it asks for a room: a page of
@@ -152,8 +155,8 @@ class Api:
             web.delete("/api/connections/{sid}", guarded(self.disconnect)),
             web.get("/metrics", guarded(self.metrics)),
             web.get("/api/openapi.json", self.openapi),
-            web.get("/healthz", self.healthz),
-            web.get("/readyz", self.readyz),
+            web.get("/healthz", self.healthz, name=PROBES[0]),
+            web.get("/readyz", self.readyz, name=PROBES[1]),
             # Not over the others' paths: a method that one of these does not
             # take would be a file that is not there.
             web.get(r"/{path:(?!api/|(?:ws|sse|poll|healthz|readyz|metrics)$).*}", self.file),
