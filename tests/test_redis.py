@@ -364,10 +364,11 @@ async def test_a_lost_tail(site: Site) -> None:
     assert (await next_tick(client))["data"] == "new"
 
 
-async def replica_of(redis: RedisServer, folder: Path, port: int | None = None) -> RedisServer:
+async def replica_of(site: Site, folder: Path, port: int | None = None) -> RedisServer:
     """Another Redis that has caught up; by way of a port, if one is given."""
     replica = RedisServer(folder, kept=True).start()
-    replica.client.replicaof("127.0.0.1", str(port or redis.port))
+    site.stack.callback(replica.stop)
+    replica.client.replicaof("127.0.0.1", str(port or site.redis.port))
     await until(lambda: replica.client.info("replication")["master_link_status"] == "up")
     return replica
 
@@ -377,7 +378,7 @@ async def test_a_failover_that_loses_the_tail(site: Site, tmp_path: Path) -> Non
     node = await site.node()
     clients = [await node.open(kind) for kind in (WebSocket, Sse)]
     async with fault_proxy(site.redis.port) as wire:
-        replica = await replica_of(site.redis, tmp_path / "replica", wire.port)
+        replica = await replica_of(site, tmp_path / "replica", wire.port)
         kept = await node.published("kept")
         await until(lambda: replica.client.xlen("{rtpush}:log") == 1)
         wire.hold()
@@ -393,7 +394,6 @@ async def test_a_failover_that_loses_the_tail(site: Site, tmp_path: Path) -> Non
     assert split(position) == (epochs.pop(), split(kept)[1] + 1)
     for client in clients:
         assert (await next_tick(client))["id"] == position
-    replica.stop()
 
 
 async def test_a_master_becomes_the_replica_of_the_next(site: Site, tmp_path: Path) -> None:
@@ -404,7 +404,7 @@ async def test_a_master_becomes_the_replica_of_the_next(site: Site, tmp_path: Pa
     history = f"{node.url}/api/history"
     async with site.http.get(history) as answer:
         assert len((await answer.json())["events"]) == 1
-    replica = await replica_of(site.redis, tmp_path / "replica")
+    replica = await replica_of(site, tmp_path / "replica")
     await until(lambda: replica.client.xlen("{rtpush}:log") == 1)
     node.proxy.target = replica.port
     replica.client.replicaof("NO", "ONE")
@@ -413,7 +413,6 @@ async def test_a_master_becomes_the_replica_of_the_next(site: Site, tmp_path: Pa
     assert [(await next_tick(client))["id"] for _ in ids] == ids
     async with asyncio.timeout(PATIENCE), site.http.get(history) as answer:
         assert [e["id"] for e in (await answer.json())["events"]] == ids
-    replica.stop()
 
 
 @pytest.mark.forgetful
@@ -517,12 +516,13 @@ async def test_a_failover_by_sentinel(
 ) -> None:
     """Nodes follow the master that the sentinels name, also when some of these are dead."""
     monkeypatch.setattr(redis_link, "TIMEOUT", 2.0)
-    replica = await replica_of(site.redis, tmp_path / "replica")
+    replica = await replica_of(site, tmp_path / "replica")
     conf = tmp_path / "sentinel.conf"
     conf.write_text(
         f"sentinel monitor main 127.0.0.1 {site.redis.port} 1\nuser node on >pass%word +@all\n"
     )
     sentinel = RedisServer(tmp_path / "sentinel", sentinel=conf).start()
+    site.stack.callback(sentinel.stop)
     async with fault_proxy(1) as silent:
         silent.hold()
         hosts = ",".join(f"127.0.0.1:{port}" for port in (1, silent.port, sentinel.port))
@@ -540,8 +540,6 @@ async def test_a_failover_by_sentinel(
             assert (await client.until("tick"))[-1]["id"] == second
     with pytest.raises(StartError, match="cannot be used"):
         await one_event(log.replace("pass%25word", "wrong"))
-    sentinel.stop()
-    replica.stop()
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ class RedisLog(FollowedLog):
 
     def _store(self, batch: Batch) -> None:
         if any(call.drafts for call in batch.calls):
-            self._spawn(self._commit(batch))
+            self._errands.start(self._commit(batch))
         else:
             self._finish(batch)
 
@@ -197,7 +197,7 @@ class RedisLog(FollowedLog):
             self._synced = asyncio.get_running_loop().create_future()
             if not self._syncing:
                 self._syncing = True
-                self._spawn(self._sync())
+                self._errands.start(self._sync())
         return await asyncio.shield(self._synced)
 
     async def _sync(self) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from typing import Any, Final
@@ -27,7 +27,7 @@ import orjson
 from ..bus import PATIENCE, Bus
 from ..errors import CODES, RtpushError
 from .redis import RedisLog
-from .redis_link import TIMEOUT, Away, Link, backoff
+from .redis_link import TIMEOUT, Away, Errands, Link, backoff
 
 __all__ = ["RedisBus"]
 
@@ -75,7 +75,7 @@ class RedisBus(Bus):
         self._waiting: deque[dict[str, Any]] = deque(maxlen=MAX_WAITING)
         self._telling = False
         self._speaker, self._listener = Link(log.address), Link(log.address)
-        self._running: set[asyncio.Task[Any]] = set()
+        self._errands = Errands()
         self._all = log.key("nodes:all")
 
     def _own(self, node: str) -> str:
@@ -87,29 +87,21 @@ class RedisBus(Bus):
         """Begin to hear. A Redis that is away is waited for in the background."""
         with suppress(Away):
             await self._subscribe()
-        self._spawn(self._listen())
+        self._errands.start(self._listen())
 
     async def close(self) -> None:
         """Hear nothing more."""
-        running = [*self._running]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await self._errands.end()
         await self._speaker.close()
         await self._listener.close()
 
     def tick(self) -> None:
         """Show whether the connection still lives: something must be heard."""
-        self._spawn(self._ping())
+        self._errands.start(self._ping())
 
     async def _ping(self) -> None:
         with suppress(Away):
             await self._listener.send("PING")
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
 
     # ------------------------------------------------------------------ hearing
 
@@ -129,7 +121,7 @@ class RedisBus(Bus):
                 continue
             attempt = 0
             if kind == b"message":
-                self._spawn(self._heard(rest[1]))
+                self._errands.start(self._heard(rest[1]))
 
     async def _heard(self, payload: bytes) -> None:
         try:
@@ -149,7 +141,7 @@ class RedisBus(Bus):
             return
         if "ask" in message:
             # A handler may take its time; those behind it do not wait.
-            self._spawn(self._answer(message))
+            self._errands.start(self._answer(message))
         else:
             await self._handle(message)
 
@@ -188,7 +180,7 @@ class RedisBus(Bus):
         self._waiting.append({"from": self.node, "op": op, "fields": fields})
         if not self._telling:
             self._telling = True
-            self._spawn(self._tell())
+            self._errands.start(self._tell())
 
     async def _tell(self) -> None:
         try:

@@ -14,9 +14,10 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
@@ -33,7 +34,9 @@ from redis.exceptions import RedisError, ResponseError
 
 from ..log import LogError
 
-__all__ = ["TIMEOUT", "Address", "Away", "Link", "backoff"]
+__all__ = ["TIMEOUT", "Address", "Away", "Errands", "Link", "backoff"]
+
+logger = logging.getLogger("rtpush.log")
 
 # Seconds that Redis has for an answer. Beyond, it is taken for away.
 TIMEOUT: Final = 3.0
@@ -68,6 +71,33 @@ def backoff(attempt: int) -> float:
     """Seconds to wait after so many failed attempts: longer each time, and by chance."""
     first, longest = BACKOFF
     return min(longest, first * 2.0 ** min(attempt, 20)) * random.uniform(0.5, 1.0)
+
+
+class Errands:
+    """What runs in the background until it is ended. What fails is logged."""
+
+    def __init__(self) -> None:
+        # The loop itself holds tasks only weakly.
+        self._running: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run it beside everything else."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a part of the log in Redis has failed", exc_info=error)
+
+    async def end(self) -> None:
+        """End all that still runs."""
+        running = [*self._running]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 @dataclass(frozen=True, slots=True)
