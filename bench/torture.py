@@ -270,14 +270,20 @@ class Nemesis:
 
 async def read_log(run: Run, http: aiohttp.ClientSession) -> str:
     """All that is in the log into `run.log`; its epoch."""
-    query, more = {"limit": "1000"}, True
+    last, more = "", True
     while more:
+        query = {"limit": "1000"} | ({"after": last} if last else {})
         async with http.get(f"{run.url()}/api/history", params=query) as answer:
             page = await answer.json()
+        if answer.status != 200:
+            # A node has only just heard of another epoch, and all begins anew.
+            run.log, last = {}, ""
+            await asyncio.sleep(0.05)
+            continue
         for event in page["events"]:
             run.log[split(event["id"])[1]] = event["data"]
-        query["after"], more = page["last"], page["more"]
-    return split(page["last"])[0]
+        last, more = page["last"], page["more"]
+    return split(last)[0]
 
 
 def check(run: Run, epoch: str, lose: bool) -> None:
@@ -359,6 +365,7 @@ async def torture(seconds: float, seed: int, lose: bool, folder: Path) -> Run:
                 await asyncio.gather(*publishers)
                 await publish_one(run, http, {"event": "end", "data": "end"})
                 await asyncio.gather(*readers)
+                epoch = await read_log(run, http)
         except TimeoutError:
             ready = [await readiness(http, node.url) for node in run.nodes]
             run.violation(
@@ -369,7 +376,7 @@ async def torture(seconds: float, seed: int, lose: bool, folder: Path) -> Run:
             for task in (*publishers, *readers):
                 task.cancel()
         else:
-            check(run, await read_log(run, http), lose)
+            check(run, epoch, lose)
     return run
 
 

@@ -68,6 +68,10 @@ PAGE_HEADERS: Final = {
 }
 
 
+def _unreadable() -> RtpushError:
+    return RtpushError("unavailable", "The log cannot be read now; try again.")
+
+
 def _json(data: Any, status: int = 200) -> web.Response:
     return web.Response(
         body=orjson.dumps(data),
@@ -233,13 +237,17 @@ class Api:
         if room is not None:
             check_room(room)
         limit = _whole(request, "limit", 100, HISTORY_LIMIT)
-        await self._log.sync()
-        after = self._after(request.query.get("after"))
+        if not await self._log.sync():
+            raise _unreadable()
+        after, epoch = self._after(request.query.get("after")), self._log.epoch
         found: list[orjson.Fragment] = []
         scanned, size, upto = 0, 0, after
         full = False
         while not full and upto < self._log.last and scanned < HISTORY_SCAN:
             page = await self._log.read(upto, limit)
+            if self._log.epoch != epoch:
+                # What was found is of another log than what would be said of it.
+                raise _unreadable()
             scanned += len(page.entries)
             upto = page.upto
             for entry in page.entries:

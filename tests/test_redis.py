@@ -338,6 +338,29 @@ async def test_emptied(site: Site) -> None:
         assert [e["event"] for e in back.greeting] == ["connect", "resync", "active_tasks"]
 
 
+async def test_emptied_while_history_is_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of it would be of one log and half of another."""
+    node = await site.node()
+    await node.published(1)
+    log = node.server.log
+    assert isinstance(log, RedisLog)
+    ask, epoch = log._ask_reader, log.epoch
+
+    async def ask_late(command: str, **fields: Any) -> Any:
+        if command == "read" and log.epoch == epoch:
+            site.redis.client.flushall()
+            await until(lambda: log.epoch != epoch)
+        return await ask(command, **fields)
+
+    monkeypatch.setattr(log, "_ask_reader", ask_late)
+    async with site.http.get(f"{node.url}/api/history") as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (503, "unavailable")
+    position = await node.published(2)
+    async with site.http.get(f"{node.url}/api/history") as answer:
+        found = await answer.json()
+    assert ([event["id"] for event in found["events"]], found["last"]) == ([position], position)
+
+
 async def test_emptied_while_a_long_poll_waits(site: Site) -> None:
     node = await site.node()
     client = await node.open(LongPoll)

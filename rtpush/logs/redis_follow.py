@@ -342,8 +342,11 @@ class FollowedLog(BatchingLog):
         """Connect to the process of Redis that the keeper has looked at. Raises Away."""
         await link.open()
         if link.run != self._run:
-            # Another one: what it holds need not be what we have read. Or the one
-            # before, which is no longer written to, and we have not heard of it yet.
+            # It may still hang on the one before, which is no longer written to.
+            await link.close()
+            await link.open()
+        if link.run != self._run:
+            # Or on the next one: what that holds need not be what we have read.
             await link.close()
             raise Away("Redis was started anew")
 
