@@ -29,12 +29,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from redisserver import RedisServer
 
 CLIENTS = 240
+# As Redis comes: an append-only file that it may write a little later.
+FLAGS = ("--appendfsync", "everysec")
 
 
 @contextmanager
 def redis_running() -> Iterator[RedisServer]:
     with tempfile.TemporaryDirectory() as folder:
-        server = RedisServer(Path(folder), kept=True).start()
+        server = RedisServer(Path(folder), kept=True, flags=FLAGS).start()
         try:
             yield server
         finally:

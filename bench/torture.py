@@ -7,9 +7,9 @@ Readers read over all transports, and hop between nodes and transports. Meanwhil
 nodes and Redis are killed, paused, cut off and slowed down at random; with
 --lose Redis is emptied, too. Afterwards:
 
-- every acknowledged event is where its answer said, and nowhere else;
-- every reader has seen the same events at the same positions, each once, in
-  order, without a gap, from each snapshot that it was given;
+- every acknowledged event is in the log where its answer said, and nowhere else;
+- every reader has seen what is in the log, each event once, in order and without
+  a gap, but for where it was told `resync`;
 - no reader was ever put elsewhere without `resync`.
 
 Exit code 1 if not. The same --seed gives the same plan, not the same timing.
@@ -56,17 +56,17 @@ class Run:
     redis: RedisServer
     nodes: list[ServerProcess] = field(default_factory=list)
     proxies: list[FaultProxy] = field(default_factory=list)
+    readers: list[Reader] = field(default_factory=list)
     ending: bool = False
-    # Where each acknowledged event is, by its key.
+    # Each acknowledged event, by its position.
     acked: dict[str, str] = field(default_factory=dict)
     # What was seen at each position, by any reader.
     seen: dict[str, str] = field(default_factory=dict)
-    where: dict[str, set[str]] = field(default_factory=dict)
     waits: list[float] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
-    # Which numbers a reader was told that it would not get.
-    skipped: list[tuple[int, int]] = field(default_factory=list)
+    # What is in the log in the end, by its number.
+    log: dict[int, str] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
     def url(self) -> str:
@@ -107,7 +107,7 @@ async def publish_one(run: Run, http: aiohttp.ClientSession, event: dict[str, An
             continue
         if answer.status == 200:
             run.waits.append(time.monotonic() - begun)
-            run.acked[event["data"]] = body["id"]
+            run.acked[body["id"]] = event["data"]
             return str(body["id"])
         run.counts[f"publishes refused: {body['error']['code']}"] += 1
         if body["error"]["code"] not in ("unavailable", "going_away"):
@@ -124,8 +124,9 @@ class Reader:
         self.name = name
         self.last = last
         self.sid: str | None = None
-        self.kind: type[Client] | None = None
         self.event = ""
+        self.doing = ""
+        self.told = False
 
     async def read(self) -> None:
         """Until the event called `end` has come."""
@@ -133,12 +134,10 @@ class Reader:
             kind = self.run.random.choice(KINDS)
             client: Client | None = None
             with suppress(*LOST):
-                # A long-poll goes on without a greeting: it is the same conversation.
-                sid = None if kind is LongPoll and self.kind is LongPoll else self.sid
+                self.doing = f"opens a {kind.name}"
                 urls = self.run.urls() if kind is LongPoll else self.run.url()
-                # Also when its answer is lost.
-                self.kind = kind
-                client = await kind.open(urls, self.http, last=self.last, sid=sid)
+                client = await kind.open(urls, self.http, last=self.last, sid=self.sid)
+                self.doing = f"reads from a {kind.name} {client.url}"
                 self._begin(client)
                 async with asyncio.timeout(self.run.random.uniform(0.1, 3.0)):
                     while self.event != "end":
@@ -162,9 +161,11 @@ class Reader:
     def _take(self, envelope: dict[str, Any]) -> None:
         if envelope["event"] == "resync":
             self.run.counts[f"resyncs: {envelope['data']['reason']}"] += 1
+            self.told = True
         elif envelope["event"] == "active_tasks":
-            self.run.skipped.append((split(self.last)[1], split(envelope["id"])[1]))
-            self.last = envelope["id"]
+            if not self.told:
+                self.run.violation(f"reader {self.name} was put at {envelope['id']} in silence")
+            self.last, self.told = envelope["id"], False
         elif is_logged(envelope):
             self._note(envelope)
 
@@ -176,7 +177,6 @@ class Reader:
             self.run.violation(f"reader {self.name} got {position} after {self.last}")
         if self.run.seen.setdefault(position, data) != data:
             self.run.violation(f"{position} is {data!r} and {self.run.seen[position]!r}")
-        self.run.where.setdefault(data, set()).add(position)
         self.run.counts["events read"] += 1
         self.last, self.event = position, envelope["event"]
 
@@ -268,26 +268,42 @@ class Nemesis:
 # ---- the whole ---------------------------------------------------------------
 
 
-def check(run: Run, lose: bool) -> None:
+async def read_log(run: Run, http: aiohttp.ClientSession) -> str:
+    """All that is in the log into `run.log`; its epoch."""
+    last, more = "", True
+    while more:
+        query = {"limit": "1000"} | ({"after": last} if last else {})
+        async with http.get(f"{run.url()}/api/history", params=query) as answer:
+            page = await answer.json()
+        if answer.status != 200:
+            # A node has only just heard of another epoch, and all begins anew.
+            run.log, last = {}, ""
+            await asyncio.sleep(0.05)
+            continue
+        for event in page["events"]:
+            run.log[split(event["id"])[1]] = event["data"]
+        last, more = page["last"], page["more"]
+    return split(last)[0]
+
+
+def check(run: Run, epoch: str, lose: bool) -> None:
     """What no reader could see alone."""
-    for key, position in run.acked.items():
-        found = run.where.get(key, set())
-        if position in run.seen and run.seen[position] != key:
-            run.violation(f"{key} was acknowledged as {position}, which is {run.seen[position]}")
-        seq = split(position)[1]
-        told = sum(before < seq <= after for before, after in run.skipped)
-        if not found and not lose and told < READERS:
-            run.violation(f"{key} was acknowledged as {position}, and nobody has read it")
-        # Another epoch can hold it again: what was lost may be published anew.
-        numbers = {split(one)[1] for one in found}
-        if len(numbers) > 1 and not lose:
-            run.violation(f"{key} was logged more than once: {sorted(found)}")
+    for told, events in (("acknowledged", run.acked), ("read", run.seen)):
+        for position, data in events.items():
+            begun, seq = split(position)
+            # Another epoch goes on with the numbers of the one before, unless all was lost.
+            if run.log.get(seq) != data and (begun == epoch or not lose):
+                run.violation(f"{data!r} was {told} as {position}: {run.log.get(seq)!r} is there")
+    for data, count in Counter(run.log.values()).items():
+        if count > 1 and not lose:
+            run.violation(f"{data!r} is in the log {count} times")
 
 
 def report(run: Run, seconds: float) -> None:
     waits = sorted(run.waits)
     print(f"{seconds:.0f} s, {NODES} nodes, {PUBLISHERS} publishers, {READERS} readers")
-    print(f"  acknowledged events {len(run.acked)}, epochs {len({split(p)[0] for p in run.seen})}")
+    print(f"  acknowledged events {len(run.acked)}, in the log {len(run.log)}")
+    print(f"  epochs {len({split(position)[0] for position in run.seen})}")
     for name, count in sorted(run.counts.items()):
         print(f"  {name} {count}")
     print("  faults:", ", ".join(f"{name} {n}" for name, n in sorted(run.faults.items())))
@@ -296,6 +312,15 @@ def report(run: Run, seconds: float) -> None:
         f"99 % {waits[int(len(waits) * 0.99)] * 1000:.0f} ms, longest {waits[-1]:.1f} s"
     )
     print(f"  violations {len(run.wrong)}")
+
+
+async def readiness(http: aiohttp.ClientSession, url: str) -> str:
+    """What a node says of itself."""
+    try:
+        async with http.get(f"{url}/readyz", timeout=aiohttp.ClientTimeout(total=2)) as answer:
+            return f"{answer.status} {await answer.text()}"
+    except (aiohttp.ClientError, OSError) as exc:
+        return repr(exc)
 
 
 async def stop(run: Run, node: ServerProcess) -> None:
@@ -320,14 +345,16 @@ async def torture(seconds: float, seed: int, lose: bool, folder: Path) -> Run:
             proxy = await stack.enter_async_context(fault_proxy(redis.port))
             home = folder / str(number)
             home.mkdir()
-            node = ServerProcess(home, f"--log={redis.url(port=proxy.port)}", "--log-level=error")
+            log = f"--log={redis.url(port=proxy.port)}"
+            node = ServerProcess(home, log, "--log-level=error", "--retention-count=10000000")
             await node.start()
             stack.push_async_callback(stop, run, node)
             run.nodes.append(node)
             run.proxies.append(proxy)
         async with http.get(f"{run.url()}/api/tasks") as answer:
             start = (await answer.json())["position"]
-        readers = [asyncio.create_task(Reader(run, http, i, start).read()) for i in range(READERS)]
+        run.readers = [Reader(run, http, i, start) for i in range(READERS)]
+        readers = [asyncio.create_task(reader.read()) for reader in run.readers]
         publishers = [asyncio.create_task(publish(run, http, i)) for i in range(PUBLISHERS)]
         raging = asyncio.create_task(Nemesis(run, lose).rage())
         await asyncio.sleep(seconds)
@@ -338,11 +365,18 @@ async def torture(seconds: float, seed: int, lose: bool, folder: Path) -> Run:
                 await asyncio.gather(*publishers)
                 await publish_one(run, http, {"event": "end", "data": "end"})
                 await asyncio.gather(*readers)
+                epoch = await read_log(run, http)
         except TimeoutError:
-            run.violation(f"it was not well again within {RECOVERY:g} s")
+            ready = [await readiness(http, node.url) for node in run.nodes]
+            run.violation(
+                f"it was not well again within {RECOVERY:g} s; "
+                f"nodes {ready}, publishers {[task.done() for task in publishers]}, "
+                f"readers {[(reader.last, reader.doing) for reader in run.readers]}"
+            )
             for task in (*publishers, *readers):
                 task.cancel()
-    check(run, lose)
+        else:
+            check(run, epoch, lose)
     return run
 
 

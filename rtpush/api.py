@@ -32,12 +32,15 @@ from .nodes import Nodes
 from .openapi import document
 from .protocol import check_room, parse_many
 
-__all__ = ["Api", "answer_errors", "error_response"]
+__all__ = ["PROBES", "Api", "answer_errors", "error_response"]
 
 # Raises RtpushError for who may not use the API.
 Guard = Callable[[web.Request], Awaitable[None]]
 
 logger = logging.getLogger("rtpush.api")
+
+# The routes that tell how the server is: they are open to everybody.
+PROBES: Final = ("healthz", "readyz")
 
 HISTORY_LIMIT: Final = 1000
 # Entries that one history request looks at when it asks for a room: a page of
@@ -63,6 +66,10 @@ PAGE_HEADERS: Final = {
     # reaches every browser at once.
     "Cache-Control": "no-cache",
 }
+
+
+def _unreadable() -> RtpushError:
+    return RtpushError("unavailable", "The log cannot be read now; try again.")
 
 
 def _json(data: Any, status: int = 200) -> web.Response:
@@ -152,8 +159,8 @@ class Api:
             web.delete("/api/connections/{sid}", guarded(self.disconnect)),
             web.get("/metrics", guarded(self.metrics)),
             web.get("/api/openapi.json", self.openapi),
-            web.get("/healthz", self.healthz),
-            web.get("/readyz", self.readyz),
+            web.get("/healthz", self.healthz, name=PROBES[0]),
+            web.get("/readyz", self.readyz, name=PROBES[1]),
             # Not over the others' paths: a method that one of these does not
             # take would be a file that is not there.
             web.get(r"/{path:(?!api/|(?:ws|sse|poll|healthz|readyz|metrics)$).*}", self.file),
@@ -230,13 +237,17 @@ class Api:
         if room is not None:
             check_room(room)
         limit = _whole(request, "limit", 100, HISTORY_LIMIT)
-        await self._log.sync()
-        after = self._after(request.query.get("after"))
+        if not await self._log.sync():
+            raise _unreadable()
+        after, epoch = self._after(request.query.get("after")), self._log.epoch
         found: list[orjson.Fragment] = []
         scanned, size, upto = 0, 0, after
         full = False
         while not full and upto < self._log.last and scanned < HISTORY_SCAN:
             page = await self._log.read(upto, limit)
+            if self._log.epoch != epoch:
+                # What was found is of another log than what would be said of it.
+                raise _unreadable()
             scanned += len(page.entries)
             upto = page.upto
             for entry in page.entries:

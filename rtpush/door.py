@@ -4,6 +4,8 @@ Rules that hold here:
 
 - Host, origin and credentials are checked once, here, for all transports and
   the API. Behind the door a request has a `Caller`.
+- Who asks whether the server is well may do so by any host name, or none:
+  balancers speak HTTP/1.0 for it. There is nothing to be had by it.
 - The HTTP API is for publishers and operators: it asks for an API key or a
   token with the right to publish. Where neither is configured, it serves
   programs of this machine only.
@@ -16,7 +18,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from .api import error_response
+from .api import PROBES, error_response
 from .auth import Authenticator, Grant
 from .config import Settings
 from .errors import RtpushError
@@ -61,7 +63,8 @@ class Door:
     def _check(self, request: web.Request, origin: str | None) -> None:
         caller = self.origins.caller(request.remote or "", request.scheme, request.headers)
         request[CALLER] = caller
-        self.origins.check_host(caller)
+        if request.match_info.route.name not in PROBES:
+            self.origins.check_host(caller)
         self.origins.check_origin(origin, caller)
 
     async def grant(self, request: web.Request) -> tuple[Grant, str | None]:

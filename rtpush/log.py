@@ -260,13 +260,13 @@ class Log(ABC):
         first. Raises RtpushError (`unavailable`).
         """
 
-    async def sync(self) -> None:
-        """Wait until all is here that was answered before, by whatever node.
+    async def sync(self) -> bool:
+        """Wait until all is here that was answered before, by whatever node; is it?
 
         Not for long: a store that is away leaves what is here. A log of one
         process has everything at once.
         """
-        return
+        return True
 
     async def lead(self) -> bool:
         """Is this the node that does what one node alone should do?

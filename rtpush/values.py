@@ -195,13 +195,17 @@ def _parse_redis(text: str) -> str:
     if text.startswith("valkey"):
         raise Hint("Valkey speaks as Redis does: write redis://HOST")
     parts = urlsplit(text)
-    if parts.scheme not in ("redis", "rediss", "redis+sentinel") or not parts.hostname:
+    known = re.fullmatch(r"rediss?(\+sentinel)?", parts.scheme)
+    if not known or not parts.hostname:
         raise Hint("a log in Redis is redis://HOST:PORT/DB, rediss://… or redis+sentinel://…")
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name == "prefix" and not re.fullmatch(r"[\w.:-]{1,64}", value):
             raise Hint("prefix has 1 to 64 letters, digits, dots, colons, hyphens or underscores")
-    if parts.scheme == "redis+sentinel" and not parts.path.strip("/"):
+    service, _, db = parts.path.strip("/").partition("/") if known[1] else ("-", "", parts.path[1:])
+    if not service:
         raise Hint("name the service: redis+sentinel://HOST:26379,HOST:26379/SERVICE")
+    if not re.fullmatch(r"\d*", db):
+        raise Hint("what comes last in the address is the number of a database: redis://HOST/0")
     return text
 
 

@@ -63,8 +63,9 @@ class Client(ABC):
     """One connection. Open it with `await Kind.open(url, http, …)`.
 
     `hello` is the data of `connect`, `greeting` all envelopes up to and with
-    the snapshot or, when recovered, `connect` alone. `position` is what the
-    client would come back with.
+    the snapshot or, when recovered, `connect` alone. A long-poll that comes back
+    to a session that still lives gets no `connect`: `hello` then has what it
+    would have said. `position` is what the client would come back with.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Client(ABC):
         client = cls(url, http)
         client.rooms = list(rooms)
         client.position = last
+        client.sid = sid or ""
         query = [("room", room) for room in rooms]
         query += [("last", last)] if last is not None else []
         query += [] if conflate else [("conflate", "0")]
@@ -123,8 +125,8 @@ class Client(ABC):
         assert self.greeting[0]["event"] == "connect", self.greeting
         self.hello = self.greeting[0]["data"]
         self.sid = self.hello["sid"]
-        while not self.hello["recovered"] and self.greeting[-1]["event"] != "active_tasks":
-            self.greeting.append(await self.next())
+        if not self.hello["recovered"]:
+            self.greeting += await self.until("active_tasks")
 
     @abstractmethod
     async def _connect(self, query: str) -> None: ...
@@ -323,7 +325,18 @@ class LongPoll(_Posting):
     name = "poll"
 
     async def _connect(self, query: str) -> None:
-        await self._poll(query)
+        await self._poll(f"{query}&timeout=0")
+
+    async def _greet(self) -> None:
+        """A session that still lives is gone on with, and not greeted again."""
+        first = self._inbox[0]["event"] if self._inbox else None
+        if first == "connect":
+            await super()._greet()
+            return
+        assert self.sid, self.received
+        self.hello = {"sid": self.sid, "recovered": first != "resync"}
+        if first == "resync":
+            self.greeting = await self.until("active_tasks")
 
     async def _receive(self) -> None:
         query = [("sid", self.sid), ("last", self.position), ("timeout", "9")]

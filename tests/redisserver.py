@@ -17,7 +17,7 @@ __all__ = ["RedisServer"]
 
 
 class RedisServer:
-    """`redis-server`. It keeps its data in an append-only file when `kept`.
+    """`redis-server`. When `kept`, it has its data on disk before it answers.
 
     With the configuration of a `sentinel` it is one.
     """
@@ -42,6 +42,8 @@ class RedisServer:
         self._flags = [
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)),
             *("--save", "", "--appendonly", "yes" if kept else "no"),
+            # By default it may answer up to two seconds before it writes.
+            *("--appendfsync", "always"),
             *("--repl-diskless-sync-delay", "0", "--maxmemory-policy", "noeviction"),
             *flags,
         ]

@@ -92,6 +92,29 @@ async def test_the_server_is_killed_and_started_again(
     assert await tab.run("socket.recovered")
 
 
+@pytest.mark.parametrize("transport", ["websocket", "sse", "poll"])
+async def test_its_session_lives_when_it_comes_back(
+    browser: Browser, server: ServerProcess, transport: str
+) -> None:
+    async with relay(server.port) as between:
+        tab = await Tab.open(browser, between.url, transports=[transport])
+        await tab.wait_online(transport)
+        sid = await tab.run("socket.id")
+        async with numbers(server.url) as published:
+            for _ in range(2):
+                await published.more()
+                between.closed = True
+                between.cut()
+                await tab.until("!socket.connected")
+                await published.more()
+                between.closed = False
+                await tab.wait_online(transport)
+            await published.more()
+            await published.check(tab)
+        assert "resync" not in await tab.life()
+        assert await tab.run("[socket.id, socket.recovered]") == [sid, True]
+
+
 async def test_the_network_goes_and_comes(browser: Browser, server: ServerProcess) -> None:
     tab = await Tab.open(browser, server.url)
     await tab.wait_online()

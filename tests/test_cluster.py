@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import signal
 import sys
+import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -18,9 +20,12 @@ from needs import needs
 from processes import ROOT
 from websockets.exceptions import WebSocketException
 
+from rtpush.config import load
+
 pytestmark = needs("redis")
 
 LOST = (aiohttp.ClientError, Ended, OSError, WebSocketException)
+FOLDER = ROOT / "examples/cluster"
 BALANCERS = [pytest.param(name, marks=needs(name)) for name in ("nginx", "haproxy")]
 
 
@@ -29,7 +34,7 @@ async def cluster(balancer: str, folder: Path) -> AsyncIterator[tuple[str, list[
     """Its address, and the processes of its nodes."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        str(ROOT / "examples/cluster/run.py"),
+        str(FOLDER / "run.py"),
         balancer,
         cwd=folder,
         env=os.environ | {"PORT": "0"},
@@ -99,3 +104,21 @@ async def test_a_cluster_loses_a_node_and_nothing_else(balancer: str, tmp_path: 
         async with asyncio.timeout(2 * PATIENCE):
             for found in await asyncio.gather(*reading):
                 assert found == ids
+
+
+def test_the_compose_file_says_what_the_others_say(tmp_path: Path) -> None:
+    """Containers cannot be had everywhere: what is in them is checked instead."""
+    text = (FOLDER / "compose.yaml").read_text()
+    commands = re.findall(r"command: python -m rtpush (.+)", text)
+    nodes = [load(shlex.split(command), {}, tmp_path) for command in commands]
+    ports = {str(node.port) for node in nodes}
+    for name in ("nginx.conf", "haproxy.cfg"):
+        found = re.findall(r"server (?:\w+ )?127\.0\.0\.1:(\d+)", (FOLDER / name).read_text())
+        assert (len(found), set(found)) == (3, ports)
+    redis = re.search(r"command: redis-server .*--port (\d+)", text)
+    assert redis is not None
+    assert {node.log for node in nodes} == {f"redis://127.0.0.1:{redis[1]}/0"}
+    extras = re.search(r"/src\[([\w,]+)\]", text)
+    assert extras is not None
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(extras[1].split(",")) <= set(project["optional-dependencies"])

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,47 @@ async def test_a_client_of_another_node_is_asked(
     assert await asking == "well"
     with pytest.raises(ValueError):
         await nodes[1].call("how", to="nobody")
+
+
+@EACH
+async def test_who_has_moved_meanwhile_answers_from_there(
+    nodes: list[Server], http: aiohttp.ClientSession, kind: type[Client]
+) -> None:
+    client = await WebSocket.open(address(nodes[0]), http)
+    asking = asyncio.create_task(nodes[0].call("how", to=client.sid, timeout=PATIENCE))
+    question = (await client.until("how"))[-1]
+    moved = await kind.open(address(nodes[1]), http, last=client.position, sid=client.sid)
+    assert moved.sid == client.sid
+    await moved.send({"ack": question["ack"], "data": "well"})
+    assert await asking == "well"
+
+
+async def test_a_message_to_a_user_reaches_all_her_devices(
+    redis_server: RedisServer, http: aiohttp.ClientSession
+) -> None:
+    secret = "a secret of more than thirty-two bytes"
+    settings = Settings(
+        port=0, log=redis_server.url(secrets.token_hex(8)), auth_secret=secret, relay=()
+    )
+    ends = time.time() + 60
+    ada, eve = (jwt.encode({"sub": s, "exp": ends}, secret, "HS256") for s in ("ada", "eve"))
+    async with Server(settings) as one, Server(settings) as two:
+        for server in (one, two):
+            server.on("connect", partial(_into_own_room, server))
+        hers = [await kind.open(address(one), http, token=ada) for kind in KINDS]
+        hers.append(await WebSocket.open(address(two), http, token=ada))
+        others = [await WebSocket.open(address(node), http, token=eve) for node in (one, two)]
+        await two.emit("hello", to="user:ada")
+        await one.emit("end")
+        for client, expected in [(c, ["hello", "end"]) for c in hers] + [
+            (c, ["end"]) for c in others
+        ]:
+            found = await client.until("end")
+            assert [e["event"] for e in found if e["event"] != "active_tasks"] == expected
+
+
+async def _into_own_room(server: Server, sid: str, environ: dict[str, Any]) -> None:
+    await server.enter_room(sid, f"user:{environ['rtpush.subject']}")
 
 
 async def test_only_who_was_asked_can_answer(

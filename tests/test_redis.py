@@ -19,6 +19,7 @@ from clients import (
     KINDS,
     PATIENCE,
     Client,
+    Ended,
     Envelope,
     LongPoll,
     Sse,
@@ -36,6 +37,8 @@ from redisserver import RedisServer
 from rtpush.config import Settings
 from rtpush.log import LogError
 from rtpush.logs import make_log, redis_follow, redis_link
+from rtpush.logs import redis as redis_log
+from rtpush.logs.redis import RedisLog
 from rtpush.server import Server, StartError
 
 pytestmark = needs("redis")
@@ -240,6 +243,52 @@ async def test_cut_off(site: Site) -> None:
         assert [e["id"] for e in found if e["data"] is not None] == ids
 
 
+async def test_a_node_that_lags_sends_on_who_is_ahead_of_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not know what it has not read yet, so it must not say that it is not there."""
+    node, other = await site.node(), await site.node()
+    log = node.server.log
+    assert isinstance(log, RedisLog)
+    read_on, goes_on = log._read_on, asyncio.Event()
+
+    async def held() -> Any:
+        await goes_on.wait()
+        return await read_on()
+
+    monkeypatch.setattr(log, "_read_on", held)
+    monkeypatch.setattr(redis_log, "SEEN_WITHIN", 0.05)
+    # This one ends the read that is under way.
+    seen = await other.published(1)
+    await until(lambda: str(log.position) == seen)
+    position = await other.published(2)
+    for kind in KINDS:
+        with pytest.raises(Ended):
+            await node.open(kind, position)
+    assert await node.ready() == 200
+    goes_on.set()
+    for kind in KINDS:
+        assert (await node.open(kind, position)).hello["recovered"] is True
+
+
+async def test_nobody_speaks_before_a_connection_is_greeted(site: Site) -> None:
+    """Else its answer would be taken for one of the greeting's."""
+    async with fault_proxy(site.redis.port) as proxy:
+        link = redis_link.Link(redis_link.Address.parse(site.redis.url(port=proxy.port)))
+        proxy.hold_answers()
+        opening = asyncio.create_task(link.open())
+        for _ in range(100):
+            await asyncio.sleep(0)
+            with pytest.raises(redis_link.Away):
+                await link.send("PING")
+        proxy.heal()
+        await opening
+        assert link.is_open
+        await link.send("PING")
+        assert await link.hear(PATIENCE) == b"PONG"
+        await link.close()
+
+
 # ---- full, or not to be written ----------------------------------------------
 
 
@@ -289,6 +338,29 @@ async def test_emptied(site: Site) -> None:
         assert [e["event"] for e in back.greeting] == ["connect", "resync", "active_tasks"]
 
 
+async def test_emptied_while_history_is_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of it would be of one log and half of another."""
+    node = await site.node()
+    await node.published(1)
+    log = node.server.log
+    assert isinstance(log, RedisLog)
+    ask, epoch = log._ask_reader, log.epoch
+
+    async def ask_late(command: str, **fields: Any) -> Any:
+        if command == "read" and log.epoch == epoch:
+            site.redis.client.flushall()
+            await until(lambda: log.epoch != epoch)
+        return await ask(command, **fields)
+
+    monkeypatch.setattr(log, "_ask_reader", ask_late)
+    async with site.http.get(f"{node.url}/api/history") as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (503, "unavailable")
+    position = await node.published(2)
+    async with site.http.get(f"{node.url}/api/history") as answer:
+        found = await answer.json()
+    assert ([event["id"] for event in found["events"]], found["last"]) == ([position], position)
+
+
 async def test_emptied_while_a_long_poll_waits(site: Site) -> None:
     node = await site.node()
     client = await node.open(LongPoll)
@@ -313,6 +385,57 @@ async def test_a_lost_tail(site: Site) -> None:
     position = await node.published("new")
     assert split(position) == (epoch, 2)
     assert (await next_tick(client))["data"] == "new"
+
+
+async def replica_of(site: Site, folder: Path, port: int | None = None) -> RedisServer:
+    """Another Redis that has caught up; by way of a port, if one is given."""
+    replica = RedisServer(folder, kept=True).start()
+    site.stack.callback(replica.stop)
+    replica.client.replicaof("127.0.0.1", str(port or site.redis.port))
+    await until(lambda: replica.client.info("replication")["master_link_status"] == "up")
+    return replica
+
+
+async def test_a_failover_that_loses_the_tail(site: Site, tmp_path: Path) -> None:
+    """The replica that takes over had not been told of everything that was acknowledged."""
+    node = await site.node()
+    clients = [await node.open(kind) for kind in (WebSocket, Sse)]
+    async with fault_proxy(site.redis.port) as wire:
+        replica = await replica_of(site, tmp_path / "replica", wire.port)
+        kept = await node.published("kept")
+        await until(lambda: replica.client.xlen("{rtpush}:log") == 1)
+        wire.hold()
+        await node.published("lost")
+        for client in clients:
+            assert [(await next_tick(client))["data"] for _ in range(2)] == ["kept", "lost"]
+        site.redis.kill()
+        replica.client.replicaof("NO", "ONE")
+        node.proxy.target = replica.port
+        epochs = {await told(client) for client in clients}
+    assert len(epochs) == 1
+    position = await node.published("new")
+    assert split(position) == (epochs.pop(), split(kept)[1] + 1)
+    for client in clients:
+        assert (await next_tick(client))["id"] == position
+
+
+async def test_a_master_becomes_the_replica_of_the_next(site: Site, tmp_path: Path) -> None:
+    """What still hangs on it lets go; nothing was lost, and nobody begins anew."""
+    node = await site.node()
+    client = await node.open()
+    ids = [await node.published(1)]
+    history = f"{node.url}/api/history"
+    async with site.http.get(history) as answer:
+        assert len((await answer.json())["events"]) == 1
+    replica = await replica_of(site, tmp_path / "replica")
+    await until(lambda: replica.client.xlen("{rtpush}:log") == 1)
+    node.proxy.target = replica.port
+    replica.client.replicaof("NO", "ONE")
+    site.redis.client.replicaof("127.0.0.1", str(replica.port))
+    ids.append(await node.published(2))
+    assert [(await next_tick(client))["id"] for _ in ids] == ids
+    async with asyncio.timeout(PATIENCE), site.http.get(history) as answer:
+        assert [e["id"] for e in (await answer.json())["events"]] == ids
 
 
 @pytest.mark.forgetful
@@ -411,16 +534,24 @@ def fails_over(sentinel: RedisServer) -> bool:
     return True
 
 
-async def test_a_failover_by_sentinel(site: Site, tmp_path: Path) -> None:
-    """Nodes follow the master that the sentinels name; nobody is told nothing."""
-    replica = RedisServer(tmp_path / "replica", kept=True).start()
-    replica.client.replicaof("127.0.0.1", str(site.redis.port))
+async def test_a_failover_by_sentinel(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes follow the master that the sentinels name, also when some of these are dead."""
+    monkeypatch.setattr(redis_link, "TIMEOUT", 2.0)
+    replica = await replica_of(site, tmp_path / "replica")
     conf = tmp_path / "sentinel.conf"
-    conf.write_text(f"sentinel monitor main 127.0.0.1 {site.redis.port} 1\n")
+    conf.write_text(
+        f"sentinel monitor main 127.0.0.1 {site.redis.port} 1\nuser node on >pass%word +@all\n"
+    )
     sentinel = RedisServer(tmp_path / "sentinel", sentinel=conf).start()
-    url = f"redis+sentinel://127.0.0.1:{sentinel.port}/main/0"
-    try:
-        async with Server(Settings(port=0, log=url)) as server:
+    site.stack.callback(sentinel.stop)
+    async with fault_proxy(1) as silent:
+        silent.hold()
+        hosts = ",".join(f"127.0.0.1:{port}" for port in (1, silent.port, sentinel.port))
+        own = "sentinel_username=node&sentinel_password=pass%25word"
+        log = f"redis+sentinel://{hosts}/main/0?{own}"
+        async with Server(Settings(port=0, log=log)) as server:
             node = Node(server, FaultProxy(0), site.http)
             client = await node.open()
             first = await node.published(1)
@@ -430,9 +561,22 @@ async def test_a_failover_by_sentinel(site: Site, tmp_path: Path) -> None:
             assert split(second)[1] > split(first)[1]
             assert (await client.until("tick"))[-1]["id"] == first
             assert (await client.until("tick"))[-1]["id"] == second
-    finally:
-        sentinel.stop()
-        replica.stop()
+    with pytest.raises(StartError, match="cannot be used"):
+        await one_event(log.replace("pass%25word", "wrong"))
+
+
+@pytest.mark.parametrize(
+    "address", ["h:port/0", "h:99999/0", "h/0?socket_timout=3", "h/0?db=x", "h:6379,i:6379/0"]
+)
+def test_an_address_that_is_none(address: str) -> None:
+    with pytest.raises(LogError, match="its address is wrong"):
+        make_log(Settings(log=f"redis://{address}"))
+
+
+async def test_a_redis_that_is_too_old(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_follow, "OLDEST", (99, 0))
+    with pytest.raises(StartError, match=r"needs 6\.2 or newer"):
+        await one_event(site.redis.url())
 
 
 async def test_no_redis(tmp_path: Path) -> None:

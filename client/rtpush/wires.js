@@ -271,9 +271,15 @@ class PollWire extends HttpWire {
   async #run() {
     while (!this.closed) {
       const place = this.link.place();
-      const answer = await this.json('poll', { ...place, sid: this.sid ?? place.sid ?? NEW_SESSION }, POLL_PATIENCE);
+      const sid = this.sid ?? place.sid ?? NEW_SESSION;
+      // The first answer is a greeting: it must come at once.
+      const answer = await this.json('poll', { ...place, sid, timeout: this.sid === null ? '0' : null }, POLL_PATIENCE);
       if (answer === null || this.closed) return;
       const events = Array.isArray(answer.events) ? answer.events : [];
+      // A session that lives still is gone on with, and not greeted again.
+      if (this.sid === null && events[0]?.event !== 'connect') {
+        events.unshift({ event: 'connect', data: { sid, recovered: events[0]?.event !== 'resync' } });
+      }
       this.receive(events);
       if (!this.closed) this.link.advance(answer.last);
       // A server that answers nothing at once must not be asked in a tight loop.

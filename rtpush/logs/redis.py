@@ -17,7 +17,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import count
 from typing import Any, Final
 
@@ -66,7 +65,7 @@ class RedisLog(FollowedLog):
         # Idempotency keys of the batch under way that were used before.
         self._known: dict[str, int] = {}
         self._syncing = False
-        self._synced: asyncio.Future[None] | None = None
+        self._synced: asyncio.Future[bool] | None = None
 
     # --------------------------------------------------------------- appending
 
@@ -80,7 +79,7 @@ class RedisLog(FollowedLog):
 
     def _store(self, batch: Batch) -> None:
         if any(call.drafts for call in batch.calls):
-            self._spawn(self._commit(batch))
+            self._errands.start(self._commit(batch))
         else:
             self._finish(batch)
 
@@ -190,56 +189,67 @@ class RedisLog(FollowedLog):
 
     # ----------------------------------------------------------------- reading
 
-    async def sync(self) -> None:
+    async def sync(self) -> bool:
         """See `Log.sync`. Who comes while one is asked for shares the next."""
         if self._failing:
-            return
+            return False
         if self._synced is None:
             self._synced = asyncio.get_running_loop().create_future()
             if not self._syncing:
                 self._syncing = True
-                self._spawn(self._sync())
-        await asyncio.shield(self._synced)
-
-    def _has(self, seq: int) -> bool:
-        return self.last >= seq
+                self._errands.start(self._sync())
+        return await asyncio.shield(self._synced)
 
     async def _sync(self) -> None:
         while self._synced is not None:
             synced, self._synced = self._synced, None
+            here = False
             try:
-                answer = await self._call(self._reader, "last")
-                if answer[0] == b"ok":
-                    await self._until(partial(self._has, answer[1]), SEEN_WITHIN)
-            except Away as exc:
-                logger.debug("the newest of the log is not known: %s", exc)
+                here = await self._catch_up()
             finally:
-                synced.set_result(None)
+                synced.set_result(here)
         self._syncing = False
+
+    async def _catch_up(self) -> bool:
+        try:
+            (newest,) = await self._ask_reader("last")
+        except Away as exc:
+            logger.debug("the newest of the log is not known: %s", exc)
+            return False
+        await self._until(lambda: self.last >= newest, SEEN_WITHIN)
+        return self.last >= int(newest)
+
+    async def _ask_reader(self, command: str, **fields: Any) -> list[Any]:
+        """What a command that reads finds in the log as this node knows it. Raises Away."""
+        await self._open_known(self._reader)
+        answer = await self._call(self._reader, command, **fields)
+        if answer[0] != b"ok":
+            raise Away("the log is another one by now")
+        found: list[Any] = answer[1:]
+        return found
 
     async def read(self, after: int, limit: int, whole_until: int | None = None) -> Page:
         """See `Log.read`. Waits a while for a Redis that is away."""
         epoch, attempt = self.epoch, 0
         until = asyncio.get_running_loop().time() + READ_PATIENCE
-        ask = {} if whole_until is None else {"whole_until": whole_until}
         upto = min(after + limit, self.last)
+        ask = {"after": after, "upto": upto, "page": PAGE_BYTES}
+        if whole_until is not None:
+            ask["whole_until"] = whole_until
         while epoch == self.epoch:
             try:
-                answer = await self._call(
-                    self._reader, "read", after=after, upto=upto, page=PAGE_BYTES, **ask
-                )
+                first, upto, found = await self._ask_reader("read", **ask)
             except Away as exc:
                 if asyncio.get_running_loop().time() > until:
                     message = f"The log cannot be read now ({exc})."
                     raise RtpushError("unavailable", message) from exc
-                await asyncio.sleep(backoff(attempt))
-            else:
-                if answer[0] == b"ok" and epoch == self.epoch:
-                    self.first = max(self.first, answer[1])
-                    return page_of(epoch, answer[2], answer[3])
                 self._asked.set()
                 await self._until(lambda: self.epoch != epoch, backoff(attempt))
-            attempt += 1
+                attempt += 1
+                continue
+            if epoch == self.epoch:
+                self.first = max(self.first, first)
+                return page_of(epoch, upto, found)
         # Whoever asked is told that all is different: see `on_lost`.
         return Page([], self.last)
 

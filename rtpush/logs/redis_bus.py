@@ -7,8 +7,9 @@ Rules that hold here:
   waits is bounded: beyond that, it is not told.
 - Redis closes a subscriber that lets too much pile up; so a large message is
   kept under a key, and only the key's name is published.
-- The number of hearers that Redis gives for a message is the number of
-  answers to wait for.
+- The number of hearers that Redis gives for a question is the number of
+  answers to wait for. To have heard it oneself is one of them, and shows that
+  answers can be heard.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from typing import Any, Final
@@ -26,7 +27,7 @@ import orjson
 from ..bus import PATIENCE, Bus
 from ..errors import CODES, RtpushError
 from .redis import RedisLog
-from .redis_link import TIMEOUT, Away, Link, backoff
+from .redis_link import TIMEOUT, Away, Errands, Link, backoff
 
 __all__ = ["RedisBus"]
 
@@ -39,21 +40,25 @@ KEPT_FOR: Final = 60
 
 
 class _Asking:
-    """A question under way: the answers so far, and how many are to come."""
+    """A question under way: the answers so far, and how many are to come.
+
+    None is the answer of the node that asks.
+    """
 
     def __init__(self, enough: Callable[[Any], bool]) -> None:
         self.answers: list[Any] = []
-        self.expected: int | None = None
         self.done = asyncio.Event()
+        self._expected: int | None = None
         self._enough = enough
 
     def take(self, answer: Any) -> None:
         self.answers.append(answer)
-        self.check()
+        if (answer is not None and self._enough(answer)) or len(self.answers) == self._expected:
+            self.done.set()
 
-    def check(self) -> None:
-        all_here = self.expected is not None and len(self.answers) >= self.expected
-        if all_here or any(map(self._enough, self.answers)):
+    def expect(self, count: int) -> None:
+        self._expected = count
+        if len(self.answers) >= count:
             self.done.set()
 
 
@@ -70,7 +75,7 @@ class RedisBus(Bus):
         self._waiting: deque[dict[str, Any]] = deque(maxlen=MAX_WAITING)
         self._telling = False
         self._speaker, self._listener = Link(log.address), Link(log.address)
-        self._running: set[asyncio.Task[Any]] = set()
+        self._errands = Errands()
         self._all = log.key("nodes:all")
 
     def _own(self, node: str) -> str:
@@ -82,29 +87,21 @@ class RedisBus(Bus):
         """Begin to hear. A Redis that is away is waited for in the background."""
         with suppress(Away):
             await self._subscribe()
-        self._spawn(self._listen())
+        self._errands.start(self._listen())
 
     async def close(self) -> None:
         """Hear nothing more."""
-        running = [*self._running]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await self._errands.end()
         await self._speaker.close()
         await self._listener.close()
 
     def tick(self) -> None:
         """Show whether the connection still lives: something must be heard."""
-        self._spawn(self._ping())
+        self._errands.start(self._ping())
 
     async def _ping(self) -> None:
         with suppress(Away):
             await self._listener.send("PING")
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
 
     # ------------------------------------------------------------------ hearing
 
@@ -124,26 +121,27 @@ class RedisBus(Bus):
                 continue
             attempt = 0
             if kind == b"message":
-                self._spawn(self._heard(rest[1]))
+                self._errands.start(self._heard(rest[1]))
 
     async def _heard(self, payload: bytes) -> None:
         try:
             if payload.startswith(b"@"):
                 payload = await self._speaker.request(TIMEOUT, "GET", payload[1:]) or b"[]"
             for message in orjson.loads(payload):
-                if message["from"] != self.node:
-                    await self._act(message)
+                await self._act(message)
         except Away as exc:
             logger.debug("a message of another node cannot be fetched: %s", exc)
 
     async def _act(self, message: dict[str, Any]) -> None:
-        if "answer" in message:
-            asking = self._asking.get(message["answer"])
-            if asking is not None:
-                asking.take(message)
-        elif "ask" in message:
+        own = message["from"] == self.node
+        asking = self._asking.get(message.get("ask" if own else "answer", 0))
+        if asking is not None:
+            asking.take(None if own else message)
+        if own or "answer" in message:
+            return
+        if "ask" in message:
             # A handler may take its time; those behind it do not wait.
-            self._spawn(self._answer(message))
+            self._errands.start(self._answer(message))
         else:
             await self._handle(message)
 
@@ -182,7 +180,7 @@ class RedisBus(Bus):
         self._waiting.append({"from": self.node, "op": op, "fields": fields})
         if not self._telling:
             self._telling = True
-            self._spawn(self._tell())
+            self._errands.start(self._tell())
 
     async def _tell(self) -> None:
         try:
@@ -223,15 +221,12 @@ class RedisBus(Bus):
         enough: Callable[[Any], bool],
     ) -> list[Any]:
         if not self._listener.is_open:
-            raise RtpushError("unavailable", "The other nodes cannot be heard now; try again.")
+            raise _deaf()
         number = next(self._asked)
         asking = self._asking[number] = _Asking(enough)
         message = {"from": self.node, "ask": number, "op": op, "fields": fields}
         try:
-            hearers = await self._publish(channel, [message])
-            # This node is one of those that hear what all do.
-            asking.expected = hearers - (channel == self._all)
-            asking.check()
+            asking.expect(await self._publish(channel, [message]))
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience):
                     await asking.done.wait()
@@ -241,7 +236,13 @@ class RedisBus(Bus):
             ) from exc
         finally:
             del self._asking[number]
-        return asking.answers
+        if channel == self._all and not asking.answers:
+            raise _deaf()
+        return [answer for answer in asking.answers if answer is not None]
+
+
+def _deaf() -> RtpushError:
+    return RtpushError("unavailable", "The other nodes cannot be heard now; try again.")
 
 
 def _is_answer(answer: Any) -> bool:

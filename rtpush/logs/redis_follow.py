@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from time import time
 from typing import Any, Final, NamedTuple
@@ -30,7 +30,7 @@ from ..log import Entry, LogError, new_board
 from ..tasks import TASK_EVENTS, TaskBoard
 from .batches import BatchingLog, unavailable
 from .redis_entries import entry_of
-from .redis_link import TIMEOUT, Address, Away, Link, backoff
+from .redis_link import TIMEOUT, Address, Away, Errands, Link, backoff
 from .tail import Tail
 
 __all__ = ["LEASE", "FollowedLog"]
@@ -94,7 +94,7 @@ class FollowedLog(BatchingLog):
         self._changed = asyncio.Event()
         self._asked = asyncio.Event()
         self._writer, self._reader, self._follower = (Link(self.address) for _ in range(3))
-        self._running: set[asyncio.Task[None]] = set()
+        self._errands = Errands()
         self._following: asyncio.Task[None] | None = None
 
     def _redis_time(self) -> float:
@@ -107,7 +107,7 @@ class FollowedLog(BatchingLog):
         async with self._usable():
             await self._check_version()
             await self._enter()
-        self._spawn(self._keep())
+        self._errands.start(self._keep())
         self._follow_on()
 
     async def reach(self) -> None:
@@ -151,12 +151,7 @@ class FollowedLog(BatchingLog):
     async def close(self) -> None:
         """See `Log.close`."""
         await self.wait_idle()
-        tasks = [*self._running]
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await self._errands.end()
         with suppress(Away):
             await self._call(self._writer, "leave")
         await self._close_links()
@@ -164,17 +159,6 @@ class FollowedLog(BatchingLog):
     async def _close_links(self) -> None:
         for link in (self._writer, self._reader, self._follower):
             await link.close()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a part of the log has failed", exc_info=error)
 
     # ---------------------------------------------------------------- commands
 
@@ -323,7 +307,7 @@ class FollowedLog(BatchingLog):
     def _follow_on(self) -> None:
         if self._following is not None:
             self._following.cancel()
-        self._following = self._spawn(self._follow())
+        self._following = self._errands.start(self._follow())
 
     async def _follow(self) -> None:
         attempt = 0
@@ -345,12 +329,7 @@ class FollowedLog(BatchingLog):
 
     async def _read_on(self) -> Sequence[Any]:
         """Entries behind the newest that is here. Raises Away."""
-        await self._follower.open()
-        if self._follower.run != self._run:
-            # Another process: what it holds need not be what we have read. Or the
-            # one before, which is dead, and we have not heard of it yet.
-            await self._follower.close()
-            raise Away("Redis was started anew")
+        await self._open_known(self._follower)
         block = round(FOLLOW_BLOCK * 1000)
         answer = await self._follower.request(
             FOLLOW_BLOCK + TIMEOUT,
@@ -358,6 +337,18 @@ class FollowedLog(BatchingLog):
             *("STREAMS", self.key("log"), f"{self.last}-0"),
         )
         return answer[0][1] if answer else ()
+
+    async def _open_known(self, link: Link) -> None:
+        """Connect to the process of Redis that the keeper has looked at. Raises Away."""
+        await link.open()
+        if link.run != self._run:
+            # It may still hang on the one before, which is no longer written to.
+            await link.close()
+            await link.open()
+        if link.run != self._run:
+            # Or on the next one: what that holds need not be what we have read.
+            await link.close()
+            raise Away("Redis was started anew")
 
     def _feed(self, found: Sequence[Any]) -> bool:
         """Take entries in; False for what does not follow on what is here."""

@@ -14,27 +14,42 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
+from inspect import signature
 from typing import Any, Final, Self
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from redis.asyncio import ConnectionPool
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-__all__ = ["TIMEOUT", "Address", "Away", "Link", "backoff"]
+from ..log import LogError
+
+__all__ = ["TIMEOUT", "Address", "Away", "Errands", "Link", "backoff"]
+
+logger = logging.getLogger("rtpush.log")
 
 # Seconds that Redis has for an answer. Beyond, it is taken for away.
 TIMEOUT: Final = 3.0
 # The wait between two attempts: from the first to the longest, in seconds.
 BACKOFF: Final = (0.05, 3.0)
+
+# What keeps redis-py from reading its own version from its package's files for
+# each connection, 2 ms of the event loop; older ones do not.
+_UNNAMED: Final[dict[str, Any]] = (
+    {"driver_info": None}
+    if "driver_info" in signature(AbstractConnection.__init__).parameters
+    else {}
+)
 
 SCRIPT: Final = files(__package__).joinpath("redis.lua").read_bytes()
 SHA: Final = sha1(SCRIPT, usedforsecurity=False).hexdigest()
@@ -58,33 +73,83 @@ def backoff(attempt: int) -> float:
     return min(longest, first * 2.0 ** min(attempt, 20)) * random.uniform(0.5, 1.0)
 
 
+class Errands:
+    """What runs in the background until it is ended. What fails is logged."""
+
+    def __init__(self) -> None:
+        # The loop itself holds tasks only weakly.
+        self._running: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run it beside everything else."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a part of the log in Redis has failed", exc_info=error)
+
+    async def end(self) -> None:
+        """End all that still runs."""
+        running = [*self._running]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where Redis is: the parts of `--log redis://…`.
 
-    `sentinels` and `service` are set for `redis+sentinel://`.
+    With `sentinels`, whose addresses these are, `url` lacks the host: they
+    know it, as that of the master of `service`.
     """
 
     url: str
     prefix: str
-    sentinels: tuple[tuple[str, int], ...] = ()
+    sentinels: tuple[str, ...] = ()
     service: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Of `redis://[user:password@]host[:port][/db][?prefix=…]`, `rediss://…`,
-        `redis+sentinel://[user:password@]host[:port],host[:port]…/service[/db]`.
+        `redis+sentinel://[user:password@]host[:port],host[:port]…/service[/db]`, where
+        `sentinel_username` and `sentinel_password` are what the sentinels ask for.
+
+        Raises LogError.
         """
         parts = urlsplit(text)
+        scheme, _, sentinel = parts.scheme.partition("+")
         query = dict(parse_qsl(parts.query))
         prefix = query.pop("prefix", "rtpush")
-        if not parts.scheme.endswith("+sentinel"):
-            return cls(urlunsplit(parts._replace(query=urlencode(query))), prefix)
-        credentials, _, hosts = parts.netloc.rpartition("@")
+        user, password = (query.pop(f"sentinel_{name}", "") for name in ("username", "password"))
+        parts = parts._replace(scheme=scheme, query=urlencode(query))
+        if not sentinel:
+            return cls(urlunsplit(parts), prefix)._checked()
+        credentials, at, hosts = parts.netloc.rpartition("@")
         service, _, db = parts.path.strip("/").partition("/")
-        at = f"{credentials}@" if credentials else ""
-        url = f"redis://{at}{{}}/{db or 0}" + (f"?{urlencode(query)}" if query else "")
-        return cls(url, prefix, tuple(map(_host, hosts.split(","))), unquote(service))
+        own = f"{quote(user, '')}:{quote(password, '')}@" if user or password else ""
+        asked = (
+            parts._replace(netloc=own + _with_port(host), path="") for host in hosts.split(",")
+        )
+        url = urlunsplit(parts._replace(netloc=credentials + at, path=f"/{db or 0}"))
+        return cls(url, prefix, tuple(map(urlunsplit, asked)), unquote(service))._checked()
+
+    def _checked(self) -> Self:
+        try:
+            for url in (self._at("localhost"), *self.sentinels):
+                _pool(url).make_connection()
+        except (TypeError, ValueError) as exc:
+            raise LogError(f"{self} cannot be used: its address is wrong ({exc})") from exc
+        return self
+
+    def _at(self, host: str) -> str:
+        """The address of Redis, if it is on this host: with its port."""
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(netloc=parts.netloc + host)) if self.service else self.url
 
     def __str__(self) -> str:
         """Without credentials: this is printed."""
@@ -94,29 +159,38 @@ class Address:
 
     async def connection(self) -> Any:
         """A connection, not yet opened. Any: what redis-py says of its types differs by version."""
-        url = self.url
-        if self.service:
-            make: Any = Sentinel
-            sentinel = make(self.sentinels, socket_timeout=TIMEOUT)
-            try:
-                host, port = await sentinel.discover_master(self.service)
-            finally:
-                for client in sentinel.sentinels:
-                    await client.aclose()
-            url = url.format(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        pool: Any = ConnectionPool.from_url(
-            url,
-            protocol=2,
-            socket_timeout=None,
-            socket_connect_timeout=TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-        )
-        return pool.make_connection()
+        return _pool(self._at(await self._master() if self.service else "")).make_connection()
+
+    async def _master(self) -> str:
+        """Which host the first sentinel names that answers."""
+        # One that is dead must leave time for those behind it.
+        patience = TIMEOUT / (len(self.sentinels) + 1)
+        make: Any = Sentinel
+        asked = make([])
+        asked.sentinels = [Redis(connection_pool=_pool(url, patience)) for url in self.sentinels]
+        try:
+            host, port = await asked.discover_master(self.service)
+        finally:
+            for client in asked.sentinels:
+                await client.connection_pool.disconnect()
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _host(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":") if re.search(r":\d+$", text) else (text, "", "26379")
-    return host.strip("[]"), int(port)
+def _pool(url: str, patience: float | None = None) -> Any:
+    """Connections that never try again by themselves."""
+    make: Any = ConnectionPool.from_url
+    return make(
+        url,
+        protocol=2,
+        socket_timeout=patience,
+        socket_connect_timeout=patience or TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+        **_UNNAMED,
+    )
+
+
+def _with_port(host: str) -> str:
+    return host if re.search(r":[^:\]]*$", host) else f"{host}:26379"
 
 
 class Link:
@@ -191,31 +265,35 @@ class Link:
     async def _open(self) -> None:
         if self._connection is not None:
             return
+        connection: Any = None
         try:
             async with asyncio.timeout(TIMEOUT):
-                self._connection = await self._address.connection()
-                await self._connection.connect()
-                await self._greet()
-        except (RedisError, OSError, TimeoutError) as exc:
-            await self._drop()
-            raise Away(_reason(exc)) from exc
-        except BaseException:
-            await self._drop()
+                connection = await self._address.connection()
+                await connection.connect()
+                self.run, self.version = await _greet(connection)
+        except BaseException as exc:
+            if connection is not None:
+                await connection.disconnect(nowait=True)
+            if isinstance(exc, RedisError | OSError | TimeoutError):
+                raise Away(_reason(exc)) from exc
             raise
-
-    async def _greet(self) -> None:
-        await self._connection.send_command("INFO", "server")
-        info = await self._connection.read_response()
-        found = dict(re.findall(r"^(\w+):(.*?)\r?$", info.decode(), re.M))
-        self.run = found["run_id"]
-        self.version = found["redis_version"]
-        await self._connection.send_command("SCRIPT", "LOAD", SCRIPT)
-        await self._connection.read_response()
+        # Not before: `send` waits for no turn, and would speak in between.
+        self._connection = connection
 
     async def _drop(self) -> None:
         connection, self._connection, self.run = self._connection, None, ""
         if connection is not None:
             await connection.disconnect(nowait=True)
+
+
+async def _greet(connection: Any) -> tuple[str, str]:
+    """Which process of Redis it is, and its version; the script is there afterwards."""
+    await connection.send_command("INFO", "server")
+    info = await connection.read_response()
+    await connection.send_command("SCRIPT", "LOAD", SCRIPT)
+    await connection.read_response()
+    found = dict(re.findall(r"^(\w+):(.*?)\r?$", info.decode(), re.M))
+    return found["run_id"], found["redis_version"]
 
 
 def _reason(exc: BaseException) -> str:

@@ -180,8 +180,7 @@ class Front:
         log = self.hub.log
         if last is None or log.covers(Position.parse(last)) not in ("ahead", "epoch"):
             return
-        await log.sync()
-        if log.failing and log.covers(Position.parse(last)) is not None:
+        if not await log.sync() and log.covers(Position.parse(last)) is not None:
             raise RtpushError(
                 "unavailable", "The log cannot be read as far as you have read it; try again."
             )

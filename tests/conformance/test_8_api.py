@@ -210,6 +210,15 @@ async def test_health_and_readiness(site: Site) -> None:
     assert await site.get("/healthz") == {"status": "ok"}
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_a_balancer_need_not_name_the_host(site: Site, path: str) -> None:
+    assert (await site.http.get(site.url + path, headers={"Host": "balancer"})).status == 200
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    assert (await reader.readline()).split()[1] == b"200"
+    writer.close()
+
+
 @pytest.mark.one_node
 async def test_metrics_are_what_prometheus_reads(site: Site) -> None:
     await site.open(WebSocket, ["a"])
