@@ -21,8 +21,9 @@ __all__ = ["PATIENCE", "Bus", "Handler"]
 # is the answer. None is no answer to a question that one node can answer.
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 
-# Seconds that other nodes have for an answer.
-PATIENCE: Final = 1.0
+# Seconds that other nodes have for an answer. One second was seen to be missed on a
+# machine that had several times as much to do as cores.
+PATIENCE: Final = 2.0
 
 
 class Bus:

@@ -267,6 +267,7 @@ async def test_a_node_that_lags_sends_on_who_is_ahead_of_it(
             await node.open(kind, position)
     assert await node.ready() == 200
     goes_on.set()
+    await until(lambda: str(log.position) == position)
     for kind in KINDS:
         assert (await node.open(kind, position)).hello["recovered"] is True
 
