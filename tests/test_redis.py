@@ -225,6 +225,21 @@ async def test_an_answer_that_is_lost(site: Site) -> None:
     assert [(await next_tick(c))["id"] for c in (client, client, reader)] == [position, last, last]
 
 
+async def test_a_publish_that_always_comes_too_late(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait for ever."""
+    monkeypatch.setattr(redis_log, "UNSURE_FOR", SOON)
+    node = await site.node()
+    event = {"event": "task_created", "data": {"id": 1}}
+    site.redis.client.set("{rtpush}:lock", "a node that has lost more often")
+    async with site.http.post(f"{node.url}/api/publish", json=event) as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (503, "unavailable")
+    site.redis.client.delete("{rtpush}:lock")
+    async with site.http.post(f"{node.url}/api/publish", json=event) as answer:
+        assert answer.status == 200
+
+
 async def test_cut_off(site: Site) -> None:
     """A node without Redis keeps its clients, and gives them all that they missed."""
     node, other = await site.node(), await site.node()

@@ -33,7 +33,7 @@ __all__ = ["RedisLog"]
 
 logger = logging.getLogger("rtpush.log")
 
-# Seconds for which a publish without an answer is tried again.
+# Seconds for which a publish is tried again that got no answer, or came too late.
 UNSURE_FOR: Final = 10.0
 # Seconds for which reading waits for Redis.
 READ_PATIENCE: Final = 10.0
@@ -93,6 +93,7 @@ class RedisLog(FollowedLog):
         deadline: float | None = None
         number = next(self._batches)
         loop = asyncio.get_running_loop()
+        until = loop.time() + UNSURE_FOR
         while True:
             once, epoch = self._unknown_keys(batch), self.epoch
             again = deadline is not None
@@ -114,6 +115,9 @@ class RedisLog(FollowedLog):
                 await self._stored(batch, epoch, *answer[1:])
                 return
             losses += 1
+            if loop.time() > until:
+                self._fail(batch, unavailable("it changes faster than this node can follow"))
+                return
             await self._heed(answer, once, losses)
             batch = self._decide(batch.calls)
             number, deadline = next(self._batches), None
