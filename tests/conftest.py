@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from browser import chromium
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from playwright.async_api import Browser
 from processes import ServerProcess, running
 from redisserver import RedisServer
 from tabs import CLIENT
 
 # Each run tries some examples, and other ones than the last; `make fuzz` tries many.
-settings.register_profile("some", max_examples=40, deadline=None)
-settings.register_profile("many", max_examples=3000, deadline=None)
+# How long that takes is the machine's affair.
+SLOWLY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("some", max_examples=40, **SLOWLY)
+settings.register_profile("many", max_examples=3000, **SLOWLY)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "some"))
 
 

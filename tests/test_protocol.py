@@ -33,7 +33,9 @@ from rtpush.protocol import (
     parse_many,
 )
 
-NAMES = st.text(min_size=1, max_size=MAX_NAME).filter(lambda text: text.isprintable())
+# What `str.isprintable` says of a character.
+PRINTABLE = st.characters(exclude_categories=["C", "Z"], include_characters=" ")
+NAMES = st.text(PRINTABLE, min_size=1, max_size=MAX_NAME)
 VALUES = st.recursive(
     st.none()
     | st.booleans()
