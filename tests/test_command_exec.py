@@ -227,6 +227,33 @@ while True:
     assert (process.returncode, err) == (1, b"heard\n")
 
 
+NOT_PERMITTED = """
+import os, sys
+from rtpush.cli import main
+def kill(pid, number):
+    raise PermissionError("Operation not permitted")
+os.kill = kill
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+async def test_a_command_of_another_user_is_waited_for() -> None:
+    """Nobody may send signals to sudo but root."""
+    process = await asyncio.create_subprocess_exec(
+        *python(NOT_PERMITTED),
+        *("exec", "--", "sh", "-c", "echo ready; read line; exit 5"),
+        env=environment(NOBODY),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    _, err = await asyncio.wait_for(process.communicate(b"\n"), PATIENCE)
+    assert (process.returncode, err) == (5, b"")
+
+
 # ---- in a terminal -----------------------------------------------------------
 
 
