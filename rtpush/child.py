@@ -166,6 +166,9 @@ class Child:
         for end in list(self._outputs):
             self._let_go(end)
         os.close(self._over)
+        # What comes when it has ended is for it, as what came before: it is not ours to obey.
+        while late := signal.sigpending().intersection(_WATCHED):
+            signal.sigwait(late)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     # ----------------------------------------------------------------- signals
