@@ -132,5 +132,7 @@ def complain(problems: Iterable[str], code: int) -> int:
 
 
 def tell(news: str) -> None:
-    """A line on stderr."""
-    print("rtpush:", " ".join(news.split()), file=sys.stderr, flush=True)
+    """A line on stderr. It may quote what a stranger has said."""
+    from ..screen import plain
+
+    print("rtpush:", plain(" ".join(news.split())), file=sys.stderr, flush=True)
