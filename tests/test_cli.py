@@ -198,6 +198,14 @@ def test_what_is_not(
         assert any(finding in line for line in lines[1:]), finding
 
 
+def test_a_log_that_cannot_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(monkeypatch, tmp_path, "--log=sqlite:data/rtpush.db") == 1
+    assert f"{tmp_path}/data is no folder that may be written" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_log_in_redis(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
