@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shlex
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -191,7 +193,13 @@ async def test_the_board_in_a_pipe(url: str, http: aiohttp.ClientSession) -> Non
     assert tasks[0]["progress"] == 40
 
 
-@pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+ENDS = [
+    *((signal.SIGINT, 130), (signal.SIGTERM, 143)),
+    *((signal.SIGHUP, 129), (signal.SIGQUIT, 131)),
+]
+
+
+@pytest.mark.parametrize(("end", "code"), ENDS)
 async def test_the_board_in_a_terminal(
     url: str, http: aiohttp.ClientSession, end: signal.Signals, code: int
 ) -> None:
@@ -212,3 +220,18 @@ async def test_the_board_in_a_terminal(
     assert terminal.shown.count("\033[?1049h") == terminal.shown.count("\033[?1049l") == 1
     assert terminal.shown.rindex("\033[?25h") > terminal.shown.rindex("picture b")
     assert "Traceback" not in terminal.shown
+
+
+async def test_the_board_is_stopped_and_goes_on(url: str, http: aiohttp.ClientSession) -> None:
+    await make(http, url, "a")
+    async with Terminal().running("bash", "--norc", "-i", url=url) as terminal:
+        terminal.type(f"PS1='ready> '; {shlex.join(RTPUSH)} tasks\n")
+        await terminal.shows("1 active, 0 ended.*picture a")
+        terminal.type("\x1a")
+        await terminal.shows("Stopped.*ready> ")
+        assert re.search("\033\\[\\?1049l.*Stopped", terminal.shown, re.DOTALL)
+        await make(http, url, "b")
+        terminal.type("fg\n")
+        await terminal.shows("ready> fg.*\033\\[\\?1049h.*2 active.*picture b")
+        terminal.type("\x03")
+        await terminal.shows("picture b.*\033\\[\\?1049l.*ready> ")
