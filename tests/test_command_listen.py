@@ -127,6 +127,18 @@ async def test_what_is_gone_is_told(url: str, http: aiohttp.ClientSession) -> No
         assert bad.err.startswith(f"rtpush: {url}: A position looks like")
 
 
+async def test_who_is_sent_away(http: aiohttp.ClientSession) -> None:
+    async with Server(port=0, log="memory:") as server:
+        url = server.url.rstrip("/")
+        async with listening(url) as listener:
+            await connected(http, url)
+            (sid,) = server.hub.sessions
+            await server.disconnect(sid)
+            told = f"rtpush: {url}: The application ended the connection."
+            assert await listener.complaint() == told
+            assert await listener.ended() == 1
+
+
 async def test_who_cannot_be_reached() -> None:
     for command in (["listen"], ["tasks"]):
         code, out, err = await run(*command, url=NOBODY)
