@@ -166,6 +166,9 @@ class Child:
         for end in list(self._outputs):
             self._let_go(end)
         os.close(self._over)
+        # What comes when it has ended is for it, as what came before: it is not ours to obey.
+        while late := signal.sigpending().intersection(_WATCHED):
+            signal.sigwait(late)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     # ----------------------------------------------------------------- signals
@@ -179,9 +182,15 @@ class Child:
                     return
             elif number == signal.SIGWINCH:
                 self._resize()
-                os.kill(self._pid, number)
+                self._send(number)
             elif not from_terminal:
-                os.kill(self._pid, number)
+                self._send(number)
+
+    def _send(self, number: int) -> None:
+        # sudo and its like are another user's, who takes none of ours. Whoever sends
+        # signals on has to go on waiting for the end.
+        with suppress(PermissionError):
+            os.kill(self._pid, number)
 
     def _has_ended(self) -> bool:
         pid, status = os.waitpid(self._pid, os.WNOHANG)

@@ -8,11 +8,14 @@ Rules that hold here:
 - Exit codes: 0, it is done; 1, it could not be done; 2, the command line or the
   settings are wrong; 69, the server is away, and the same may succeed later;
   130 after Ctrl+C. `exec` ends as its command did.
-- Output that nobody reads any more ends a command quietly.
+- Output that nobody reads any more ends a command quietly. What the terminal's
+  encoding has no character for is written out.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
 import sys
@@ -22,7 +25,7 @@ from itertools import groupby
 from typing import Final
 
 from . import __version__
-from .commands import COMMANDS, USAGE, complain
+from .commands import COMMANDS, FAILED, USAGE, complain
 
 __all__ = ["main"]
 
@@ -41,20 +44,44 @@ Try it:
 rtpush COMMAND --help tells more, and rtpush serve --help every setting.
 """
 
+# What becomes of writing to a disk that is full, or a terminal that is gone.
+_NOT_WRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command, or the server until it is told to stop; returns the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
+    _prepare_streams()
     try:
         code = _run(given)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # Python would complain about it once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_stdout_up()
         return 128 + signal.SIGPIPE
+    except OSError as exc:
+        if exc.errno not in _NOT_WRITTEN:
+            raise
+        _give_stdout_up()
+        return complain([f"the output cannot be written: {exc.strerror}"], FAILED)
     return code
+
+
+def _prepare_streams() -> None:
+    # Of what was closed before we began, a file or socket of ours would take the place.
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _give_stdout_up() -> None:
+    # Python would complain about it once more when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(given: list[str]) -> int:

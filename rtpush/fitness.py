@@ -13,6 +13,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from .auth import Authenticator, AuthError
@@ -60,7 +61,7 @@ async def _try_log(settings: Settings) -> None:
     """Raises LogError."""
     scheme, _, path = settings.log.partition(":")
     log = make_log(settings)
-    if scheme == "sqlite" and _exists(path):
+    if scheme == "sqlite" and _is_there(path):
         await log.open()
         await log.close()
     elif scheme not in ("sqlite", "memory"):
@@ -70,7 +71,14 @@ async def _try_log(settings: Settings) -> None:
         await log.reach()
 
 
-def _exists(path: str) -> bool:
+def _is_there(path: str) -> bool:
+    """Is there such a file already? Raises LogError when none could be made."""
+    folder = Path(path).absolute().parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise LogError(
+            f"the log {path} cannot be made: {folder} is no folder that may be written; make it, "
+            "or choose another file with --log sqlite:PATH"
+        )
     return os.path.exists(path)
 
 

@@ -23,6 +23,8 @@ __all__ = ["Meter", "Stream", "progress_of"]
 # Characters of a line that are looked at, and of a message.
 _LINE: Final = 2_000
 _MESSAGE: Final = 200
+# Characters of an escape sequence. One that is longer is text.
+_ESCAPE: Final = 1_000
 # Bytes of what comes at once. Of more, the last lines are what counts.
 _AT_ONCE: Final = 4_096
 
@@ -39,7 +41,7 @@ _TOKEN: Final = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_CUT_OFF: Final = re.compile(r"\x1b(?:[ -/]*|\[[0-?]*[ -/]*|\][^\x07\x1b]{0,1000}\x1b?)\Z")
+_CUT_OFF: Final = re.compile(r"\x1b(?:[ -/]*|\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)\Z")
 
 
 @dataclass(slots=True)
@@ -90,7 +92,7 @@ class Stream:
             self._decoder, self._line, self._rest = _decoder(), "", ""
         text = self._rest + self._decoder.decode(data)
         cut = _CUT_OFF.search(text)
-        self._rest = cut[0] if cut else ""
+        self._rest = cut[0] if cut and len(cut[0]) <= _ESCAPE else ""
         self._write(text.removesuffix(self._rest))
         self._look()
 
@@ -171,7 +173,7 @@ def _seconds(match: re.Match[str]) -> float:
 
 _UNIT: Final = r"(?:[kKMGT]i?)?B"
 _COLUMN: Final = r"\s+\S+"
-_CLOCK: Final = r"(\d+):(\d\d):(\d\d(?:\.\d+)?)"
+_CLOCK: Final = r"(\d{1,6}):(\d\d):(\d\d(?:\.\d+)?)"
 # ffmpeg tells first how long the film is, then where it is.
 _DURATION: Final = re.compile(rf"\bDuration: {_CLOCK}")
 _TIME: Final = re.compile(rf"\b(?:out_)?time={_CLOCK}")

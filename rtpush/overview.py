@@ -24,6 +24,8 @@ __all__ = ["Overview", "Row"]
 # Tasks that have ended, of those that end while we watch.
 _ENDED: Final = 50
 _BAR: Final = 12
+# Seconds that a task can have taken. More, and it does not know when it has begun.
+_LONGEST: Final = 1_000 * 3600
 _STATUS: Final = {"task_completed": "completed", "task_failed": "failed"}
 _COLOURS: Final = {"completed": GREEN, "failed": RED, "active": CYAN}
 
@@ -150,7 +152,8 @@ def _clock(begun: Any, ended: Any, now: float) -> str:
     if not isinstance(begun, int | float):
         return ""
     end = ended / 1000 if isinstance(ended, int | float) else now
-    return show_clock(max(0.0, end - begun / 1000))
+    seconds = max(0.0, end - begun / 1000)
+    return show_clock(seconds) if seconds < _LONGEST else ""
 
 
 def _first_text(task: Mapping[str, Any], names: Sequence[str]) -> str:

@@ -150,13 +150,24 @@ class Wire:
 def server_of(url: str | None, key: str | None) -> tuple[str, str | None]:
     """A server's address and the API key or token for it, by default from the environment.
 
-    That is RTPUSH_URL and RTPUSH_KEY. Raises ValueError for what is no address.
+    That is RTPUSH_URL and RTPUSH_KEY. Raises ValueError for what is no address, or no key.
     """
     url = url or os.environ.get("RTPUSH_URL") or DEFAULT_URL
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _is_address(url):
         raise ValueError(f"{url!r} is not an address like {DEFAULT_URL}")
-    return url.rstrip("/"), key or os.environ.get("RTPUSH_KEY") or None
+    key = key or os.environ.get("RTPUSH_KEY") or None
+    if key is not None and not (key.isascii() and key.isprintable()):
+        # It is not shown, but for what it is not.
+        raise ValueError("the key or token is no single line of ASCII; is there a newline in it?")
+    return url.rstrip("/"), key
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port, or an address in brackets, that is none
+        return False
 
 
 def encode_envelope(envelope: Mapping[str, Any]) -> bytes:
@@ -196,4 +207,13 @@ def _outcomes(status: int, text: bytes, count: int) -> list[Outcome]:
     if not isinstance(found, list) or len(found) != count:
         # Not rtpush: a proxy whose server is away, or another address.
         raise http.client.HTTPException(f"HTTP {status} without an answer of rtpush")
-    return [RtpushError.of(one["error"]) if "error" in one else one["id"] for one in found]
+    return [_outcome(one) for one in found]
+
+
+def _outcome(answer: Any) -> Outcome:
+    match answer:
+        case {"error": error}:
+            return RtpushError.of(error)
+        case {"id": str() | None as position}:
+            return position
+    raise http.client.HTTPException("an answer that is none of rtpush's")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import jwt
 import pytest
 from processes import free_port
 from redisserver import RedisServer
+from terminals import RTPUSH, environment
 
 from rtpush import __version__
 from rtpush.auth import hash_api_key
@@ -82,6 +84,37 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_mistyped_command(word: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word]) == 2
     assert capsys.readouterr() == ("", f"rtpush: there is no command {word!r}; {hint}\n")
+
+
+@pytest.mark.parametrize(
+    ("shell", "out", "err", "code"),
+    [
+        ("--version >&-", "", "", 0),
+        ("exec -- sh -c 'echo hi; exit 3' >&-", "", "", 3),
+        ("exec -- sh -c 'echo hi; exit 3' <&- >&- 2>&-", "", "", 3),
+        ("exec -- sh -c 'echo hi; exit 3' 2>&-", "hi\n", "", 3),
+        ("pubish 2>&-", "", "", 2),
+        ("publish e - <&-", "", "", 0),
+        ("--version >/dev/full", "", "the output cannot be written: No space left on device", 1),
+    ],
+)
+def test_streams_that_are_closed_or_full(shell: str, out: str, err: str, code: int) -> None:
+    ran = subprocess.run(
+        ["sh", "-c", f"{shlex.join(RTPUSH)} {shell}"],
+        env=environment("http://127.0.0.1:9"),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert (ran.returncode, ran.stdout) == (code, out)
+    assert ran.stderr == (f"rtpush: {err}\n" if err else "")
+
+
+def test_what_an_encoding_cannot_say_is_written_out() -> None:
+    environ = environment() | {"PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run([*RTPUSH, "--help"], env=environ, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "python -m rtpush \\u2026" in ran.stdout
 
 
 def test_commands_begin_without_a_server() -> None:
@@ -163,6 +196,14 @@ def test_what_is_not(
     assert lines[0].startswith("rtpush: --max-connections: ")
     for finding in (f"port {port}", "max_connections", "none.pem", "auth_secret", "rtpush.db"):
         assert any(finding in line for line in lines[1:]), finding
+
+
+def test_a_log_that_cannot_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(monkeypatch, tmp_path, "--log=sqlite:data/rtpush.db") == 1
+    assert f"{tmp_path}/data is no folder that may be written" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_log_in_redis(

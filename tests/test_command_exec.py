@@ -11,7 +11,7 @@ import signal
 import sys
 import zipfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +203,39 @@ async def test_what_a_command_leaves_behind_is_not_waited_for() -> None:
     assert code == 0
 
 
+async def test_a_signal_that_comes_too_late_changes_nothing(url: str) -> None:
+    """The command has ended, and what it has left behind goes on printing."""
+    process = await asyncio.create_subprocess_exec(
+        *RTPUSH,
+        *("exec", "--", "sh", "-c", "yes & echo $$ >&2; read line; exit 4"),
+        env=environment(url),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    pid = int(await process.stderr.readline())
+    await process.stdout.readline()
+    process.stdin.write(b"\n")
+    # As long as nobody reads on, it is not done with what it has to pass on.
+    await gone(pid)
+    process.send_signal(signal.SIGINT)
+    await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert process.returncode == 4
+    assert (await ended(url))["error"].startswith("exit code 4")
+
+
+async def gone(pid: int) -> None:
+    """Wait until there is no such process."""
+    async with asyncio.timeout(PATIENCE):
+        with suppress(ProcessLookupError):
+            while True:
+                os.kill(pid, 0)
+                await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
 async def test_signals_are_sent_on(number: signal.Signals) -> None:
     script = f"""
@@ -225,6 +258,33 @@ while True:
     process.send_signal(number)
     _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
     assert (process.returncode, err) == (1, b"heard\n")
+
+
+NOT_PERMITTED = """
+import os, sys
+from rtpush.cli import main
+def kill(pid, number):
+    raise PermissionError("Operation not permitted")
+os.kill = kill
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+async def test_a_command_of_another_user_is_waited_for() -> None:
+    """Nobody may send signals to sudo but root."""
+    process = await asyncio.create_subprocess_exec(
+        *python(NOT_PERMITTED),
+        *("exec", "--", "sh", "-c", "echo ready; read line; exit 5"),
+        env=environment(NOBODY),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    _, err = await asyncio.wait_for(process.communicate(b"\n"), PATIENCE)
+    assert (process.returncode, err) == (5, b"")
 
 
 # ---- in a terminal -----------------------------------------------------------

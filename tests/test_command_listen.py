@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shlex
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -125,6 +127,18 @@ async def test_what_is_gone_is_told(url: str, http: aiohttp.ClientSession) -> No
         assert bad.err.startswith(f"rtpush: {url}: A position looks like")
 
 
+async def test_who_is_sent_away(http: aiohttp.ClientSession) -> None:
+    async with Server(port=0, log="memory:") as server:
+        url = server.url.rstrip("/")
+        async with listening(url) as listener:
+            await connected(http, url)
+            (sid,) = server.hub.sessions
+            await server.disconnect(sid)
+            told = f"rtpush: {url}: The application ended the connection."
+            assert await listener.complaint() == told
+            assert await listener.ended() == 1
+
+
 async def test_who_cannot_be_reached() -> None:
     for command in (["listen"], ["tasks"]):
         code, out, err = await run(*command, url=NOBODY)
@@ -191,7 +205,13 @@ async def test_the_board_in_a_pipe(url: str, http: aiohttp.ClientSession) -> Non
     assert tasks[0]["progress"] == 40
 
 
-@pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+ENDS = [
+    *((signal.SIGINT, 130), (signal.SIGTERM, 143)),
+    *((signal.SIGHUP, 129), (signal.SIGQUIT, 131)),
+]
+
+
+@pytest.mark.parametrize(("end", "code"), ENDS)
 async def test_the_board_in_a_terminal(
     url: str, http: aiohttp.ClientSession, end: signal.Signals, code: int
 ) -> None:
@@ -212,3 +232,18 @@ async def test_the_board_in_a_terminal(
     assert terminal.shown.count("\033[?1049h") == terminal.shown.count("\033[?1049l") == 1
     assert terminal.shown.rindex("\033[?25h") > terminal.shown.rindex("picture b")
     assert "Traceback" not in terminal.shown
+
+
+async def test_the_board_is_stopped_and_goes_on(url: str, http: aiohttp.ClientSession) -> None:
+    await make(http, url, "a")
+    async with Terminal().running("bash", "--norc", "-i", url=url) as terminal:
+        terminal.type(f"PS1='ready> '; {shlex.join(RTPUSH)} tasks\n")
+        await terminal.shows("1 active, 0 ended.*picture a")
+        terminal.type("\x1a")
+        await terminal.shows("Stopped.*ready> ")
+        assert re.search("\033\\[\\?1049l.*Stopped", terminal.shown, re.DOTALL)
+        await make(http, url, "b")
+        terminal.type("fg\n")
+        await terminal.shows("ready> fg.*\033\\[\\?1049h.*2 active.*picture b")
+        terminal.type("\x03")
+        await terminal.shows("picture b.*\033\\[\\?1049l.*ready> ")

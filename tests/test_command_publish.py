@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from clients import WebSocket
 from processes import PATIENCE
 from terminals import RTPUSH, environment, run
 
-from rtpush import Server
+from rtpush import RtpushError, Server
+from rtpush.cli import main
+from rtpush.wire import Wire
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -87,6 +92,72 @@ async def test_refusals(url: str) -> None:
         "rtpush: unknown option --rom; did you mean --room?; see rtpush publish --help\n"
     )
     assert await history(url) == []
+
+
+NO_ADDRESSES = ("nowhere", "http://127.0.0.1:99999", "http://127.0.0.1:x", "http://[::1")
+
+
+@pytest.mark.parametrize(
+    "command", [["publish", "e"], ["listen"], ["tasks"], ["exec", "--", "true"]]
+)
+def test_addresses_and_tokens_that_are_none(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for url in NO_ADDRESSES:
+        assert main([command[0], f"--url={url}", *command[1:]]) == 2
+        told = f"rtpush: {url!r} is not an address like http://127.0.0.1:5000\n"
+        assert capsys.readouterr() == ("", told)
+    for token in ("s3cret\n", "clé-s3cret"):
+        assert main([command[0], f"--token={token}", *command[1:]]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("rtpush: the key or token is no single line of ASCII")
+        assert "s3cret" not in err
+
+
+def test_longer_than_anybody_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["publish", "e", "--url", NOBODY, "--timeout", f"{'9' * 17}d"])
+    assert caught.value.code == 2
+    assert "is not a duration from 0s to 3650d" in capsys.readouterr().err
+
+
+@asynccontextmanager
+async def stranger(status: int, says: object) -> AsyncIterator[str]:
+    """Something that is no rtpush, or pretends to be one."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response(says, status=status)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
+async def test_who_is_no_rtpush() -> None:
+    for says in ([5], [None], [{}], [{"id": 5}], [["id"]], {"id": "1-1"}):
+        async with stranger(200, says) as url:
+            with closing(Wire(url)) as wire:
+                (outcome,) = await asyncio.to_thread(wire.post_until, [b"{}"], 0.0)
+        assert isinstance(outcome, RtpushError)
+        assert outcome.code == "unavailable"
+    async with stranger(200, [5]) as url:
+        code, out, err = await run("publish", "e", "--timeout=1ms", url=url)
+    assert (code, out) == (69, "")
+    assert err.startswith(f"rtpush: {url}: The server cannot be reached (")
+
+
+async def test_what_a_stranger_says_is_shown_plainly() -> None:
+    error = {"code": "forbidden", "message": "no\033[2J way\u202e"}
+    async with stranger(403, {"error": error}) as url:
+        published = await run("publish", "e", url=url)
+        ran = await run("exec", "--", "true", url=url)
+    assert published == (1, "", "rtpush: no\\x1b[2J way\\u202e\n")
+    told = "rtpush: true is not reported: forbidden: no\\x1b[2J way\\u202e\n"
+    assert ran == (0, "", told)
+    async with stranger(200, [{"id": "\033[2J"}]) as url:
+        assert await run("publish", "e", url=url) == (0, "\\x1b[2J\n", "")
 
 
 # ---- streams -----------------------------------------------------------------

@@ -203,6 +203,8 @@ async def test_it_starts_again_when_a_file_changes(tmp_path: Path) -> None:
         # Not ours to watch; if it were, the next start would name it.
         (tmp_path / ".venv/lib.py").write_text("changed")
         (tmp_path / "notes.txt").write_text("changed")
+        # How Emacs marks a file that is being edited: a link to nowhere.
+        (tmp_path / ".#app.py").symlink_to("me@here.1:2")
         app.write_text("import rtpush\nserver = rtpush.Server(\n")
         await server.complains(r"app.py has changed.*SyntaxError.*waiting for a file to change")
         assert await client.ended() == 1001

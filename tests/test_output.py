@@ -126,6 +126,10 @@ def test_how_far_a_film_is() -> None:
     assert after(told, frame.format("N/A"))[0] is None
     assert after(frame.format("00:01:30.00"))[0] is None
     assert after(told, "out_time=00:05:00.000000\nprogress=continue\n") == (50, "progress=continue")
+    # Nobody has that much time.
+    for long in ("9" * 400, "9" * 5_000):
+        assert after(f"Duration: {long}:00:00\n", frame.format("00:01:30.00"))[0] is None
+        assert after(told, frame.format(f"{long}:00:00"))[0] is None
     # In the middle of much else.
     assert after("x\n" * 9_000 + told + "x\n" * 9_000, frame.format("00:01:30.00"))[0] == 15
 
@@ -136,16 +140,23 @@ def test_characters_that_come_in_pieces() -> None:
     assert after(b"45% \xff\xfe broken\n") == (45, "45% �� broken")
 
 
-def test_what_is_kept_is_bounded() -> None:
-    for endless in (b"x" * 100_000, b"\0" * 100_000, b"\033]0;" + b"t" * 100_000, b"\b" * 9_000):
-        stream = Stream(Meter())
-        for _ in range(3):
-            stream.feed(endless)
+ENDLESS = [
+    *(b"x" * 100_000, b"\0" * 100_000, b"\033]0;" + b"t" * 100_000, b"\b" * 9_000),
+    *(b"\033[" + b"0" * 9_000, b"\033" + b" " * 9_000),
+]
+
+
+@pytest.mark.parametrize("at_once", [100_000, 1_000])
+@pytest.mark.parametrize("endless", ENDLESS, ids=lambda data: repr(data[:6]))
+def test_what_is_kept_is_bounded(endless: bytes, at_once: int) -> None:
+    stream = Stream(Meter())
+    for begin in [*range(0, len(endless), at_once)] * 3:
+        stream.feed(endless[begin : begin + at_once])
         assert len(stream.meter.message) <= 200
         assert len(stream._line) + len(stream._rest) <= 6_000
-        # And what comes behind is understood.
-        stream.feed(b"\007\n 45% done\n")
-        assert (stream.meter.progress, stream.meter.message) == (45, "45% done")
+    # And what comes behind is understood.
+    stream.feed(b"\007\n 45% done\n")
+    assert (stream.meter.progress, stream.meter.message) == (45, "45% done")
 
 
 def test_a_number_that_was_cut_is_not_read() -> None:

@@ -124,6 +124,14 @@ def test_a_small_screen() -> None:
         assert len(list(board().screen(BEGUN, columns, 3, False))) == 3
 
 
+@pytest.mark.parametrize("begun", [0, -5e300, 5e300])
+def test_a_task_that_does_not_know_when_it_has_begun(begun: float) -> None:
+    found = Overview()
+    found.take("task_created", {"id": "a", "startTime": begun}, BEGUN)
+    _, line = found.screen(BEGUN, 60, 10, False)
+    assert width_of(line) == 60
+
+
 def test_colours() -> None:
     def seen(colour: bool) -> str:
         return "\n".join(board().screen(BEGUN, 60, 10, colour))

@@ -115,12 +115,13 @@ def add_server(parser: argparse.ArgumentParser) -> None:
 
 def duration(text: str) -> float:
     """Seconds, as the type of an argument."""
-    from ..values import parse_duration
+    from ..values import duration
 
+    kind = duration(0)
     try:
-        return parse_duration(text)
+        return kind.parse(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration like 30s or 5m") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not {kind.allowed}") from None
 
 
 def complain(problems: Iterable[str], code: int) -> int:
@@ -131,5 +132,7 @@ def complain(problems: Iterable[str], code: int) -> int:
 
 
 def tell(news: str) -> None:
-    """A line on stderr."""
-    print("rtpush:", " ".join(news.split()), file=sys.stderr, flush=True)
+    """A line on stderr. It may quote what a stranger has said."""
+    from ..screen import plain
+
+    print("rtpush:", plain(" ".join(news.split())), file=sys.stderr, flush=True)

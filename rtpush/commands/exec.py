@@ -20,7 +20,7 @@ from typing import Final
 
 from ..reporter import Reporter
 from ..wire import server_of
-from . import FAILED, USAGE, Parser, add_server, clean, complain
+from . import FAILED, USAGE, Parser, add_server, clean, complain, tell
 
 __all__ = ["main", "make_parser"]
 
@@ -87,7 +87,7 @@ def _run(args: argparse.Namespace, command: Sequence[str]) -> int:
         missing = isinstance(exc, FileNotFoundError | NotADirectoryError)
         why = "there is no such command" if missing else f"it cannot be run: {exc.strerror}"
         return complain([f"{command[0]}: {why}"], NOT_FOUND if missing else NOT_RUN)
-    logging.basicConfig(format="rtpush: %(message)s", level=logging.WARNING)
+    logging.basicConfig(handlers=[_Told()], level=logging.WARNING)
     reporter = Reporter(
         args.title or _title(command),
         mode="exec",
@@ -108,6 +108,13 @@ def _run(args: argparse.Namespace, command: Sequence[str]) -> int:
     with suppress(KeyboardInterrupt):
         _end(reporter, code, meter.message)
     return code
+
+
+class _Told(logging.Handler):
+    """What goes wrong with the task, as everything else is told."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(record.getMessage())
 
 
 def _title(command: Sequence[str]) -> str:

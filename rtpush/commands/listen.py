@@ -95,7 +95,8 @@ async def connect(client: Client, args: argparse.Namespace, last: str | None = N
 
 
 def _tell_of_loss(reason: str) -> None:
-    if reason != Reason.CLIENT_DISCONNECT:
+    # Whoever has been sent away does not come back, and why is told at the end.
+    if reason not in (Reason.CLIENT_DISCONNECT, Reason.SERVER_DISCONNECT):
         tell(f"the connection is lost ({reason}); trying again")
 
 

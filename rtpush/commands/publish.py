@@ -20,6 +20,7 @@ from typing import Any, Final
 import orjson
 
 from ..errors import RtpushError
+from ..screen import plain
 from ..wire import Outcome, Wire, batches, encode_envelope, is_late
 from . import AWAY, FAILED, USAGE, Parser, add_server, complain, duration
 
@@ -139,7 +140,7 @@ class _Publisher:
                 self._fail(number, outcome.message)
             return outcome.code in _OF_ONE
         if outcome is not None:
-            print(outcome, flush=True)
+            print(plain(outcome), flush=True)
         return True
 
     def _fail(self, number: int, problem: str, code: int = FAILED) -> None:

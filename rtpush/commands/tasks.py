@@ -3,7 +3,7 @@
 Rules that hold here:
 
 - What is no terminal gets the board as it is now, once, and plain.
-- The terminal is left as it was found, however this ends.
+- The terminal is left as it was found, however this ends, and while it is stopped.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ with --json that is a task on each line, with its status and all its fields:
 _ENTER: Final = "\033[?1049h\033[?25l"
 _LEAVE: Final = "\033[?25h\033[?1049l"
 _HOME, _ERASE_LINE, _ERASE_REST = "\033[H", "\033[K", "\033[J"
+# Windows has the first alone.
+_ENDS: Final = ("SIGTERM", "SIGHUP", "SIGQUIT")
 # Seconds between two pictures: at least, and at most.
 _SHORTEST: Final = 0.1
 _LONGEST: Final = 1.0
@@ -115,9 +117,20 @@ def _screen() -> Iterator[None]:
     def end(number: int, _frame: object) -> NoReturn:
         raise SystemExit(128 + number)
 
-    signal.signal(signal.SIGTERM, end)
+    for name in _ENDS:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), end)
+    if hasattr(signal, "SIGTSTP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, _pause)
     print(_ENTER, end="", flush=True)
     try:
         yield
     finally:
         print(_LEAVE, end="", flush=True)
+
+
+def _pause() -> None:
+    """Until `fg`."""
+    print(_LEAVE, end="", flush=True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    print(_ENTER, end="", flush=True)
