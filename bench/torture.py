@@ -58,6 +58,8 @@ class Run:
     proxies: list[FaultProxy] = field(default_factory=list)
     readers: list[Reader] = field(default_factory=list)
     ending: bool = False
+    # What is waited for when nothing is broken any more.
+    awaited: str = ""
     # Each acknowledged event, by its position.
     acked: dict[str, str] = field(default_factory=dict)
     # What was seen at each position, by any reader.
@@ -273,10 +275,13 @@ async def read_log(run: Run, http: aiohttp.ClientSession) -> str:
     last, more = "", True
     while more:
         query = {"limit": "1000"} | ({"after": last} if last else {})
-        async with http.get(f"{run.url()}/api/history", params=query) as answer:
+        url = run.url()
+        run.awaited = f"the history behind {last!r} at {url}"
+        async with http.get(f"{url}/api/history", params=query) as answer:
             page = await answer.json()
         if answer.status != 200:
             # A node has only just heard of another epoch, and all begins anew.
+            run.counts[f"history refused: {page['error']['message']}"] += 1
             run.log, last = {}, ""
             await asyncio.sleep(0.05)
             continue
@@ -362,14 +367,17 @@ async def torture(seconds: float, seed: int, lose: bool, folder: Path) -> Run:
         await raging
         try:
             async with asyncio.timeout(RECOVERY):
+                run.awaited = "what is being published"
                 await asyncio.gather(*publishers)
+                run.awaited = "the last event to be acknowledged"
                 await publish_one(run, http, {"event": "end", "data": "end"})
+                run.awaited = "the readers"
                 await asyncio.gather(*readers)
                 epoch = await read_log(run, http)
         except TimeoutError:
             ready = [await readiness(http, node.url) for node in run.nodes]
             run.violation(
-                f"it was not well again within {RECOVERY:g} s; "
+                f"it was not well again within {RECOVERY:g} s: it waits for {run.awaited}; "
                 f"nodes {ready}, publishers {[task.done() for task in publishers]}, "
                 f"readers {[(reader.last, reader.doing) for reader in run.readers]}"
             )
