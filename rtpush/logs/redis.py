@@ -205,14 +205,20 @@ class RedisLog(FollowedLog):
         return await asyncio.shield(self._synced)
 
     async def _sync(self) -> None:
-        while self._synced is not None:
-            synced, self._synced = self._synced, None
-            here = False
-            try:
-                here = await self._catch_up()
-            finally:
-                synced.set_result(here)
-        self._syncing = False
+        try:
+            while self._synced is not None:
+                synced, self._synced = self._synced, None
+                here = False
+                try:
+                    here = await self._catch_up()
+                finally:
+                    synced.set_result(here)
+        finally:
+            # Whatever has gone wrong: nobody waits for a run that does not come.
+            self._syncing = False
+            if self._synced is not None:
+                self._synced.set_result(False)
+                self._synced = None
 
     async def _catch_up(self) -> bool:
         try:
@@ -225,7 +231,7 @@ class RedisLog(FollowedLog):
 
     async def _ask_reader(self, command: str, **fields: Any) -> list[Any]:
         """What a command that reads finds in the log as this node knows it. Raises Away."""
-        await self._open_known(self._reader)
+        await self._reader.open(self._run)
         answer = await self._call(self._reader, command, **fields)
         if answer[0] != b"ok":
             raise Away("the log is another one by now")

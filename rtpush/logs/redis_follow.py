@@ -329,7 +329,7 @@ class FollowedLog(BatchingLog):
 
     async def _read_on(self) -> Sequence[Any]:
         """Entries behind the newest that is here. Raises Away."""
-        await self._open_known(self._follower)
+        await self._follower.open(self._run)
         block = round(FOLLOW_BLOCK * 1000)
         answer = await self._follower.request(
             FOLLOW_BLOCK + TIMEOUT,
@@ -337,18 +337,6 @@ class FollowedLog(BatchingLog):
             *("STREAMS", self.key("log"), f"{self.last}-0"),
         )
         return answer[0][1] if answer else ()
-
-    async def _open_known(self, link: Link) -> None:
-        """Connect to the process of Redis that the keeper has looked at. Raises Away."""
-        await link.open()
-        if link.run != self._run:
-            # It may still hang on the one before, which is no longer written to.
-            await link.close()
-            await link.open()
-        if link.run != self._run:
-            # Or on the next one: what that holds need not be what we have read.
-            await link.close()
-            raise Away("Redis was started anew")
 
     def _feed(self, found: Sequence[Any]) -> bool:
         """Take entries in; False for what does not follow on what is here."""

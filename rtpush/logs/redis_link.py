@@ -213,10 +213,19 @@ class Link:
             await self._open()
             return await self._ask(patience, command)
 
-    async def open(self) -> None:
-        """Connect, if it is not. Raises Away."""
+    async def open(self, run: str | None = None) -> None:
+        """Connect, if it is not; to this process of Redis, if one is named. Raises Away."""
         async with self._turn:
             await self._open()
+            if run in (None, self.run):
+                return
+            # It may still hang on the one before, which is no longer written to.
+            await self._drop()
+            await self._open()
+            if self.run != run:
+                # Or on the next one: what that holds need not be what was read.
+                await self._drop()
+                raise Away("Redis was started anew")
 
     @property
     def is_open(self) -> bool:
