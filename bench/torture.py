@@ -60,6 +60,8 @@ class Run:
     ending: bool = False
     # What is waited for when nothing is broken any more.
     awaited: str = ""
+    # Where the last event is.
+    end: str | None = None
     # Each acknowledged event, by its position.
     acked: dict[str, str] = field(default_factory=dict)
     # What was seen at each position, by any reader.
@@ -131,8 +133,8 @@ class Reader:
         self.told = False
 
     async def read(self) -> None:
-        """Until the event called `end` has come."""
-        while self.event != "end":
+        """Until the last event is read, or a resync has led past it."""
+        while self.event != "end" and not self._is_past_the_end():
             kind = self.run.random.choice(KINDS)
             client: Client | None = None
             with suppress(*LOST):
@@ -151,6 +153,10 @@ class Reader:
                 self.run.counts["hops"] += 1
                 with suppress(*LOST):
                     await client.close()
+
+    def _is_past_the_end(self) -> bool:
+        # A new epoch may begin when it is published already, and is told late.
+        return self.run.end is not None and split(self.last)[1] >= split(self.run.end)[1]
 
     def _begin(self, client: Client) -> None:
         events = [envelope["event"] for envelope in client.greeting]
@@ -370,7 +376,7 @@ async def torture(seconds: float, seed: int, lose: bool, folder: Path) -> Run:
                 run.awaited = "what is being published"
                 await asyncio.gather(*publishers)
                 run.awaited = "the last event to be acknowledged"
-                await publish_one(run, http, {"event": "end", "data": "end"})
+                run.end = await publish_one(run, http, {"event": "end", "data": "end"})
                 run.awaited = "the readers"
                 await asyncio.gather(*readers)
                 epoch = await read_log(run, http)
