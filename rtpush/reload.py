@@ -72,15 +72,16 @@ def _state_of(folder: Path) -> _State:
 
 
 def _files(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    # Files come and go while we look.
+    # Files and folders come and go while we look, and a link may lead nowhere.
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 if _is_watched(entry):
                     yield from _files(entry.path)
             elif entry.name.endswith(".py"):
-                stat = entry.stat()
-                yield entry.path, (stat.st_mtime_ns, stat.st_size)
+                with suppress(OSError):
+                    stat = entry.stat()
+                    yield entry.path, (stat.st_mtime_ns, stat.st_size)
 
 
 def _is_watched(folder: os.DirEntry[str]) -> bool:
