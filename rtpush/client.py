@@ -149,11 +149,12 @@ class Client(Habits):
         opened = self._begin(self._target(url, headers or {}, auth, transports, socketio_path))
         if not wait:
             return
+        running = self._running
         try:
             async with asyncio.timeout(wait_timeout):
                 await opened
         except BaseException as exc:
-            await self.disconnect()
+            await self._stop(running)
             if isinstance(exc, TimeoutError):
                 raise ConnectError("unavailable", "There was no connection in time.") from None
             raise
@@ -167,7 +168,7 @@ class Client(Habits):
         self._opened = asyncio.get_running_loop().create_future()
         # Nobody need look at it: where nobody waits, `disconnect` and the log tell.
         self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
-        self._working = asyncio.create_task(self._handling.begin())
+        self._working = self._handling.begin()
         self._running = asyncio.create_task(self._run(self._connection, target.http))
         return self._opened
 
@@ -223,26 +224,39 @@ class Client(Habits):
         self._inbox.end(error or StopAsyncIteration())
 
     async def wait(self) -> None:
-        """Until the client is disconnected, or may come back no more."""
+        """Until the client is disconnected, or may come back no more, and all is handled."""
         if self._running is not None:
             await asyncio.wait([self._running])
+        await self._all_handled(None)
 
     async def disconnect(self) -> None:
         """End it. What was emitted gets a moment to be answered. Idempotent."""
-        running, working = self._running, self._working
-        if running is None or working is None:
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
-                await self._all_answered()
-        running.cancel()
-        await asyncio.wait([running])
-        if asyncio.current_task() is not working:
-            # The handler of `disconnect` is to have its say, too.
-            await asyncio.wait([working], timeout=_PATIENCE)
+        running = self._running
+        try:
+            # What is cancelled before it has begun cannot tidy up.
+            await asyncio.sleep(0)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await self._all_answered(running)
+        finally:
+            await self._stop(running)
 
-    async def _all_answered(self) -> None:
-        while self.connected and len(self._outbox):
+    async def _stop(self, running: asyncio.Task[None] | None) -> None:
+        if running is not None and running is self._running:
+            # Once: a second time would interrupt the goodbye.
+            if not running.cancelling():
+                running.cancel()
+            await asyncio.wait([running])
+        # The handler of `disconnect` is to have its say, too.
+        await self._all_handled(_PATIENCE)
+
+    async def _all_handled(self, patience: float | None) -> None:
+        working = self._working
+        if working is not None and working is not asyncio.current_task():
+            await asyncio.wait([working], timeout=patience)
+
+    async def _all_answered(self, running: asyncio.Task[None] | None) -> None:
+        while self._running is running and len(self._outbox):
             await self._one_answered()
         if self.connected and self._connection is not None:
             await self._connection.all_said()
@@ -436,7 +450,6 @@ class Client(Habits):
 
     def _down(self, reason: Reason) -> None:
         self.connected = False
-        self._answered.set()
         self._handling.put("disconnect", reason)
 
     def _failed(self, error: ConnectError) -> None:

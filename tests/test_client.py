@@ -360,6 +360,110 @@ async def test_a_client_is_connected_once(server: Server, connect: Connect) -> N
     assert (await within(anext(events))).data == 1
 
 
+async def test_it_may_be_ended_before_it_has_begun(server: Server) -> None:
+    client = Client()
+    await client.connect(server.url, wait=False)
+    await client.disconnect()
+    with pytest.raises(ConnectError):
+        await client.emit("x")
+    await client.connect(server.url)
+    await client.disconnect()
+
+
+async def test_it_may_be_ended_twice_at_the_same_time(server: Server, connect: Connect) -> None:
+    client = await connect()
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, one: complaints.append(one))
+    ending = [asyncio.create_task(client.disconnect())]
+    while client.connected:
+        await asyncio.sleep(0)
+        ending.append(asyncio.create_task(client.disconnect()))
+    await within(asyncio.gather(*ending))
+    # Whoever was reading is not left behind.
+    gc.collect()
+    assert complaints == []
+
+
+async def test_an_end_that_is_not_waited_for_is_an_end(
+    server: Server, between: Relay, connect: Connect
+) -> None:
+    client = await connect(between.url)
+    between.deaf = True
+    await client.emit("n", 1)
+    ending = asyncio.create_task(client.disconnect())
+    await asyncio.sleep(0)
+    ending.cancel()
+    await within(asyncio.wait([ending]))
+    assert not client.connected
+    with pytest.raises(ConnectError):
+        await client.emit("n", 2)
+
+
+async def test_what_has_come_is_handled_before_the_end(server: Server, connect: Connect) -> None:
+    client = await connect()
+    come, handled, release = client.events("n"), Seen(), asyncio.Event()
+
+    @client.event
+    async def n(number: int) -> None:
+        await release.wait()
+        await asyncio.sleep(0)
+        handled.add(number)
+
+    for number in range(10):
+        await server.emit("n", number)
+    await until(lambda: len(come) == 10)
+    assert client.sid is not None
+    await server.disconnect(client.sid)
+    await until(lambda: not client.connected)
+    waiting = asyncio.create_task(client.wait())
+    await asyncio.sleep(0)
+    release.set()
+    await within(waiting)
+    assert handled == list(range(10))
+
+
+async def test_a_handler_that_connects_anew_is_not_overtaken(
+    server: Server, connect: Connect
+) -> None:
+    client = await connect()
+    come, handled, running = client.events("n"), Seen(), Seen()
+
+    @client.event
+    async def n(number: int) -> None:
+        assert not running
+        running.add(number)
+        if number == 0:
+            await until(lambda: len(come) == 3)
+            await client.disconnect()
+            await server.emit("n", 3)
+            await client.connect(server.url)
+        await asyncio.sleep(0)
+        running.clear()
+        handled.add(number)
+
+    for number in range(3):
+        await server.emit("n", number)
+    assert await handled.reach(4) == list(range(4))
+
+
+async def test_who_connects_elsewhere_when_told_of_a_failure_stays_connected(
+    server: Server, transport: str
+) -> None:
+    client = Client(reconnection=False)
+    connected = Seen()
+
+    @client.event
+    async def connect_error(_error: Any) -> None:
+        await client.connect(server.url, transports=[transport])
+        connected.add("elsewhere")
+
+    with pytest.raises(ConnectError):
+        await client.connect(f"http://127.0.0.1:{free_port()}", transports=[transport])
+    await connected.reach(1)
+    assert await within(client.call("mark"))
+    await client.disconnect()
+
+
 async def test_a_slow_reader_holds_no_queue(
     server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -433,6 +537,22 @@ async def test_what_is_emitted_offline_takes_effect_once_and_in_order(
     between.closed = False
     await within(asyncio.gather(*calls))
     assert handled == list(range(50))
+
+
+async def test_what_is_emitted_offline_leaves_before_the_end(
+    server: Server, between: Relay, connect: Connect
+) -> None:
+    handled: list[int] = []
+    server.on("count", lambda sid, number: handled.append(number))
+    client = await connect(between.url)
+    life = watched(client)
+    between.closed = True
+    between.cut()
+    await life.reach(1)
+    await client.emit("count", 1)
+    between.closed = False
+    await within(client.disconnect())
+    assert handled == [1]
 
 
 async def test_an_answer_that_was_lost_is_asked_for_again(

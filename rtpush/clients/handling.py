@@ -9,9 +9,10 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -46,6 +47,7 @@ class Handling:
         self._reply = reply
         self._handlers: dict[str, tuple[Handler, int | None]] = {}
         self._calls: Queue[_Call] = inbox.queue()
+        self._working: asyncio.Task[None] | None = None
 
     def add(self, event: str, handler: Handler) -> None:
         """Raises ValueError for what cannot be an event's name."""
@@ -72,15 +74,20 @@ class Handling:
         """Call something else, when it is its turn."""
         self._calls.put(_Call(function, args))
 
-    def begin(self) -> Coroutine[Any, Any, None]:
-        """What makes the calls, until the inbox ends."""
-        self._calls = self._inbox.queue()
-        return self._run(self._calls)
+    def begin(self) -> asyncio.Task[None]:
+        """Make the calls, until the inbox ends; returns the task that does."""
+        if self._working is None or self._working.done():
+            self._calls = self._inbox.queue()
+            self._working = asyncio.create_task(self._run())
+        else:
+            # A handler is still at it, or has connected anew itself: the rest waits for it.
+            self._inbox.resume(self._calls)
+        return self._working
 
-    async def _run(self, calls: Queue[_Call]) -> None:
+    async def _run(self) -> None:
         with suppress(StopAsyncIteration, ConnectError):
             while True:
-                await self._make(await calls.get())
+                await self._make(await self._calls.get())
 
     async def _make(self, call: _Call) -> None:
         try:

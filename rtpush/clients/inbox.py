@@ -62,6 +62,11 @@ class Inbox:
         """For one who goes through events from now on."""
         return self._added(Events(self, patterns))
 
+    def resume(self, queue: Queue[Any]) -> None:
+        """More comes for one who had been told the end."""
+        queue.end(None)
+        self._queues.add(queue)
+
     def _added(self, queue: Q) -> Q:
         self._queues.add(queue)
         return queue
@@ -116,8 +121,8 @@ class Queue(Generic[T]):
         self._things.append(thing)
         self._something.set()
 
-    def end(self, reason: Exception) -> None:
-        """Nothing more comes: `get` raises this when all is taken."""
+    def end(self, reason: Exception | None) -> None:
+        """Nothing more comes: `get` raises this when all is taken. None takes it back."""
         self._end = reason
         self._something.set()
 
