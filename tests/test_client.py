@@ -142,6 +142,8 @@ async def test_a_handler_may_leave_its_arguments_out(server: Server, connect: Co
     client.on("tick", lambda: seen.add("tick"))
     await server.emit("tick", 1)
     assert await seen.reach(1) == ["tick"]
+    await client.emit("tock", callback=lambda: seen.add("answered"))
+    assert await seen.reach(2) == ["tick", "answered"]
 
 
 async def test_an_answer_is_what_the_handler_returned(server: Server, connect: Connect) -> None:
@@ -224,11 +226,21 @@ async def test_a_handler_that_fails_hurts_nobody(
     def bad() -> None:
         raise ValueError("a bug")
 
+    @client.event
+    async def worse() -> None:
+        task = asyncio.create_task(asyncio.sleep(PATIENCE))
+        task.cancel()
+        await task
+
     client.on("good", lambda: seen.add("good"))
     await server.emit("bad")
+    assert client.sid is not None
+    with pytest.raises(RtpushError, match="failed to handle"):
+        await within(server.call("worse", to=client.sid))
     await server.emit("good")
     await seen.reach(1)
     assert "ValueError: a bug" in caplog.text
+    assert "CancelledError" in caplog.text
     assert client.connected
 
 
