@@ -146,6 +146,18 @@ async def test_a_handler_may_leave_its_arguments_out(server: Server, connect: Co
     assert await seen.reach(2) == ["tick", "answered"]
 
 
+async def test_a_handler_may_be_any_function(server: Server, connect: Connect) -> None:
+    client = await connect()
+    seen, told = Seen(), dict[str, Any]()
+    client.on("tick", told.update)
+    client.on("seen", seen.add)
+    await client.emit("tick", {"a": 1}, callback=told.update)
+    await client.emit("seen", 1, callback="none")  # type: ignore[arg-type]
+    await client.emit("seen", 2)
+    assert await seen.reach(2) == [1, 2]
+    await until(lambda: told.keys() == {"a", "id"})
+
+
 async def test_an_answer_is_what_the_handler_returned(server: Server, connect: Connect) -> None:
     @server.event
     async def add(sid: str, data: dict[str, int]) -> int:

@@ -72,7 +72,8 @@ class Handling:
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
         """Call something else, when it is its turn."""
-        self._calls.put(_Call(function, args[: positional(function)]))
+        # What is no function, or takes no such arguments, fails where it is called.
+        self._calls.put(_Call(lambda: function(*args[: positional(function)]), ()))
 
     def begin(self) -> asyncio.Task[None]:
         """Make the calls, until the inbox ends; returns the task that does."""
