@@ -166,6 +166,8 @@ class Client(Habits):
         )  # fmt: skip
         self._connection = Connection(target, listener, self._cursor, self.sid)
         self._opened = asyncio.get_running_loop().create_future()
+        # The last connection may have been on another event loop.
+        self._answered = asyncio.Event()
         # Nobody need look at it: where nobody waits, `disconnect` and the log tell.
         self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
         self._working = self._handling.begin()

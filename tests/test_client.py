@@ -313,6 +313,24 @@ async def test_a_loop_over_events_that_is_left_leaves_nothing_behind(
     await within(anext(last))
 
 
+async def test_a_loop_over_events_that_is_left_behind_holds_up_nobody(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "_ENOUGH", 10)
+    client = await connect()
+    seen, left = Seen(), [client.events("n")]
+    client.on("x", lambda: seen.add("x"))
+    for number in range(10):
+        await server.emit("n", number)
+    await until(lambda: len(left[0]) == 10)
+    await server.emit("x")
+    # Reading has paused by now, or does at this one.
+    await asyncio.sleep(0)
+    left.clear()
+    gc.collect()
+    await seen.reach(1)
+
+
 async def test_volatile_events_are_for_now(server: Server, connect: Connect) -> None:
     client, other = await connect(), await connect()
     moves = other.events("pointer")
@@ -486,6 +504,26 @@ async def test_who_connects_elsewhere_when_told_of_a_failure_stays_connected(
     await connected.reach(1)
     assert await within(client.call("mark"))
     await client.disconnect()
+
+
+def test_a_client_may_move_to_another_loop(tmp_path: Path) -> None:
+    client = Client()
+
+    async def program(url: str) -> None:
+        await client.connect(url)
+        events = client.events("n")
+        await client.emit("n")
+        await within(anext(events))
+        await client.emit("n")
+        # The answer is still to come.
+        await client.disconnect()
+
+    async def served() -> None:
+        async with running(tmp_path) as process:
+            for _ in range(2):
+                await asyncio.to_thread(asyncio.run, program(process.url))
+
+    asyncio.run(served())
 
 
 async def test_a_slow_reader_holds_no_queue(
