@@ -90,8 +90,6 @@ class Client(Habits):
         self._inbox = Inbox(lambda: len(self._outbox) > 0)
         self._handling = Handling(self._inbox, self._reply)
         self._connection: Connection | None = None
-        # The connection; and what waits for its end and then tidies up.
-        self._conversing: asyncio.Task[ConnectError] | None = None
         self._running: asyncio.Task[None] | None = None
         self._working: asyncio.Task[None] | None = None
         # Settled by the first connection, or by why there is none.
@@ -168,11 +166,12 @@ class Client(Habits):
         )  # fmt: skip
         self._connection = Connection(target, listener, self._cursor, self.sid)
         self._opened = asyncio.get_running_loop().create_future()
+        # The last connection may have been on another event loop.
+        self._answered = asyncio.Event()
         # Nobody need look at it: where nobody waits, `disconnect` and the log tell.
         self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
         self._working = self._handling.begin()
-        self._conversing = asyncio.create_task(self._connection.run())
-        self._running = asyncio.create_task(self._run(self._conversing, target.http))
+        self._running = asyncio.create_task(self._run(self._connection, target.http))
         return self._opened
 
     def _target(
@@ -198,14 +197,17 @@ class Client(Habits):
             rooms=self._rooms,
         )
 
-    async def _run(
-        self, conversing: asyncio.Task[ConnectError], http: aiohttp.ClientSession
-    ) -> None:
-        # A task of its own: what is cancelled before it has begun cannot tidy up.
+    async def _run(self, connection: Connection, http: aiohttp.ClientSession) -> None:
+        error: ConnectError | None = None
         try:
-            await asyncio.wait([conversing])
+            error = await connection.run()
+        except asyncio.CancelledError:
+            logger.debug("disconnected by the application")
+        except Exception as exc:
+            logger.exception("the connection failed")
+            error = ConnectError("internal", f"The client failed: {exc}.")
         finally:
-            self._end(_why(conversing))
+            self._end(error)
             if self._given_http is None:
                 await http.close()
 
@@ -233,6 +235,8 @@ class Client(Habits):
         """End it. What was emitted gets a moment to be answered. Idempotent."""
         running = self._running
         try:
+            # What is cancelled before it has begun cannot tidy up.
+            await asyncio.sleep(0)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PATIENCE):
                     await self._all_answered(running)
@@ -241,10 +245,9 @@ class Client(Habits):
 
     async def _stop(self, running: asyncio.Task[None] | None) -> None:
         if running is not None and running is self._running:
-            assert self._conversing is not None
             # Once: a second time would interrupt the goodbye.
-            if not self._conversing.cancelling():
-                self._conversing.cancel()
+            if not running.cancelling():
+                running.cancel()
             await asyncio.wait([running])
         # The handler of `disconnect` is to have its say, too.
         await self._all_handled(_PATIENCE)
@@ -462,14 +465,3 @@ def _envelope(event: str, data: Any, room: str | None, key: str | None) -> dict[
     if room is not None:
         check_room(room)
     return {"event": event, "data": data, "room": room, "key": key}
-
-
-def _why(conversing: asyncio.Task[ConnectError]) -> ConnectError | None:
-    """Why a conversation has ended; None when the application, or its loop, has ended it."""
-    if not conversing.done() or conversing.cancelled():
-        return None
-    failure = conversing.exception()
-    if failure is None:
-        return conversing.result()
-    logger.error("the connection failed", exc_info=failure)
-    return ConnectError("internal", f"The client failed: {failure}.")

@@ -61,9 +61,14 @@ class _Call:
 
 
 def positional(function: Handler) -> int | None:
-    """How many positional arguments a function takes; None for any number."""
+    """How many positional arguments a function takes; None for any number, or who knows."""
     count = 0
-    for parameter in inspect.signature(function).parameters.values():
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError:
+        # Some functions that are written in C do not say.
+        return None
+    for parameter in parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
             return None
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):

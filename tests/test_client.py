@@ -142,6 +142,20 @@ async def test_a_handler_may_leave_its_arguments_out(server: Server, connect: Co
     client.on("tick", lambda: seen.add("tick"))
     await server.emit("tick", 1)
     assert await seen.reach(1) == ["tick"]
+    await client.emit("tock", callback=lambda: seen.add("answered"))
+    assert await seen.reach(2) == ["tick", "answered"]
+
+
+async def test_a_handler_may_be_any_function(server: Server, connect: Connect) -> None:
+    client = await connect()
+    seen, told = Seen(), dict[str, Any]()
+    client.on("tick", told.update)
+    client.on("seen", seen.add)
+    await client.emit("tick", {"a": 1}, callback=told.update)
+    await client.emit("seen", 1, callback="none")  # type: ignore[arg-type]
+    await client.emit("seen", 2)
+    assert await seen.reach(2) == [1, 2]
+    await until(lambda: told.keys() == {"a", "id"})
 
 
 async def test_an_answer_is_what_the_handler_returned(server: Server, connect: Connect) -> None:
@@ -224,11 +238,21 @@ async def test_a_handler_that_fails_hurts_nobody(
     def bad() -> None:
         raise ValueError("a bug")
 
+    @client.event
+    async def worse() -> None:
+        task = asyncio.create_task(asyncio.sleep(PATIENCE))
+        task.cancel()
+        await task
+
     client.on("good", lambda: seen.add("good"))
     await server.emit("bad")
+    assert client.sid is not None
+    with pytest.raises(RtpushError, match="failed to handle"):
+        await within(server.call("worse", to=client.sid))
     await server.emit("good")
     await seen.reach(1)
     assert "ValueError: a bug" in caplog.text
+    assert "CancelledError" in caplog.text
     assert client.connected
 
 
@@ -287,6 +311,24 @@ async def test_a_loop_over_events_that_is_left_leaves_nothing_behind(
     last = client.events("last")
     await server.emit("last")
     await within(anext(last))
+
+
+async def test_a_loop_over_events_that_is_left_behind_holds_up_nobody(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "_ENOUGH", 10)
+    client = await connect()
+    seen, left = Seen(), [client.events("n")]
+    client.on("x", lambda: seen.add("x"))
+    for number in range(10):
+        await server.emit("n", number)
+    await until(lambda: len(left[0]) == 10)
+    await server.emit("x")
+    # Reading has paused by now, or does at this one.
+    await asyncio.sleep(0)
+    left.clear()
+    gc.collect()
+    await seen.reach(1)
 
 
 async def test_volatile_events_are_for_now(server: Server, connect: Connect) -> None:
@@ -358,6 +400,130 @@ async def test_a_client_is_connected_once(server: Server, connect: Connect) -> N
     await client.connect(server.url)
     # It goes on where it was.
     assert (await within(anext(events))).data == 1
+
+
+async def test_it_may_be_ended_before_it_has_begun(server: Server) -> None:
+    client = Client()
+    await client.connect(server.url, wait=False)
+    await client.disconnect()
+    with pytest.raises(ConnectError):
+        await client.emit("x")
+    await client.connect(server.url)
+    await client.disconnect()
+
+
+async def test_it_may_be_ended_twice_at_the_same_time(server: Server, connect: Connect) -> None:
+    client = await connect()
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, one: complaints.append(one))
+    ending = [asyncio.create_task(client.disconnect())]
+    while client.connected:
+        await asyncio.sleep(0)
+        ending.append(asyncio.create_task(client.disconnect()))
+    await within(asyncio.gather(*ending))
+    # Whoever was reading is not left behind.
+    gc.collect()
+    assert complaints == []
+
+
+async def test_an_end_that_is_not_waited_for_is_an_end(
+    server: Server, between: Relay, connect: Connect
+) -> None:
+    client = await connect(between.url)
+    between.deaf = True
+    await client.emit("n", 1)
+    ending = asyncio.create_task(client.disconnect())
+    await asyncio.sleep(0)
+    ending.cancel()
+    await within(asyncio.wait([ending]))
+    assert not client.connected
+    with pytest.raises(ConnectError):
+        await client.emit("n", 2)
+
+
+async def test_what_has_come_is_handled_before_the_end(server: Server, connect: Connect) -> None:
+    client = await connect()
+    come, handled, release = client.events("n"), Seen(), asyncio.Event()
+
+    @client.event
+    async def n(number: int) -> None:
+        await release.wait()
+        await asyncio.sleep(0)
+        handled.add(number)
+
+    for number in range(10):
+        await server.emit("n", number)
+    await until(lambda: len(come) == 10)
+    assert client.sid is not None
+    await server.disconnect(client.sid)
+    await until(lambda: not client.connected)
+    waiting = asyncio.create_task(client.wait())
+    await asyncio.sleep(0)
+    release.set()
+    await within(waiting)
+    assert handled == list(range(10))
+
+
+async def test_a_handler_that_connects_anew_is_not_overtaken(
+    server: Server, connect: Connect
+) -> None:
+    client = await connect()
+    come, handled, running = client.events("n"), Seen(), Seen()
+
+    @client.event
+    async def n(number: int) -> None:
+        assert not running
+        running.add(number)
+        if number == 0:
+            await until(lambda: len(come) == 3)
+            await client.disconnect()
+            await server.emit("n", 3)
+            await client.connect(server.url)
+        await asyncio.sleep(0)
+        running.clear()
+        handled.add(number)
+
+    for number in range(3):
+        await server.emit("n", number)
+    assert await handled.reach(4) == list(range(4))
+
+
+async def test_who_connects_elsewhere_when_told_of_a_failure_stays_connected(
+    server: Server, transport: str
+) -> None:
+    client = Client(reconnection=False)
+    connected = Seen()
+
+    @client.event
+    async def connect_error(_error: Any) -> None:
+        await client.connect(server.url, transports=[transport])
+        connected.add("elsewhere")
+
+    with pytest.raises(ConnectError):
+        await client.connect(f"http://127.0.0.1:{free_port()}", transports=[transport])
+    await connected.reach(1)
+    assert await within(client.call("mark"))
+    await client.disconnect()
+
+
+def test_a_client_may_move_to_another_loop(tmp_path: Path) -> None:
+    client = Client()
+
+    async def program(url: str) -> None:
+        await client.connect(url)
+        events = client.events("n")
+        await client.emit("n")
+        await within(anext(events))
+        await client.emit("n")
+        # The answer is still to come.
+        await client.disconnect()
+
+    async def served() -> None:
+        async with running(tmp_path) as process:
+            for _ in range(2):
+                await asyncio.to_thread(asyncio.run, program(process.url))
+
+    asyncio.run(served())
 
 
 async def test_a_slow_reader_holds_no_queue(
@@ -433,6 +599,22 @@ async def test_what_is_emitted_offline_takes_effect_once_and_in_order(
     between.closed = False
     await within(asyncio.gather(*calls))
     assert handled == list(range(50))
+
+
+async def test_what_is_emitted_offline_leaves_before_the_end(
+    server: Server, between: Relay, connect: Connect
+) -> None:
+    handled: list[int] = []
+    server.on("count", lambda sid, number: handled.append(number))
+    client = await connect(between.url)
+    life = watched(client)
+    between.closed = True
+    between.cut()
+    await life.reach(1)
+    await client.emit("count", 1)
+    between.closed = False
+    await within(client.disconnect())
+    assert handled == [1]
 
 
 async def test_an_answer_that_was_lost_is_asked_for_again(

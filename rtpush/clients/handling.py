@@ -72,7 +72,8 @@ class Handling:
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
         """Call something else, when it is its turn."""
-        self._calls.put(_Call(function, args))
+        # What is no function, or takes no such arguments, fails where it is called.
+        self._calls.put(_Call(lambda: function(*args[: positional(function)]), ()))
 
     def begin(self) -> asyncio.Task[None]:
         """Make the calls, until the inbox ends; returns the task that does."""
@@ -98,8 +99,14 @@ class Handling:
                 self._reply({"ack": call.ack, "data": result})
         except Exception as exc:
             self._failed(call, exc)
+        except asyncio.CancelledError as exc:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Not we were cancelled, but what the handler has waited for.
+            self._failed(call, exc)
 
-    def _failed(self, call: _Call, exc: Exception) -> None:
+    def _failed(self, call: _Call, exc: BaseException) -> None:
         error = RtpushError("internal", "The client failed to handle this; its log says more.")
         if isinstance(exc, RtpushError) and call.ack is not None:
             # The handler's own refusal, and the server is who has to know.

@@ -81,6 +81,8 @@ class Inbox:
         for queue in self._queues:
             queue.end(reason)
         self._queues.clear()
+        # The next connection may be on another event loop.
+        self._changed = asyncio.Event()
 
     def look(self) -> None:
         """Something has been taken, or an answer is waited for."""
@@ -115,6 +117,10 @@ class Queue(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._things)
+
+    def __del__(self) -> None:
+        # Reading may have paused for want of a taker who will never come now.
+        self._inbox.look()
 
     def put(self, thing: T) -> None:
         """Add something at the end."""
