@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtpush import Client
 from rtpush.clients import outbox as outbox_module
 from rtpush.clients.cursor import Cursor
 from rtpush.clients.inbox import Event, Inbox
@@ -71,6 +72,28 @@ def test_what_is_no_position_is_not_remembered(bad: Any) -> None:
     cursor = Cursor("a-1")
     assert cursor.take({"event": "n", "id": bad})
     assert cursor.last == "a-1"
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("a-3"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=3,
+)
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["event", "id", "room", "key", "ack", "error", "data"]),
+            ANYTHING | st.sampled_from(["n", "active_tasks", "resync", "connect", "error"]),
+        )
+    )
+)
+def test_an_envelope_may_hold_anything(envelopes: list[dict[str, Any]]) -> None:
+    cursor, client = Cursor(), Client()
+    for envelope in envelopes:
+        if cursor.take(envelope):
+            client._take(envelope)
 
 
 # ---- ladder ------------------------------------------------------------------
