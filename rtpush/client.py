@@ -249,8 +249,9 @@ class Client(Habits):
             if not running.cancelling():
                 running.cancel()
             await asyncio.wait([running])
-        # The handler of `disconnect` is to have its say, too.
-        await self._all_handled(_PATIENCE)
+        if self._running is None:
+            # The handler of `disconnect` is to have its say, too.
+            await self._all_handled(_PATIENCE)
 
     async def _all_handled(self, patience: float | None) -> None:
         working = self._working
