@@ -634,6 +634,21 @@ async def test_an_answer_that_was_lost_is_asked_for_again(
     assert handled == [5]
 
 
+async def test_many_answers_that_were_lost_are_asked_for_again(
+    server: Server, between: Relay, connect: Connect
+) -> None:
+    handled = Seen()
+    server.on("pay", lambda sid, amount: handled.add(amount))
+    client = await connect(between.url)
+    between.deaf = True
+    paying = [asyncio.create_task(client.call("pay", amount)) for amount in range(200)]
+    await handled.reach(64)
+    between.deaf = False
+    between.cut()
+    await within(asyncio.gather(*paying))
+    assert handled == list(range(200))
+
+
 async def test_kill_9_and_a_restart(transport: str, tmp_path: Path) -> None:
     async with running(tmp_path) as process:
         client, reader = impatient(), impatient()
