@@ -249,8 +249,9 @@ class Client(Habits):
             if not running.cancelling():
                 running.cancel()
             await asyncio.wait([running])
-        # The handler of `disconnect` is to have its say, too.
-        await self._all_handled(_PATIENCE)
+        if self._running is None:
+            # The handler of `disconnect` is to have its say, too.
+            await self._all_handled(_PATIENCE)
 
     async def _all_handled(self, patience: float | None) -> None:
         working = self._working
@@ -340,20 +341,24 @@ class Client(Habits):
                 return await answered
             finally:
                 self._outbox.settle(ack, RtpushError("unavailable", "Nobody waits any more."))
+                self._say_due()
 
     async def _say(self, envelope: dict[str, Any], done: Done) -> str:
         self._living()
         self._inbox.check()
         while self._outbox.full:
             await self._one_answered()
-        connection = self._living()
+        self._living()
         ack = self._outbox.add(envelope, lambda error, data: self._settle(done, error, data))
         # An answer is waited for: reading may have to go on.
         self._inbox.look()
-        text = self._outbox.take(ack) if self.connected else None
-        if text is not None:
-            connection.say(text)
+        self._say_due()
         return ack
+
+    def _say_due(self) -> None:
+        if self.connected:
+            for text in self._outbox.due():
+                self._living().say(text)
 
     def _settle(self, done: Done, error: RtpushError | None, data: Any) -> None:
         self._answered.set()
@@ -430,6 +435,7 @@ class Client(Habits):
         # A server that stops has not taken it: it is said again to the next one.
         if error is None or error.code != "going_away":
             self._outbox.settle(reply.get("ack"), error, reply.get("data"))
+            self._say_due()
 
     def _reply(self, envelope: dict[str, Any]) -> None:
         if self._connection is not None:
@@ -440,8 +446,8 @@ class Client(Habits):
     def _up(self, sid: str) -> None:
         again, another = self.connected, self.sid not in (None, sid)
         self.sid, self.connected = sid, True
-        for text in self._outbox.take_all():
-            self._living().say(text)
+        self._outbox.renew()
+        self._say_due()
         for room, token in self._rooms.items() if another else ():
             if token is not None:
                 self.start_background_task(self._rejoin, room, token)

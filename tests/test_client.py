@@ -7,12 +7,14 @@ import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import jwt
 import pytest
+from aiohttp import web
 from clients import until
 from processes import ServerProcess, free_port, running
 from relay import Relay, relay
@@ -632,6 +634,21 @@ async def test_an_answer_that_was_lost_is_asked_for_again(
     assert handled == [5]
 
 
+async def test_many_answers_that_were_lost_are_asked_for_again(
+    server: Server, between: Relay, connect: Connect
+) -> None:
+    handled = Seen()
+    server.on("pay", lambda sid, amount: handled.add(amount))
+    client = await connect(between.url)
+    between.deaf = True
+    paying = [asyncio.create_task(client.call("pay", amount)) for amount in range(200)]
+    await handled.reach(64)
+    between.deaf = False
+    between.cut()
+    await within(asyncio.gather(*paying))
+    assert handled == list(range(200))
+
+
 async def test_kill_9_and_a_restart(transport: str, tmp_path: Path) -> None:
     async with running(tmp_path) as process:
         client, reader = impatient(), impatient()
@@ -815,6 +832,128 @@ async def test_transports_by_socket_io_s_names(server: Server, names: Any, used:
         await Client().connect(server.url, transports=["carrier pigeon"])
 
 
+# ---- what is not as it should be ---------------------------------------------
+
+
+@asynccontextmanager
+async def stranger(*routes: web.RouteDef) -> AsyncIterator[str]:
+    """Something that answers HTTP; gives its address."""
+    app = web.Application()
+    app.add_routes(routes)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def saying(answer: Any, status: int = 200) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(_request: web.Request) -> web.Response:
+        if isinstance(answer, str):
+            return web.Response(text=answer, content_type="text/html", status=status)
+        return web.json_response(answer, status=status)
+
+    return handle
+
+
+GREETING = {"events": [{"event": "connect", "data": {"sid": "s"}}], "last": "a-1"}
+
+
+@pytest.mark.parametrize("answer", ["<h1>Welcome</h1>", {"status": "ok"}, {"events": []}, [], 1])
+async def test_what_is_not_rtpush_is_no_connection(transport: str, answer: Any) -> None:
+    async with stranger(web.get("/{any:.*}", saying(answer))) as url:
+        client = Client()
+        with pytest.raises(ConnectError):
+            await within(client.connect(url, transports=[transport]))
+
+
+async def test_a_refusal_that_is_not_rtpush_s_is_tried_again(transport: str) -> None:
+    answer = {"error": {"message": 7, "retry_after": "soon"}}
+    async with stranger(web.get("/{any:.*}", saying(answer, 503))) as url:
+        client = impatient()
+        life = watched(client)
+        await client.connect(url, transports=[transport], wait=False)
+        assert await life.reach(3) == [("connect_error", "unavailable")] * 3
+        await client.disconnect()
+
+
+async def test_an_answer_that_is_not_rtpush_s_is_none() -> None:
+    async def poll(request: web.Request) -> web.Response:
+        if "last" not in request.query:
+            return web.json_response(GREETING)
+        await asyncio.sleep(float(request.query["timeout"]))
+        return web.json_response({"events": [], "last": "a-1"})
+
+    routes = web.get("/poll", poll), web.post("/poll", saying({"status": "ok"}))
+    async with stranger(*routes) as url:
+        client = impatient()
+        await client.connect(url, transports="poll")
+        refused = Seen()
+        client.on("error", refused.add)
+        # It is said again until it is clear that nobody takes it.
+        await client.emit("n")
+        assert [error["code"] for error in await refused.reach(1)] == ["unavailable"]
+        await client.disconnect()
+
+
+async def test_a_proxy_without_websockets_is_no_reason_to_stay_away() -> None:
+    routes = web.get("/ws", saying("No.", 403)), web.get("/poll", saying(GREETING))
+    async with stranger(*routes) as url:
+        client = Client()
+        await client.connect(url, transports=["websocket", "poll"])
+        assert client.transport() == "poll"
+        await client.disconnect()
+
+
+async def test_a_redirect_is_followed_in_both_directions(server: Server, transport: str) -> None:
+    async def elsewhere(request: web.Request) -> web.Response:
+        raise web.HTTPMovedPermanently(f"http://{host}:{server.port}{request.rel_url}")
+
+    async with stranger(web.route("*", "/{any:.*}", elsewhere)) as url:
+        host = "127.0.0.1"
+        client = Client()
+        await client.connect(url, transports=[transport])
+        assert await within(client.call("mark"))
+        await client.disconnect()
+        host = "localhost"
+        if transport != "websocket":
+            with pytest.raises(ConnectError, match=r"redirects to http://localhost:\d+: connect"):
+                await client.connect(url, transports=[transport])
+
+
+async def test_a_stream_may_come_in_pieces() -> None:
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for name in ("connect", "a", "b"):
+            for byte in b': hm\n\nid: a-1\ndata: {"event":\ndata: "%b"}\n\n' % name.encode():
+                await response.write(bytes([byte]))
+        await asyncio.get_running_loop().create_future()
+        return response
+
+    async with stranger(web.get("/sse", stream)) as url:
+        client = Client()
+        events = client.events()
+        await client.connect(url, transports="sse")
+        assert [(await within(anext(events))).event for _ in range(2)] == ["a", "b"]
+        await client.disconnect()
+
+
+async def test_too_much_at_once_is_said_later(transport: str) -> None:
+    async with Server(port=0, log="memory:", rate_messages=100) as server:
+        client = Client()
+        await client.connect(server.url, transports=[transport])
+        life = watched(client)
+        client.on("error", life.add)
+        for number in range(1100):
+            await client.emit("n", number)
+        assert await within(client.call("mark"))
+        assert life == []
+        await client.disconnect()
+
+
 # ---- getting in --------------------------------------------------------------
 
 
@@ -937,8 +1076,6 @@ async def test_a_room_with_a_token_is_entered_again(transport: str, tmp_path: Pa
 
 
 async def test_headers_query_and_path() -> None:
-    from aiohttp import web
-
     server = Server(log="memory:")
     asked: list[dict[str, Any]] = []
     server.on("connect", lambda sid, environ: asked.append(environ))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtpush import Client
 from rtpush.clients import outbox as outbox_module
 from rtpush.clients.cursor import Cursor
 from rtpush.clients.inbox import Event, Inbox
@@ -17,6 +18,7 @@ from rtpush.clients.ladder import Ladder, Pauses
 from rtpush.clients.lane import Lane
 from rtpush.clients.outbox import Outbox
 from rtpush.errors import RtpushError
+from rtpush.session import MAX_ANSWERS
 
 
 def logged(seq: int, epoch: str = "a", **fields: Any) -> dict[str, Any]:
@@ -73,6 +75,28 @@ def test_what_is_no_position_is_not_remembered(bad: Any) -> None:
     assert cursor.last == "a-1"
 
 
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("a-3"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=3,
+)
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["event", "id", "room", "key", "ack", "error", "data"]),
+            ANYTHING | st.sampled_from(["n", "active_tasks", "resync", "connect", "error"]),
+        )
+    )
+)
+def test_an_envelope_may_hold_anything(envelopes: list[dict[str, Any]]) -> None:
+    cursor, client = Cursor(), Client()
+    for envelope in envelopes:
+        if cursor.take(envelope):
+            client._take(envelope)
+
+
 # ---- ladder ------------------------------------------------------------------
 
 
@@ -104,36 +128,54 @@ class Told(list[Any]):
         self.append(error.code if error else data)
 
 
+def said(box: Outbox) -> list[Any]:
+    return [orjson.loads(text)["data"] for text in box.due()]
+
+
 def test_what_is_not_answered_is_said_again_in_order() -> None:
     box, told = Outbox(), Told()
     acks = [box.add({"event": "n", "data": number}, told.take) for number in range(3)]
-    said = [orjson.loads(text) for text in box.take_all()]
-    assert [envelope["data"] for envelope in said] == [0, 1, 2]
-    assert len({envelope["idempotency_key"] for envelope in said}) == 3
+    texts = [orjson.loads(text) for text in box.due()]
+    assert [envelope["data"] for envelope in texts] == [0, 1, 2]
+    assert len({envelope["idempotency_key"] for envelope in texts}) == 3
+    assert said(box) == []
     box.settle(acks[1], None, "yes")
     box.settle(acks[1], None, "again")
     box.settle(["no ack"], None)
-    assert [orjson.loads(text)["data"] for text in box.take_all()] == [0, 2]
+    box.renew()
+    assert said(box) == [0, 2]
     box.give_up(RtpushError("unavailable", "gone"))
     assert told == ["yes", "unavailable", "unavailable"]
     assert len(box) == 0
 
 
+def test_no_more_is_on_its_way_than_a_server_remembers() -> None:
+    box = Outbox()
+    acks = [box.add({"event": "n", "data": number}, Told().take) for number in range(100)]
+    assert said(box) == list(range(MAX_ANSWERS))
+    for ack in acks[5:8]:
+        box.settle(ack, None)
+    assert said(box) == [64, 65, 66]
+    box.renew()
+    assert said(box) == [*range(5), *range(8, 67)]
+
+
 def test_what_connections_may_die_of_is_given_up() -> None:
     box, told = Outbox(), Told()
-    box.add({"event": "n"}, told.take)
-    while box.take_all():
+    box.add({"event": "n", "data": 1}, told.take)
+    while said(box):
         assert told == []
+        box.renew()
     assert told == ["unavailable"]
-    box.add({"event": "small"}, told.take)
-    box.take_all()
-    box.add({"event": "n", "data": "x" * 100}, told.take)
-    large = box.add({"event": "n", "data": "x" * 50}, told.take)
-    box.take(large)
+    for data in (1, "x" * 100, "x" * 50):
+        box.add({"event": "n", "data": data}, told.take)
+    box.due()
+    box.add({"event": "n", "data": "x" * 200}, told.take)
     # The largest of those that were said.
     box.blame_largest()
     assert told == ["unavailable", "too_large"]
-    assert box.take(large) is None
+    box.renew()
+    assert said(box) == [1, "x" * 50, "x" * 200]
 
 
 def test_the_box_is_full_by_number_and_by_size(monkeypatch: pytest.MonkeyPatch) -> None:

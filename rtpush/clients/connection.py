@@ -353,12 +353,8 @@ async def _greeting(wire: Wire) -> Batch:
 
 def _goodbye(data: Any) -> Ended:
     found = data if isinstance(data, dict) else {}
-    code, retry = found.get("code"), found.get("retry_after")
-    return Ended(
-        code if isinstance(code, int) else 1006,
-        str(found.get("reason", "the server ended it")),
-        retry if isinstance(retry, int | float) else None,
-    )
+    code, reason = found.get("code"), str(found.get("reason", "the server ended it"))
+    return Ended(code if isinstance(code, int) else 1006, reason, found.get("retry_after"))
 
 
 def _reason_of(end: Ended) -> Reason:

@@ -36,7 +36,8 @@ class Cursor:
             self.last = None
             return True
         fresh = position is None or self.advance(position)
-        return fresh and not _is_behind(position, self._rooms.get(room or ""))
+        snapshot = self._rooms.get(room) if isinstance(room, str) else None
+        return fresh and not _is_behind(position, snapshot)
 
     def _take_snapshot(self, position: Any, room: Any) -> bool:
         if room is None:

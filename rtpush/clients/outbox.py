@@ -4,6 +4,7 @@ Rules that hold here:
 
 - Every entry carries an idempotency key, so that saying it again is safe: it
   takes effect once. After a reconnect all entries are said again, in order.
+- No more entries are on their way than a server remembers the answers of.
 - The box is bounded in number and in size. Who says more waits.
 - An entry that was said again too often is given up: it may be what the
   connections die of.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from typing import Any, Final
 
 from ..errors import RtpushError
@@ -26,6 +27,9 @@ __all__ = ["Done", "Outbox"]
 _MOST_ENTRIES: Final = 1000
 _MOST_BYTES: Final = 16 << 20
 _MOST_TRIES: Final = 6
+# Entries that wait for their answers at once (PROTOCOL.md, section 5): of more, what
+# an application has handled would be handled again after a reconnect.
+_MOST_SAID: Final = 64
 
 # Is told the refusal, or None and the answer.
 Done = Callable[[RtpushError | None, Any], None]
@@ -36,6 +40,7 @@ class _Entry:
     text: bytes
     done: Done
     tries: int = 0
+    said: bool = False
 
 
 class Outbox:
@@ -64,20 +69,22 @@ class Outbox:
         self._bytes += len(text)
         return ack
 
-    def take(self, ack: str) -> bytes | None:
-        """The text to say for an entry; None when it is settled or given up."""
-        entry = self._entries.get(ack)
-        if entry is None:
-            return None
-        entry.tries += 1
-        if entry.tries <= _MOST_TRIES:
-            return entry.text
-        self.settle(ack, RtpushError("unavailable", "It was said again and again, in vain."))
-        return None
+    def due(self) -> list[bytes]:
+        """What to say now. The first entries are those that are on their way."""
+        found = [one for one in islice(self._entries.values(), _MOST_SAID) if not one.said]
+        for entry in found:
+            entry.said = True
+            entry.tries += 1
+        return [entry.text for entry in found]
 
-    def take_all(self) -> list[bytes]:
-        """What to say on a new connection."""
-        return [text for ack in list(self._entries) if (text := self.take(ack)) is not None]
+    def renew(self) -> None:
+        """There is a new connection: nothing is said on it yet."""
+        for ack, entry in list(self._entries.items()):
+            entry.said = False
+            if entry.tries >= _MOST_TRIES:
+                self.settle(
+                    ack, RtpushError("unavailable", "It was said again and again, in vain.")
+                )
 
     def blame_largest(self) -> None:
         """The connection was closed for a message that is too large: which one, is plain."""

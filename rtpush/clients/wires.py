@@ -31,6 +31,9 @@ _PATIENCE: Final = 10.0
 _POST_PATIENCE: Final = 120.0
 # Seconds for the answer to a close.
 _CLOSE_PATIENCE: Final = 1.0
+# The close code of what was too much at once, and the seconds until it may not be.
+_RATE_LIMITED: Final = 4529
+_RATE_PAUSE: Final = 1.0
 # Seconds that a read waits for something newer.
 _POLL_TIMEOUT: Final = 25
 # Seconds between reads that are answered with nothing at once.
@@ -48,12 +51,13 @@ class Ended(Exception):
     """
 
     def __init__(
-        self, code: int, message: str, retry_after: float | None = None, *, silent: bool = False
+        self, code: int, message: str, retry_after: Any = None, *, silent: bool = False
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
-        self.retry_after = retry_after
+        # As the other side said it, so it may be anything.
+        self.retry_after = retry_after if isinstance(retry_after, int | float) else None
         self.silent = silent
 
     @property
@@ -139,7 +143,8 @@ class WebSocketWire(Wire):
                 timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_PATIENCE),
             )
         except aiohttp.WSServerHandshakeError as exc:
-            raise Ended(_close_code_of(exc.status), f"HTTP {exc.status} for {url.path}") from exc
+            # A server says over a WebSocket why it refuses one; so this was a proxy.
+            raise Ended(1006, f"HTTP {exc.status} for {url.path}") from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise _unreachable(exc) from exc
         return self._ws
@@ -163,43 +168,55 @@ class WebSocketWire(Wire):
 class _HttpWire(Wire):
     """What SSE and long-poll share: a client speaks by `POST /poll`."""
 
-    async def send(self, envelopes: Sequence[bytes]) -> list[dict[str, Any]]:
-        """See Wire."""
-        body = b"[%b]" % b",".join(envelopes)
-        return _list_of(await self._json({"sid": self.sid or ""}, _POST_PATIENCE, body))
+    # Where the reading was answered: were a POST redirected, it would become a GET.
+    _answered_at: URL | None = None
 
-    async def _json(self, query: Mapping[str, str], patience: float, body: bytes = b"") -> Any:
+    async def send(self, envelopes: Sequence[bytes]) -> list[dict[str, Any]]:
+        """See Wire. Waits for as long as the server says that it is too much at once."""
+        assert self._answered_at is not None
+        url = self._answered_at.parent.joinpath("poll").with_query({"sid": self.sid or ""})
+        body = b"[%b]" % b",".join(envelopes)
+        while True:
+            try:
+                return _envelopes(await self._json("POST", url, _POST_PATIENCE, body))
+            except Ended as end:
+                if end.code != _RATE_LIMITED:
+                    raise
+                await asyncio.sleep(end.retry_after or _RATE_PAUSE)
+
+    def _answered(self, response: aiohttp.ClientResponse) -> None:
+        if response.url.host != self._link.base.host:
+            # Whoever redirects could have the token sent anywhere.
+            raise Ended(1006, f"it redirects to {response.url.origin()}: connect there instead")
+        self._answered_at = response.url
+
+    async def _json(self, method: str, url: URL, patience: float, body: bytes | None = None) -> Any:
+        link = self._link
         try:
-            async with asyncio.timeout(patience):
-                return await self._ask(query, body)
+            async with (
+                asyncio.timeout(patience),
+                link.http.request(method, url, data=body, headers=link.headers) as response,
+            ):
+                if response.status != 200:
+                    raise await _refusal(response)
+                self._answered(response)
+                return orjson.loads(await response.read())
         except TimeoutError:
             raise Ended(1006, "no answer in time") from None
         except orjson.JSONDecodeError:
-            raise Ended(1006, "what answers is not rtpush") from None
+            raise _stranger() from None
         except (aiohttp.ClientError, OSError) as exc:
             raise _unreachable(exc) from exc
-
-    async def _ask(self, query: Mapping[str, str], body: bytes) -> Any:
-        link = self._link
-        async with link.http.request(
-            "POST" if body else "GET",
-            link.base.joinpath("poll").with_query(dict(query)) if body else self._read_at(query),
-            data=body or None,
-            headers=link.headers,
-        ) as response:
-            if response.status != 200:
-                raise await _refusal(response)
-            return orjson.loads(await response.read())
-
-    def _read_at(self, query: Mapping[str, str]) -> URL:
-        return self._link.address("poll", query)
 
 
 class SseWire(_HttpWire):
     """`GET /sse`."""
 
     _response: aiohttp.ClientResponse | None = None
-    _rest = b""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(link)
+        self._rest = bytearray()
 
     async def receive(self) -> Batch:
         """See Wire."""
@@ -210,21 +227,27 @@ class SseWire(_HttpWire):
             raise _unreachable(exc) from exc
         if not chunk:
             raise Ended(1006, "the stream ended")
-        *blocks, self._rest = (self._rest + chunk).split(b"\n\n")
-        if len(self._rest) > _MOST_BYTES:
-            raise Ended(1009, "a message is too large")
+        self._rest += chunk
+        # Only what is new: a large message comes in thousands of pieces.
+        if b"\n\n" not in self._rest[-len(chunk) - 1 :]:
+            if len(self._rest) > _MOST_BYTES:
+                raise Ended(1009, "a message is too large")
+            return Batch([])
+        *blocks, self._rest = self._rest.split(b"\n\n")
         return Batch(_objects([data for block in blocks if (data := _data_of(block))]))
 
     async def _open(self) -> aiohttp.ClientResponse:
         link = self._link
-        response = await link.http.get(
+        response = self._response = await link.http.get(
             link.address("sse", link.place()),
             headers={**link.headers, "Accept": "text/event-stream"},
             timeout=aiohttp.ClientTimeout(total=None),
         )
-        if response.status != 200 or response.content_type != "text/event-stream":
+        if response.status != 200:
             raise await _refusal(response)
-        self._response = response
+        if response.content_type != "text/event-stream":
+            raise _stranger()
+        self._answered(response)
         return response
 
     async def close(self) -> None:
@@ -243,16 +266,20 @@ class PollWire(_HttpWire):
         # The first answer tells whether it works, so that must not be waited for.
         timeout = 0 if self.sid is None else _POLL_TIMEOUT
         sid = self.sid or place.get("sid", _NEW_SESSION)
-        query = {**place, "sid": sid, "timeout": str(timeout)}
-        answer = await self._json(query, timeout + _PATIENCE)
-        envelopes = _list_of(answer.get("events") if isinstance(answer, dict) else None)
+        url = self._link.address("poll", {**place, "sid": sid, "timeout": str(timeout)})
+        answer = await self._json("GET", url, timeout + _PATIENCE)
+        if not isinstance(answer, dict):
+            raise _stranger()
+        envelopes = _envelopes(answer.get("events"))
         if self.sid is None and (not envelopes or envelopes[0].get("event") != "connect"):
+            if sid == _NEW_SESSION:
+                raise _stranger()
             # The session goes on where it was (PROTOCOL.md, section 4, "Long-poll").
             envelopes.insert(0, {"event": "connect", "data": {"sid": sid}})
         elif not envelopes and asyncio.get_running_loop().time() - began < _EMPTY_PAUSE:
             # Whoever cannot wait must not be asked in a tight loop.
             await asyncio.sleep(_EMPTY_PAUSE)
-        upto = answer.get("last") if isinstance(answer, dict) else None
+        upto = answer.get("last")
         return Batch(envelopes, upto if isinstance(upto, str) else None)
 
     async def close(self) -> None:
@@ -271,14 +298,17 @@ def _objects(texts: Sequence[str | bytes]) -> list[dict[str, Any]]:
     for text in texts:
         with suppress(orjson.JSONDecodeError):
             found.append(orjson.loads(text))
-    return _list_of(found)
+    return _envelopes(found)
 
 
-def _list_of(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+def _envelopes(answer: Any) -> list[dict[str, Any]]:
+    """Raises Ended for what is no list at all."""
+    if not isinstance(answer, list):
+        raise _stranger()
+    return [one for one in answer if isinstance(one, dict)]
 
 
-def _data_of(block: bytes) -> bytes:
+def _data_of(block: bytearray) -> bytes:
     """The data of one event of a stream (WHATWG HTML, 9.2.6)."""
     lines = [line[5:] for line in block.split(b"\n") if line.startswith(b"data:")]
     return b"\n".join(lines)
@@ -288,6 +318,8 @@ def _close_code_of(status: int) -> int:
     """Of the protocol's close codes the one that means what the status does."""
     if status == 413:
         return 1009
+    if status == 429:
+        return _RATE_LIMITED
     return 4000 + status if status in (400, 401, 403) else 1006
 
 
@@ -303,6 +335,10 @@ async def _refusal(response: aiohttp.ClientResponse) -> Ended:
 def _reason_of(message: aiohttp.WSMessage) -> str:
     reason = message.extra if message.type is aiohttp.WSMsgType.CLOSE else None
     return reason or "the connection was lost"
+
+
+def _stranger() -> Ended:
+    return Ended(1006, "what answers is not rtpush")
 
 
 def _unreachable(exc: Exception) -> Ended:
