@@ -14,14 +14,16 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
+import shutil
 import signal
 import termios
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -73,17 +75,26 @@ class Child:
     def _start(self, command: Sequence[str]) -> None:
         theirs = self._open_outputs()
         try:
-            self._pid = os.posix_spawnp(
-                command[0],
-                list(command),
-                os.environ,
-                file_actions=[(os.POSIX_SPAWN_DUP2, theirs[fd], fd) for fd in theirs],
-                setsigmask=self._mask,
-                setsigdef=_IGNORED_BY_PYTHON,
-            )
+            self._pid = self._spawn(command, theirs)
+        except OSError as exc:
+            if exc.errno != errno.ENOEXEC:
+                raise
+            # A script that does not say who reads it. Shells, env and nohup do this, too.
+            file = shutil.which(command[0]) or command[0]
+            self._pid = self._spawn(["/bin/sh", file, *command[1:]], theirs)
         finally:
             for end in set(theirs.values()):
                 os.close(end)
+
+    def _spawn(self, command: Sequence[str], theirs: Mapping[int, int]) -> int:
+        return os.posix_spawnp(
+            command[0],
+            list(command),
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, theirs[fd], fd) for fd in theirs],
+            setsigmask=self._mask,
+            setsigdef=_IGNORED_BY_PYTHON,
+        )
 
     def _open_outputs(self) -> dict[int, int]:
         """What the program gets as its stdout and stderr."""

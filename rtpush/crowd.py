@@ -17,6 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 __all__ = ["Crowd", "CrowdError"]
@@ -48,18 +49,17 @@ class Crowd:
     def open(self, count: int) -> Iterator[int]:
         """Connect so many; gives how many there are, again and again. Raises CrowdError."""
         for begin in range(0, count, _AT_ONCE):
-            fresh = [self._connect() for _ in range(min(_AT_ONCE, count - begin))]
-            for sock in fresh:
-                self._await_handshake(sock)
-                self._selector.register(sock, selectors.EVENT_READ)
-                self._sockets.append(sock)
+            try:
+                for sock in [self._connect() for _ in range(min(_AT_ONCE, count - begin))]:
+                    self._await_handshake(sock)
+                    self._selector.register(sock, selectors.EVENT_READ)
+            except OSError as exc:
+                raise CrowdError(f"client {len(self)} cannot connect: {exc}") from exc
             yield len(self)
 
     def _connect(self) -> socket.socket:
-        try:
-            sock = socket.create_connection(self._address, _PATIENCE)
-        except OSError as exc:
-            raise CrowdError(f"client {len(self) + 1} cannot connect: {exc}") from exc
+        sock = socket.create_connection(self._address, _PATIENCE)
+        self._sockets.append(sock)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.sendall(
             f"GET /ws?conflate=0 HTTP/1.1\r\nHost: 127.0.0.1:{self._address[1]}\r\n"
@@ -107,7 +107,9 @@ class Crowd:
 
     def _receive(self, sock: object) -> int:
         assert isinstance(sock, socket.socket)
-        size = sock.recv_into(self._buffer)
+        size = 0
+        with suppress(ConnectionError):
+            size = sock.recv_into(self._buffer)
         if not size:
             raise CrowdError("the server has closed a connection")
         return self._buffer.count(_MARK, 0, size)

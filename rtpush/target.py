@@ -57,11 +57,12 @@ def _import(name: str) -> ModuleType:
         if exc.name is not None and f"{name}.".startswith(f"{exc.name}."):
             raise TargetError(f"there is no module {exc.name} in {here}, or installed") from None
         raise _broken(name, exc) from exc
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
+        # It may end the program that it is, but not this one, which may wait for a better one.
         raise _broken(name, exc) from exc
 
 
-def _broken(name: str, exc: Exception) -> TargetError:
+def _broken(name: str, exc: BaseException) -> TargetError:
     frames = _theirs(exc.__traceback__)
     details = "".join(traceback.format_exception(type(exc), exc, frames))
     return TargetError(f"{name} cannot be loaded: {_summary(exc)}{_place(exc, frames)}", details)
@@ -78,12 +79,12 @@ def _is_ours(file: str) -> bool:
     return file == __file__ or "importlib" in file
 
 
-def _summary(exc: Exception) -> str:
+def _summary(exc: BaseException) -> str:
     text = exc.msg if isinstance(exc, SyntaxError) else str(exc)
     return f"{type(exc).__name__}: {text}"
 
 
-def _place(exc: Exception, frames: TracebackType | None) -> str:
+def _place(exc: BaseException, frames: TracebackType | None) -> str:
     if isinstance(exc, SyntaxError):
         return f" ({exc.filename}, line {exc.lineno})"
     found = traceback.extract_tb(frames)

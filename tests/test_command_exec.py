@@ -130,6 +130,13 @@ NO_COMMANDS = [
 ]
 
 
+async def test_a_script_that_does_not_say_who_reads_it(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text('echo "$1"; exit 3')
+    script.chmod(0o755)
+    assert await execute(str(script), "a b") == (3, "a b\n", "")
+
+
 async def test_a_command_goes_on_when_its_task_cannot_be_told(url: str) -> None:
     assert (await execute("true", url=url, flags=("--id=x",))).code == 0
     code, out, err = await execute("echo", "done", url=url, flags=("--id=x", "--title=Again"))

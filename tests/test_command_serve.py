@@ -111,6 +111,7 @@ async def test_who_runs_it_has_the_last_word(tmp_path: Path) -> None:
 APPS = {
     "broken": "import rtpush\nserver = rtpush.Server(\n",
     "failing": "def f():\n    raise KeyError('ink')\nf()\n",
+    "leaving": "import sys\nsys.exit('no ink')\n",
     "needing": "import no_such_library\n",
     "wrong": "import rtpush\nmain = rtpush.Server()\nnumber = 5\n",
     "optional": "import rtpush\nserver = rtpush.Server(colour='red')\n",
@@ -123,6 +124,10 @@ APPS = {
         ("no_such:server", r"there is no module no_such in \S+, or installed"),
         ("broken:server", r"broken cannot be loaded: SyntaxError: .* \(\S*broken.py, line 2\)"),
         ("failing:server", r"failing cannot be loaded: KeyError: 'ink' \(\S*failing.py, line 2\)"),
+        (
+            "leaving:server",
+            r"leaving cannot be loaded: SystemExit: no ink \(\S*leaving.py, line 2\)",
+        ),
         ("needing:server", r"needing cannot be loaded: ModuleNotFoundError: No module named 'no_"),
         ("optional:server", r"optional cannot be loaded: TypeError: .*colour"),
         ("wrong:server", r"wrong has no server; it has main$"),
