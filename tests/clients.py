@@ -26,6 +26,8 @@ from websockets.exceptions import ConnectionClosed
 PATIENCE = 10.0
 # Refusals that are about the node and not about the client: HTTP 503 on the other wires.
 AWAY = ("unavailable", "going_away")
+# And of a balancer's whose node has gone in the middle of a request.
+AWAY_STATUSES = (502, 503)
 
 Envelope = dict[str, Any]
 
@@ -292,7 +294,7 @@ class Sse(_Posting):
             timeout=aiohttp.ClientTimeout(total=None),
             headers=self.headers,
         )
-        if self._response.status == 503:
+        if self._response.status in AWAY_STATUSES:
             self._response.close()
             raise Ended
         assert self._response.status == 200, await self._response.text()
@@ -344,9 +346,9 @@ class LongPoll(_Posting):
 
     async def _poll(self, query: str) -> None:
         async with self.http.get(f"{self.url}/poll?{query}", headers=self.headers) as response:
-            answer = await response.json()
-            if response.status == 503:
+            if response.status in AWAY_STATUSES:
                 raise Ended
+            answer = await response.json()
             assert response.status == 200, answer
         assert set(answer) == {"events", "last"}
         for envelope in answer["events"]:

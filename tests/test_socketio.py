@@ -128,9 +128,11 @@ async def test_the_server_asks_and_runs_things_in_the_background() -> None:
         async def question(data):  # type: ignore[no-untyped-def]
             return {"answer": data["number"] * 2}
 
+        enough = asyncio.Event()
+
         @client.event
         async def slow():  # type: ignore[no-untyped-def]
-            await client.sleep(PATIENCE)
+            await enough.wait()
 
         await client.connect(url)
         assert client.transport() == sio.transport(client.sid) == "websocket"
@@ -142,6 +144,7 @@ async def test_the_server_asks_and_runs_things_in_the_background() -> None:
         assert await within(answered.get()) == {"answer": 8}
         with pytest.raises(socketio.exceptions.TimeoutError):
             await sio.call("slow", to=client.sid, timeout=0.01)
+        enough.set()
         waiting = client.start_background_task(client.wait)
         await sio.disconnect(client.sid)
         await within(waiting)
