@@ -218,6 +218,20 @@ async def test_the_server_may_ask(server: Server, connect: Connect) -> None:
         assert caught.value.code == code
 
 
+async def test_an_answer_that_is_too_large_is_given_up(connect: Connect) -> None:
+    async with Server(port=0, log="memory:") as server:
+        client = await connect(server.url)
+        life = watched(client)
+        client.on("large", lambda: "x" * (17 << 20))
+        client.on("small", lambda: "x")
+        asking = asyncio.create_task(server.call("large", to=client.sid or ""))
+        assert (await life.reach(2))[1] == "connect"
+        assert await within(server.call("small", to=client.sid or "")) == "x"
+        assert len(life) == 2
+        asking.cancel()
+        await client.disconnect()
+
+
 async def test_what_said_it_may_be_asked_before_it_is_answered(
     server: Server, connect: Connect
 ) -> None:
@@ -1020,6 +1034,12 @@ async def test_tokens(transport: str) -> None:
 
 async def later_token() -> str:
     return token()
+
+
+async def test_a_token_is_not_waited_for_for_ever(server: Server, transport: str) -> None:
+    client = Client(request_timeout=0.05)
+    with pytest.raises(ConnectError, match="there is no token: TimeoutError"):
+        await within(client.connect(server.url, auth=asyncio.Event().wait, transports=[transport]))
 
 
 async def test_a_token_that_expires_is_asked_for_again(transport: str) -> None:

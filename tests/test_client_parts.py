@@ -212,6 +212,18 @@ async def test_a_lane_is_left_in_order() -> None:
     await leaving
 
 
+async def test_what_leaves_at_once_is_no_larger_than_a_proxy_takes() -> None:
+    lane = Lane()
+    sizes = [300_000, 300_000, 100_000, 2_000_000, 1]
+    for size in sizes:
+        lane.put(bytes(size))
+    batches = []
+    while len(lane):
+        batches.append([len(one) for one in await lane.waiting()])
+        lane.drop(len(batches[-1]))
+    assert batches == [[300_000], [300_000, 100_000], [2_000_000], [1]]
+
+
 async def test_events_are_for_those_who_want_them() -> None:
     inbox = Inbox(lambda: False)
     tasks, everything = inbox.events(("task_*", "n")), inbox.events(())

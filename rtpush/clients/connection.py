@@ -147,9 +147,18 @@ class Connection:
         else:
             self.transport = None
             if end.code == 1009:
-                self._listener.too_large()
+                self._blame()
             self._listener.down(_reason_of(end))
         return error
+
+    def _blame(self) -> None:
+        """A message was too large for the server."""
+        if len(self._replies):
+            # They leave at once; one that did not would break the next connection, too.
+            logger.warning("an answer to the server was too large; it is given up")
+            self._replies.drop(len(self._replies))
+        else:
+            self._listener.too_large()
 
     def _is_over(self, end: Ended, attempt: int) -> bool:
         target = self._target
@@ -176,10 +185,11 @@ class Connection:
 
     async def _take_token(self) -> None:
         try:
-            token = await self._target.token()
+            async with asyncio.timeout(self._target.timeout):
+                token = await self._target.token()
         except Exception as exc:
             logger.exception("the function that gives the token failed")
-            raise Ended(1006, f"there is no token: {exc}") from exc
+            raise Ended(1006, f"there is no token: {str(exc) or type(exc).__name__}") from exc
         bearer = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._headers = {**self._target.headers, **bearer}
 

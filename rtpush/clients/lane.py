@@ -9,8 +9,10 @@ from typing import Final
 
 __all__ = ["Lane"]
 
-# What leaves at once: over HTTP, in one request.
+# What leaves at once: over HTTP, in one request. Many a proxy takes 1 MiB at most;
+# a single envelope may be longer.
 _BATCH: Final = 64
+_BATCH_BYTES: Final = 1 << 19
 
 
 class Lane:
@@ -33,7 +35,14 @@ class Lane:
     async def waiting(self) -> list[bytes]:
         """What is to leave next; it stays until it is dropped."""
         await self._some.wait()
-        return list(islice(self._envelopes, _BATCH))
+        batch: list[bytes] = []
+        size = 0
+        for envelope in islice(self._envelopes, _BATCH):
+            size += len(envelope)
+            if batch and size > _BATCH_BYTES:
+                break
+            batch.append(envelope)
+        return batch
 
     def drop(self, count: int) -> None:
         """So many have left."""

@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, ClassVar, Final, NamedTuple
 
 import aiohttp
@@ -195,7 +196,9 @@ class _HttpWire(Wire):
         try:
             async with (
                 asyncio.timeout(patience),
-                link.http.request(method, url, data=body, headers=link.headers) as response,
+                link.http.request(
+                    method, url, data=body and BytesIO(body), headers=link.headers
+                ) as response,
             ):
                 if response.status != 200:
                     raise await _refusal(response)
@@ -342,4 +345,4 @@ def _stranger() -> Ended:
 
 
 def _unreachable(exc: Exception) -> Ended:
-    return Ended(1006, f"the server cannot be reached ({exc or type(exc).__name__})")
+    return Ended(1006, f"the server cannot be reached ({str(exc) or type(exc).__name__})")
