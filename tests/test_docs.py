@@ -33,7 +33,7 @@ from rtpush.server import Server
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
-# Pictures in characters, transcripts, and what has a test of its own (nginx: test_proxies.py).
+# Pictures in characters, transcripts, and what has a test of its own (nginx: test_page.py).
 NOT_RUN = {"text", "console", "nginx"}
 # Examples that say how to start a server; the fixture has done so.
 STARTS = {"python -m rtpush --demo\n"}
