@@ -65,7 +65,8 @@ def of_kind(kind: str) -> Any:
 
 @pytest.fixture
 async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
-    running = Server(Settings(port=0, log=f"sqlite:{tmp_path / 'rtpush.db'}"))
+    # With its demo, as README.md and the tutorial begin.
+    running = Server(Settings(port=0, log=f"sqlite:{tmp_path / 'rtpush.db'}", demo=True))
     await running.start()
     # What an example that names no address talks to.
     monkeypatch.setenv("RTPUSH_URL", running.url)
