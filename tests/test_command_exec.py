@@ -10,14 +10,13 @@ import shlex
 import signal
 import sys
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
+from boards import active, board, ended
 from browser import PATIENCE as PAGE_PATIENCE
 from browser import chromium
 from clients import PATIENCE
@@ -37,29 +36,6 @@ async def execute(*command: str, url: str = NOBODY, flags: tuple[str, ...] = ())
 
 def python(script: str) -> tuple[str, ...]:
     return (sys.executable, "-c", script)
-
-
-async def board(url: str) -> dict[str, Any]:
-    async with aiohttp.ClientSession() as http, http.get(f"{url}/api/tasks") as answer:
-        found: dict[str, Any] = await answer.json()
-        return found
-
-
-async def active(url: str, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Wait for an active task."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            for task in (await board(url))["tasks"]:
-                if fits(task):
-                    return dict(task)
-
-
-async def ended(url: str) -> dict[str, Any]:
-    """The task that has ended; there must be one."""
-    found = await board(url)
-    assert found["tasks"] == []
-    (task,) = found["finished"]
-    return dict(task)
 
 
 @pytest.fixture

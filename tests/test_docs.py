@@ -33,7 +33,7 @@ from rtpush.server import Server
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
-# Pictures in characters, transcripts, and what has a test of its own (nginx: test_proxies.py).
+# Pictures in characters, transcripts, and what has a test of its own (nginx: test_page.py).
 NOT_RUN = {"text", "console", "nginx"}
 # Examples that say how to start a server; the fixture has done so.
 STARTS = {"python -m rtpush --demo\n"}
@@ -65,7 +65,8 @@ def of_kind(kind: str) -> Any:
 
 @pytest.fixture
 async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
-    running = Server(Settings(port=0, log=f"sqlite:{tmp_path / 'rtpush.db'}"))
+    # With its demo, as README.md and the tutorial begin.
+    running = Server(Settings(port=0, log=f"sqlite:{tmp_path / 'rtpush.db'}", demo=True))
     await running.start()
     # What an example that names no address talks to.
     monkeypatch.setenv("RTPUSH_URL", running.url)

@@ -9,10 +9,9 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
+from boards import active, board, ended
 from clients import PATIENCE
 from processes import ServerProcess, free_port, running
 
@@ -21,29 +20,6 @@ from rtpush.contrib.tqdm import tqdm, trange
 from rtpush.values import show_clock
 
 NOBODY = "http://127.0.0.1:9"
-
-
-async def board(url: str) -> dict[str, Any]:
-    async with aiohttp.ClientSession() as http, http.get(f"{url}/api/tasks") as answer:
-        found: dict[str, Any] = await answer.json()
-        return found
-
-
-async def active(url: str, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Wait for an active task."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            for task in (await board(url))["tasks"]:
-                if fits(task):
-                    return dict(task)
-
-
-async def ended(url: str) -> dict[str, Any]:
-    """The task that has ended; there must be one."""
-    found = await board(url)
-    assert found["tasks"] == []
-    (task,) = found["finished"]
-    return dict(task)
 
 
 @pytest.fixture

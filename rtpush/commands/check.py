@@ -58,12 +58,12 @@ def main(argv: Sequence[str]) -> int:
 def _problems(found: argparse.Namespace, given: Mapping[str, Any]) -> list[str]:
     # Here and not above, so that --help and a typo are answered at once.
     from ..fitness import not_fit_for_strangers, why_not
+    from ..loader import LoadError, load_server
     from ..server import Server
-    from ..target import TargetError, load_server
 
     try:
         server = load_server(found.target, given) if found.target else Server(Settings(**given))
-    except TargetError as exc:
+    except LoadError as exc:
         return [str(exc)]
     problems = asyncio.run(why_not(server))
     return [*problems, *not_fit_for_strangers(server)] if found.production else problems

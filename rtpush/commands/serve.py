@@ -93,13 +93,13 @@ def _not_reloadable(target: str | None, given: Mapping[str, Any]) -> str | None:
 
 def _serve(target: str | None, given: Mapping[str, Any], on_ready: Callable[[], None]) -> int:
     # Here and not above, so that --help and a typo are answered at once.
+    from ..loader import LoadError, load_server
     from ..server import Server, StartError
-    from ..target import TargetError, load_server
 
     try:
         server = Server(Settings(**given)) if target is None else load_server(target, given)
         server.run(on_ready)
-    except TargetError as exc:
+    except LoadError as exc:
         exc.show()
         return complain([str(exc)], FAILED)
     except StartError as exc:

@@ -21,10 +21,10 @@ from typing import Any
 from .server import Server
 from .values import did_you_mean
 
-__all__ = ["TargetError", "load_server"]
+__all__ = ["LoadError", "load_server"]
 
 
-class TargetError(Exception):
+class LoadError(Exception):
     """There is no such server. The message is one sentence that says what to do."""
 
     def __init__(self, message: str, details: str = "") -> None:
@@ -39,7 +39,7 @@ class TargetError(Exception):
 def load_server(target: str, given: Mapping[str, Any]) -> Server:
     """The server that `module:server` names, with the settings that are given.
 
-    Raises TargetError.
+    Raises LoadError.
     """
     name, _, attribute = target.partition(":")
     server = _look_up(_import(name), name, attribute)
@@ -55,17 +55,17 @@ def _import(name: str) -> ModuleType:
         return import_module(name)
     except ModuleNotFoundError as exc:
         if exc.name is not None and f"{name}.".startswith(f"{exc.name}."):
-            raise TargetError(f"there is no module {exc.name} in {here}, or installed") from None
+            raise LoadError(f"there is no module {exc.name} in {here}, or installed") from None
         raise _broken(name, exc) from exc
     except (Exception, SystemExit) as exc:
         # It may end the program that it is, but not this one, which may wait for a better one.
         raise _broken(name, exc) from exc
 
 
-def _broken(name: str, exc: BaseException) -> TargetError:
+def _broken(name: str, exc: BaseException) -> LoadError:
     frames = _theirs(exc.__traceback__)
     details = "".join(traceback.format_exception(type(exc), exc, frames))
-    return TargetError(f"{name} cannot be loaded: {_summary(exc)}{_place(exc, frames)}", details)
+    return LoadError(f"{name} cannot be loaded: {_summary(exc)}{_place(exc, frames)}", details)
 
 
 def _theirs(frames: TracebackType | None) -> TracebackType | None:
@@ -103,4 +103,4 @@ def _look_up(module: ModuleType, name: str, attribute: str) -> Server:
     else:
         problem = f"{name} has no {attribute}"
     guess = did_you_mean(attribute, servers) or (f"it has {servers[0]}" if servers else "")
-    raise TargetError(f"{problem}; {guess}".rstrip("; "))
+    raise LoadError(f"{problem}; {guess}".rstrip("; "))
