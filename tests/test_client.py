@@ -729,21 +729,6 @@ async def test_a_half_open_connection_is_noticed(
     assert (await within(anext(events))).data == 1
 
 
-async def test_who_does_not_listen_calls_nobody_silent(
-    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "_PING_EVERY", 0.05)
-    monkeypatch.setattr(connection, "_PONG_PATIENCE", 0.05)
-    monkeypatch.setattr(inbox, "_ENOUGH", 1)
-    client = await connect()
-    life, events = watched(client), client.events("n")
-    await server.emit("n", 0)
-    await server.emit("n", 1)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(life.reach(1), 0.5)
-    assert [(await within(anext(events))).data for _ in range(2)] == [0, 1]
-
-
 async def test_resync_when_the_log_has_let_go(transport: str) -> None:
     async with (
         Server(port=0, log="memory:", retention_count=10) as server,
