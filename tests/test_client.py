@@ -729,6 +729,45 @@ async def test_a_half_open_connection_is_noticed(
     assert (await within(anext(events))).data == 1
 
 
+async def test_what_one_says_oneself_is_no_sign_of_life(
+    server: Server, between: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_PING_EVERY", 0.05)
+    monkeypatch.setattr(connection, "_PONG_PATIENCE", 0.3)
+    client = impatient()
+    await client.connect(between.url, transports="websocket")
+    life = watched(client)
+    between.deaf = True
+    async with asyncio.timeout(PATIENCE):
+        while not life:
+            await client.emit("pointer", 1, volatile=True)
+            await client.sleep(0.01)
+    assert life == ["ping timeout"]
+    between.cut()
+    between.deaf = False
+    await client.disconnect()
+
+
+async def test_silent_is_only_who_has_been_asked(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_PING_EVERY", 0.3)
+    monkeypatch.setattr(connection, "_PONG_PATIENCE", 0.5)
+    monkeypatch.setattr(connection, "_LAST_WORDS", 0)
+    client = impatient()
+    events = client.events("active_tasks", "n")
+    await client.connect(server.url, transports="websocket")
+    life = watched(client)
+    await within(anext(events))
+    # A program that is busy, on the loop that it should leave alone.
+    time.sleep(0.7)  # noqa: ASYNC251
+    await server.emit("n")
+    await within(anext(events))
+    assert await within(client.call("mark"))
+    assert life == []
+    await client.disconnect()
+
+
 async def test_resync_when_the_log_has_let_go(transport: str) -> None:
     async with (
         Server(port=0, log="memory:", retention_count=10) as server,

@@ -254,7 +254,7 @@ class Connection:
         while True:
             self._listening = False
             await self._listener.ready()
-            self._listening = True
+            self._listening, self._heard = True, asyncio.get_running_loop().time()
             # A read that begins now would take the session back from the successor.
             await self._calm.wait()
             self._take(wire, await wire.receive())
@@ -286,7 +286,8 @@ class Connection:
         lane = self._lane
         while True:
             batch = await lane.waiting()
-            self._take(wire, Batch(await wire.send(batch)))
+            if answers := await wire.send(batch):
+                self._take(wire, Batch(answers))
             lane.drop(len(batch))
 
     async def _reply(self, wire: Wire) -> None:
@@ -299,16 +300,28 @@ class Connection:
 
     async def _beat(self, wire: Wire) -> None:
         """Raises Ended when the other side has been silent for too long."""
-        patience = _PING_EVERY + _PONG_PATIENCE if wire.pings else 2 * self._heartbeat + 1
         clock = asyncio.get_running_loop().time
-        while (left := self._heard + patience - clock()) > 0:
+        while True:
+            await self._silence(_PING_EVERY if wire.pings else 2 * self._heartbeat + 1)
+            asked = clock()
+            if wire.pings:
+                # Silent is only who has been asked: a program that was busy has heard nothing.
+                self.say(self._ping)
+                await asyncio.sleep(_PONG_PATIENCE)
+            if self._listening and self._heard <= asked:
+                raise Ended(1006, Reason.PING_TIMEOUT)
+
+    async def _silence(self, seconds: float) -> None:
+        """Until nothing has been heard for so long."""
+        clock = asyncio.get_running_loop().time
+        while True:
             if not self._listening:
                 # Who does not listen cannot call the other one silent.
-                self._heard, left = clock(), patience
-            if wire.pings and left <= _PONG_PATIENCE:
-                self.say(self._ping)
-            await asyncio.sleep(min(left, _PONG_PATIENCE))
-        raise Ended(1006, Reason.PING_TIMEOUT)
+                self._heard = clock()
+            left = self._heard + seconds - clock()
+            if left <= 0:
+                return
+            await asyncio.sleep(left)
 
     async def _climb(self) -> Wire:
         """A WebSocket, as soon as that works."""
