@@ -4,7 +4,11 @@ Rules that hold here:
 
 - It is a `Client` on an event loop in a thread of its own; every call waits for
   what the loop answers.
+- Whoever waits is told when the loop ends, and a call that is interrupted is
+  taken back: it must not take an event that nobody would get.
 - Events wait until they are received. While many do, the server waits, too.
+- The child of a fork has no such thread, and leaves the loop, which is its
+  parent's, alone.
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from typing import Any, ClassVar, Final, Self, TypeVar
 
 from .client import Auth, Client, Event, Events
@@ -35,6 +41,8 @@ class SimpleClient:
     def __init__(self, **options: Any) -> None:
         """Raises TypeError for an option that `Client` does not have."""
         self._client = self._kind(**options)
+        # Held while something is given to the loop: nothing comes after its end.
+        self._giving = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._received: Events | None = None
@@ -75,11 +83,7 @@ class SimpleClient:
         socketio_path: str | None = None,
     ) -> None:
         """See `Client.connect`."""
-        if self._thread is not None:
-            raise ConnectError("bad_request", "The client is connected; disconnect it first.")
-        loop = self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=loop.run_forever, name="rtpush-client", daemon=True)
-        self._thread.start()
+        self._start()
         opening = self._client.connect(
             url,
             headers,
@@ -97,6 +101,16 @@ class SimpleClient:
             self.disconnect()
             raise
 
+    def _start(self) -> None:
+        with self._giving:
+            if self._thread is not None:
+                raise ConnectError("bad_request", "The client is connected; disconnect it first.")
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=_live, args=[self._loop], name="rtpush-client", daemon=True
+            )
+            self._thread.start()
+
     async def _begin(self, opening: Coroutine[Any, Any, None]) -> Events:
         # Before the connection stands, so that nothing comes too early.
         received = self._client.events()
@@ -105,16 +119,20 @@ class SimpleClient:
 
     def disconnect(self) -> None:
         """End it. What was emitted gets a moment to be answered. Idempotent."""
-        loop, thread = self._loop, self._thread
-        if loop is None or thread is None:
-            return
         try:
-            self._do(self._client.disconnect())
+            with suppress(ConnectError):
+                self._do(self._client.disconnect())
         finally:
+            self._stop()
+
+    def _stop(self) -> None:
+        with self._giving:
+            loop, thread = self._loop, self._thread
             self._loop = self._thread = None
+            if loop is None or thread is None or not thread.is_alive():
+                return
             loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
+        thread.join()
 
     def __enter__(self) -> Self:
         return self
@@ -193,13 +211,47 @@ class SimpleClient:
 
     def _next(self, timeout: float | None) -> Event:
         """Raises TimeoutError, ConnectError, and StopAsyncIteration after `disconnect`."""
-        if self._received is None or self._thread is None:
+        received = self._received
+        if received is None or self._thread is None:
             raise StopAsyncIteration
-        return self._do(asyncio.wait_for(self._received.get(), timeout))
+        try:
+            return self._do(_within(timeout, received))
+        except ConnectError:
+            if self._thread is None:
+                raise StopAsyncIteration from None
+            raise
 
     def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        loop = self._loop
-        if loop is None:
-            coroutine.close()
-            raise ConnectError("unavailable", "The client is not connected; call connect() first.")
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+        with self._giving:
+            if self._loop is None or self._thread is None or not self._thread.is_alive():
+                coroutine.close()
+                raise ConnectError(
+                    "unavailable", "The client is not connected in this process; call connect()."
+                )
+            answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return answer.result()
+        except CancelledError:
+            raise ConnectError("unavailable", "The client is disconnected.") from None
+        finally:
+            # Nothing is left to cancel but after an interrupt.
+            answer.cancel()
+
+
+def _live(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped, and then end what still runs on it."""
+    try:
+        loop.run_forever()
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left))
+    finally:
+        loop.close()
+
+
+async def _within(timeout: float | None, received: Events) -> Event:
+    # What is there is there, even when no time is left.
+    async with asyncio.timeout(timeout):
+        return await received.get()
