@@ -137,7 +137,7 @@ class Client(Habits):
         from: by default where this client
         was before. With `retry` also the first attempt is made again and again.
         `socketio_path` is where the server is mounted, if the address does not
-        say it. Raises ConnectError, and ValueError for what is no address.
+        say it. Raises ConnectError, and ValueError for what is no address or no token.
         """
         if self._running is not None:
             raise ConnectError("bad_request", "The client is connected; disconnect it first.")
@@ -182,6 +182,8 @@ class Client(Habits):
         transports: Iterable[str] | str | None,
         path: str | None,
     ) -> Target:
+        if isinstance(auth, Mapping) and "token" not in auth:
+            raise ValueError('auth is a token, {"token": …}, or a function that gives one')
         base, query, key = address_of(url, self._mounted_at if path is None else path)
         kinds = transports_of(transports)
         return Target(

@@ -179,6 +179,28 @@ async def test_the_simple_client() -> None:
         await asyncio.to_thread(program, url)
 
 
+async def test_an_address_may_say_where_the_server_is() -> None:
+    sio = socketio.AsyncServer(log="memory:")
+    async with served(sio) as url:
+        for address in (url, f"{url}/", f"{url}/socket.io", f"{url}/socket.io/?a=b"):
+            client = socketio.AsyncClient()
+            await within(client.connect(address))
+            await client.disconnect()
+
+
+async def test_auth_that_would_go_nowhere_is_refused() -> None:
+    with pytest.raises(ValueError, match="auth is a token"):
+        await socketio.AsyncClient().connect("http://127.0.0.1:1", auth={"username": "ada"})
+
+
+async def test_exceptions_are_caught_by_their_names() -> None:
+    theirs = {name for name, _ in inspect.getmembers(original.exceptions, inspect.isclass)}
+    assert theirs <= set(socketio.exceptions.__all__)
+    for name in ("BadNamespaceError", "SocketIOError"):
+        with pytest.raises(getattr(socketio.exceptions, name)):
+            await socketio.AsyncClient().emit("x")
+
+
 def rows(title: str) -> dict[str, str]:
     """Method → what becomes of it, from the table under a title."""
     text = TABLES.read_text()

@@ -71,7 +71,8 @@ def address_of(url: str | None, path: str) -> tuple[URL, Sequence[tuple[str, str
     base = URL(address)
     query = list(base.query.items())
     base = base.with_query(None)
-    return base.joinpath(path.strip("/")) if path.strip("/") else base, query, key
+    says_it = base.path != "/" or not path.strip("/")
+    return base if says_it else base.joinpath(path.strip("/")), query, key
 
 
 def new_session(ssl_verify: bool) -> aiohttp.ClientSession:

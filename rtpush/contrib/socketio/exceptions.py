@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import builtins
 
-from ...errors import ConnectError
+from ...errors import ConnectError, RtpushError
 
-__all__ = ["ConnectionError", "ConnectionRefusedError", "DisconnectedError", "TimeoutError"]
+__all__ = [
+    "BadNamespaceError",
+    "ConnectionError",
+    "ConnectionRefusedError",
+    "DisconnectedError",
+    "SocketIOError",
+    "TimeoutError",
+]
 
-ConnectionError = DisconnectedError = ConnectError
+SocketIOError = RtpushError
+# There, the first of these is what an `emit` without a connection raises.
+BadNamespaceError = ConnectionError = DisconnectedError = ConnectError
 ConnectionRefusedError = builtins.ConnectionRefusedError
 TimeoutError = builtins.TimeoutError
