@@ -14,6 +14,8 @@
 import { newId } from './ids.js';
 
 const MOST_ENTRIES = 1000;
+// On their way at the same time: of so many a server remembers the answers (PROTOCOL.md, section 5).
+const MOST_AT_ONCE = 64;
 const MOST_CHARACTERS = 16 << 20;
 
 /** @typedef {{code: string, message: string, retry_after?: number}} Refusal */
@@ -23,7 +25,7 @@ const MOST_CHARACTERS = 16 << 20;
 /** How often an entry may be said again, after how many milliseconds without an
  * answer that is, and after how many it is too late for one.
  * @typedef {{retries: number, ackTimeout: number, timeout: number}} Limits */
-/** @typedef {Limits & {ack: string, text: string, done: Done, tries: number, again?: any, late?: any}} Entry */
+/** @typedef {Limits & {ack: string, text: string, done: Done, tries: number, said?: boolean, again?: any, late?: any}} Entry */
 
 export class Outbox {
   /** @type {Map<string, Entry>} */
@@ -56,12 +58,21 @@ export class Outbox {
     this.#entries.set(ack, entry);
     this.#size += text.length;
     entry.late = later(limits.timeout, () => this.settle(ack, { code: 'timeout', message: 'operation has timed out' }));
-    this.#transmit(entry);
+    this.#pump();
   }
 
   /** There is a new connection: say all of it again. */
   flush() {
-    for (const entry of this.#entries.values()) this.#transmit(entry);
+    for (const entry of this.#entries.values()) entry.said = false;
+    this.#pump();
+  }
+
+  #pump() {
+    let count = 0;
+    for (const entry of this.#entries.values()) {
+      if (count++ === MOST_AT_ONCE) return;
+      if (!entry.said) this.#transmit(entry);
+    }
   }
 
   /** @param {Entry} entry */
@@ -69,6 +80,7 @@ export class Outbox {
     if (entry.tries > entry.retries) {
       this.settle(entry.ack, { code: 'given_up', message: 'It was sent again and again, and never answered.' });
     } else if (this.transmit(entry.text)) {
+      entry.said = true;
       entry.tries += 1;
       clearTimeout(entry.again);
       entry.again = later(entry.ackTimeout, () => this.#transmit(entry));
@@ -95,6 +107,7 @@ export class Outbox {
     clearTimeout(entry.again);
     clearTimeout(entry.late);
     entry.done(error, data);
+    this.#pump();
   }
 }
 

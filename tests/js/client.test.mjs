@@ -155,11 +155,29 @@ test('the outbox is bounded, in number, in size and in tries', () => {
   assert.deepEqual(codes, ['queue_full']);
   line.up = true;
   const sent = [1, 2, 3, 4].map(() => outbox.flush() ?? line.said.splice(0).length);
-  assert.deepEqual(sent, [1000, 1000, 1000, 0]);
-  assert.equal(codes.filter((code) => code === 'given_up').length, 1000);
+  assert.deepEqual(sent, [64, 64, 64, 64]);
+  assert.equal(codes.filter((code) => code === 'given_up').length, 64);
   codes.length = 0;
   for (let index = 0; index < 3; index += 1) outbox.say({ event: 'a', data: 'x'.repeat(6 << 20) }, PATIENT, end);
   assert.deepEqual(codes, ['queue_full']);
+});
+
+test('no more is on its way than a server remembers the answers of', () => {
+  const line = { up: true, said: [] };
+  const outbox = outboxWith(line);
+  for (let index = 0; index < 100; index += 1) outbox.say({ data: index }, PATIENT, () => {});
+  const said = () => line.said.map((text) => JSON.parse(text));
+  const upTo = (begin, end) => Array.from({ length: end - begin }, (_, index) => begin + index);
+  assert.deepEqual(said().map(({ data }) => data), upTo(0, 64));
+  outbox.settle(said()[5].ack, null);
+  outbox.settle(said()[0].ack, null);
+  assert.deepEqual(said().map(({ data }) => data), upTo(0, 66));
+  line.said.length = 0;
+  outbox.flush();
+  assert.deepEqual(said().map(({ data }) => data), [...upTo(1, 5), ...upTo(6, 66)]);
+  while (line.said.length > 0) outbox.settle(JSON.parse(line.said.shift()).ack, null);
+  outbox.flush();
+  assert.deepEqual(line.said, []);
 });
 
 test('of what was sent, the largest is to blame', () => {

@@ -17,7 +17,7 @@ export function errorOf(refusal: Refusal, data?: object): RtpushError;
 /** How often an entry may be said again, after how many milliseconds without an
  * answer that is, and after how many it is too late for one.
  * @typedef {{retries: number, ackTimeout: number, timeout: number}} Limits */
-/** @typedef {Limits & {ack: string, text: string, done: Done, tries: number, again?: any, late?: any}} Entry */
+/** @typedef {Limits & {ack: string, text: string, done: Done, tries: number, said?: boolean, again?: any, late?: any}} Entry */
 export class Outbox {
     /** @param {(text: string) => boolean} transmit whether there was a connection to say it on */
     constructor(transmit: (text: string) => boolean);
@@ -67,6 +67,7 @@ export type Entry = Limits & {
     text: string;
     done: Done;
     tries: number;
+    said?: boolean;
     again?: any;
     late?: any;
 };
