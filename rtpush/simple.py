@@ -242,13 +242,20 @@ def _live(loop: asyncio.AbstractEventLoop) -> None:
     """Run a loop until it is stopped, and then end what still runs on it."""
     try:
         loop.run_forever()
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        if left:
-            loop.run_until_complete(asyncio.wait(left))
+        loop.run_until_complete(_end_all())
     finally:
         loop.close()
+
+
+async def _end_all() -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left)
+    # A task that is done tells whoever waits for it in a turn of its own, also one
+    # that was done in the very turn that stopped the loop.
+    await asyncio.sleep(0)
 
 
 async def _within(timeout: float | None, received: Events) -> Event:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -49,6 +49,13 @@ def outcome(call: Callable[[], Any]) -> Any:
         return type(exc)
 
 
+def begun(call: Callable[[], Any]) -> Future[Any]:
+    """The outcome of a call in a thread that, should it hang, holds nobody up."""
+    found: Future[Any] = Future()
+    threading.Thread(target=lambda: found.set_result(outcome(call)), daemon=True).start()
+    return found
+
+
 def test_it_comes_and_goes(server: Server) -> None:
     client = SimpleClient()
     for number in range(3):
@@ -87,12 +94,11 @@ def test_who_waits_is_told_of_the_end(
     monkeypatch.setattr("rtpush.client._PATIENCE", 0.1)
     client = SimpleClient()
     client.connect(server.url)
-    with ThreadPoolExecutor(10) as threads:
-        waiting = [threads.submit(outcome, lambda: wait(client)) for _ in range(5)]
-        ending = [threads.submit(outcome, client.disconnect) for _ in range(5)]
-        assert [one.result(PATIENCE) for one in ending] == [None] * 5
-        # Or it came too late to wait at all.
-        assert {one.result(PATIENCE) for one in waiting} <= {told, ConnectError}
+    waiting = [begun(lambda: wait(client)) for _ in range(5)]
+    ending = [begun(client.disconnect) for _ in range(5)]
+    assert [one.result(PATIENCE) for one in ending] == [None] * 5
+    # Or it came too late to wait at all.
+    assert {one.result(PATIENCE) for one in waiting} <= {told, ConnectError}
 
 
 def test_an_interrupt_takes_no_event(server: Server) -> None:
