@@ -36,8 +36,8 @@ bench: $(VENV)/.run ## measure the fan-out
 TIME ?= 60
 
 fuzz: $(VENV)/.fuzz ## feed the server what nobody would send; TIME=3600 seconds for each target
-	HYPOTHESIS_PROFILE=many $(BIN)/python -m pytest -n auto tests/test_protocol.py tests/test_tasks.py \
-	  tests/test_hub.py tests/test_logs.py tests/test_client_parts.py
+	HYPOTHESIS_PROFILE=many $(BIN)/python -m pytest -n auto tests/test_protocol.py tests/log/test_board.py \
+	  tests/sessions/test_hub.py tests/log/test_contract.py tests/client/test_parts.py
 	@mkdir -p .fuzz
 	cd .fuzz && ../$(BIN)/python ../fuzz/targets.py envelopes -max_total_time=$(TIME)
 	cd .fuzz && ../$(BIN)/python ../fuzz/targets.py connection -max_total_time=$(TIME)

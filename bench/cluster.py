@@ -24,7 +24,7 @@ from urllib.request import Request, urlopen
 from crowd import PATIENCE, PAUSE, Crowd, event_text, frame
 from servers import Kind, Server, kinds
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests/support"))
 
 from redisserver import RedisServer
 

@@ -34,7 +34,7 @@ from typing import Any
 
 import aiohttp
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests/support"))
 
 from clients import KINDS, Client, Ended, LongPoll, is_logged, split
 from faults import FaultProxy, fault_proxy

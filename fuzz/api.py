@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from rtpush.config import Settings
+from rtpush.config.settings import Settings
 from rtpush.server import Server
 
 

@@ -25,13 +25,13 @@ import orjson
 with atheris.instrument_imports(include=["rtpush", "websockets"]):
     from websockets.extensions.permessage_deflate import PerMessageDeflate
 
-    from rtpush.config import Settings
+    from rtpush.config.settings import Settings
     from rtpush.errors import RtpushError
     from rtpush.protocol import Envelope, encode_data, parse, parse_many
     from rtpush.server import Server
     from rtpush.transports.websocket import Connection
 
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
+sys.path.append(str(Path(__file__).parent.parent / "tests/support"))
 from frames import frame
 
 EVENTS = ("ping", "join", "leave", "auth", "chat", "task_created", "task_progress", "task_failed")

@@ -10,13 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .client import Client, Event
-    from .config import Settings
+    from .client.async_client import Client, Event
+    from .client.simple_client import SimpleClient
+    from .config.settings import Settings
     from .errors import ConnectError, RtpushError
-    from .progress import track
-    from .publisher import AsyncPublisher, Publisher
+    from .publisher.progress import track
+    from .publisher.publisher import AsyncPublisher, Publisher
     from .server import Server
-    from .simple import SimpleClient
 
 __version__ = "0.1.0"
 __all__ = [
@@ -34,16 +34,16 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AsyncPublisher": "publisher",
-    "Client": "client",
+    "AsyncPublisher": "publisher.publisher",
+    "Client": "client.async_client",
     "ConnectError": "errors",
-    "Event": "client",
-    "Publisher": "publisher",
+    "Event": "client.async_client",
+    "Publisher": "publisher.publisher",
     "RtpushError": "errors",
     "Server": "server",
-    "Settings": "config",
-    "SimpleClient": "simple",
-    "track": "progress",
+    "Settings": "config.settings",
+    "SimpleClient": "client.simple_client",
+    "track": "publisher.progress",
 }
 
 

@@ -16,16 +16,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from .auth import OPEN, Grant
-from .config import Settings
-from .delivery import Delivery, Runtime
+from .access.auth import OPEN, Grant
+from .access.origins import is_loopback
+from .config.settings import Settings
 from .errors import Reason, RtpushError
-from .greeting import connect
-from .log import Log, Position
-from .origins import is_loopback
+from .log.base import Log, Position
 from .protocol import check_room, encode
-from .session import Session, Wire
-from .timetable import Expiries, Heartbeats, Lapsed
+from .sessions.delivery import Delivery, Runtime
+from .sessions.session import Session, Wire
+from .sessions.snapshots import connect
+from .sessions.timers import Expiries, Heartbeats, Lapsed
 
 __all__ = ["Hub"]
 

@@ -25,33 +25,33 @@ from typing import Any, Final, Self
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from .api import Api, answer_errors
-from .app import Application
-from .auth import Authenticator, AuthError
-from .banner import banner, explain_bind_error, lan_address
-from .bodies import Bodies
-from .config import Settings, client_dir
-from .delivery import Runtime
+from .access.auth import Authenticator, AuthError
+from .access.origins import Origins, is_loopback
+from .access.tls import TlsError, load_certificate, make_context
+from .application.application import Application
+from .application.dispatcher import Intake
+from .application.worker import Work, Worker
+from .cluster.nodes import Nodes
+from .cluster.supervisor import Place, Supervisor, WorkersError
+from .config.settings import Settings, client_dir
 from .demo import draw_picture
-from .door import Door
 from .errors import RtpushError
-from .habits import settings_of
+from .handlers.compat import settings_of
 from .hub import Hub
-from .intake import Intake
-from .log import Draft, Log, LogError
-from .logs import make_bus, make_log
+from .log.base import Draft, Log, LogError
+from .log.factory import make_bus, make_log
 from .metrics import Metrics
-from .nodes import Nodes
-from .origins import Origins, is_loopback
 from .protocol import Envelope
-from .screen import has_colours
-from .tls import TlsError, load_certificate, make_context
-from .transports import Front, SlowRequests
+from .sessions.delivery import Runtime
+from .terminal.banner import banner, explain_bind_error, lan_address
+from .terminal.text import has_colours
+from .transports.base import Front, SlowRequests
 from .transports.longpoll import LongPollTransport
 from .transports.sse import SseTransport
 from .transports.websocket import WebSocketTransport
-from .worker import Work, Worker
-from .workers import Place, Supervisor, WorkersError
+from .web.api import Api, answer_errors
+from .web.body import Bodies
+from .web.middleware import Door
 
 __all__ = ["Server", "StartError", "check_exposure"]
 

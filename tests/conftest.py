@@ -48,6 +48,6 @@ async def browser(one_chromium: Browser) -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
-    """A server with the pages of tests/pages, for tests in Chromium."""
+    """A server with the pages of tests/browser/pages, for tests in Chromium."""
     async with running(tmp_path, CLIENT) as process:
         yield process

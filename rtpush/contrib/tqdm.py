@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from tqdm import std
 
-from ..reporter import Reporter
+from ..publisher.task_reporter import Reporter
 
 __all__ = ["tqdm", "trange"]
 

@@ -12,7 +12,7 @@ import base64
 import time
 from typing import Any, Final
 
-from ..worker import Report
+from ..application.worker import Report
 from .art import draw
 
 __all__ = ["draw_picture"]

@@ -24,10 +24,10 @@ from aiohttp import web
 
 from ..errors import RtpushError
 from ..hub import Hub
-from ..log import Position
+from ..log.base import Position
 from ..protocol import JSON, Incoming, parse_many
-from ..session import Session
-from . import Front, Opening, read_opening
+from ..sessions.session import Session
+from .base import Front, Opening, read_opening
 
 __all__ = ["LongPollTransport"]
 

@@ -15,7 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from ..protocol import SSE, encode
-from . import Front, StreamWire, Taken, read_opening, take_transport
+from .base import Front, StreamWire, Taken, read_opening, take_transport
 
 __all__ = ["SseTransport"]
 

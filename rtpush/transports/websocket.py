@@ -34,15 +34,8 @@ from websockets.server import ServerProtocol
 from websockets.typing import ExtensionParameter, Subprotocol
 
 from ..errors import Reason, RtpushError
-from ..protocol import (
-    DEFLATE_WINDOW,
-    WEBSOCKET,
-    WEBSOCKET_DEFLATE,
-    Incoming,
-    encode_error,
-    parse,
-)
-from . import Front, StreamWire, Taken, read_opening, take_transport
+from ..protocol import DEFLATE_WINDOW, WEBSOCKET, WEBSOCKET_DEFLATE, Incoming, encode_error, parse
+from .base import Front, StreamWire, Taken, read_opening, take_transport
 
 __all__ = ["WebSocketTransport"]
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from clients import KINDS, Client, LongPoll, WebSocket, until
-from conftest import Site
+from sites import Site
 
 
 async def told(client: Client) -> dict[str, object]:

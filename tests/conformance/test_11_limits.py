@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from clients import Client, WebSocket
-from conftest import Site
+from sites import Site
 
-from rtpush.config import SETTINGS
+from rtpush.config.settings import SETTINGS
 
 PROTOCOL = (Path(__file__).parents[2] / "PROTOCOL.md").read_text()
 

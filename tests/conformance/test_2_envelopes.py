@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from clients import Client, WebSocket
-from conftest import Site
+from sites import Site
 
 VALUES = [
     None,

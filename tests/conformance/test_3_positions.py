@@ -6,7 +6,7 @@ import re
 
 import pytest
 from clients import KINDS, Client, split
-from conftest import Site
+from sites import Site
 
 
 async def test_a_position_is_an_epoch_and_a_number(site: Site) -> None:

@@ -11,7 +11,7 @@ import re
 
 import pytest
 from clients import KINDS, Client, split
-from conftest import Site
+from sites import Site
 
 import rtpush
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from clients import PATIENCE, LongPoll, WebSocket
-from conftest import Site
+from sites import Site
 
 
 async def poll(site: Site, **query: Any) -> tuple[list[dict[str, Any]], str]:

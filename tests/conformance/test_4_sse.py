@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 from clients import PATIENCE, LongPoll, Sse, _Posting
-from conftest import Site
+from sites import Site
 
 POSTING = pytest.mark.parametrize("kind", [Sse, LongPoll], ids=lambda kind: kind.name)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from clients import KINDS, Client, LongPoll, Sse, WebSocket
-from conftest import Site
+from sites import Site
 
 RESERVED = [
     "connect",

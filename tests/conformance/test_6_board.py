@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from clients import Client
-from conftest import Site
+from sites import Site
 
-from rtpush.log import Draft
+from rtpush.log.base import Draft
 from rtpush.protocol import Envelope
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from clients import PATIENCE, Client, LongPoll, Sse, WebSocket, split, until
-from conftest import Site
+from sites import Site
 
 BIG = "x" * 8192
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from clients import KINDS, Client, LongPoll, WebSocket, split
-from conftest import Site
+from sites import Site
 
 X = {"event": "x"}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from clients import Client, LongPoll, WebSocket
-from conftest import Site
+from sites import Site
 
 from rtpush.errors import CODES
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from ...client import Client
+from ...client.async_client import Client
+from ...client.simple_client import SimpleClient as _SimpleClient
 from ...server import Server
-from ...simple import SimpleClient as _SimpleClient
 from . import exceptions
 
 __all__ = ["AsyncClient", "AsyncServer", "SimpleClient", "exceptions"]

@@ -1,0 +1,1 @@
+"""Access: who a client is, what it may do, where it connects from, and how much it may send."""

@@ -1,0 +1,282 @@
+"""Who somebody is, and what they may do.
+
+Rules that hold here:
+
+- A token becomes a `Grant` or is refused; nothing else of it is looked at, and
+  it is never part of a message that could be logged.
+- A key says which algorithm it is for, and the token does not: `none`, or a
+  public key taken for a secret, cannot be asked for (RFC 8725, section 3.1).
+- Without any key configured, whoever connects may do everything: that is for
+  development, and refused beyond loopback (see `server`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+
+from ..config.settings import Settings
+from ..errors import RtpushError
+
+if TYPE_CHECKING:
+    from jwt import PyJWK
+
+__all__ = ["OPEN", "AuthError", "Authenticator", "Grant", "hash_api_key", "new_api_key"]
+
+logger = logging.getLogger("rtpush.auth")
+
+# One algorithm for each type of key.
+ALGORITHMS: Final = {"oct": "HS256", "RSA": "RS256", "EC": "ES256", "OKP": "EdDSA"}
+# RFC 7518, section 3.2: a key of at least the hash's size.
+SHORTEST_SECRET: Final = 32
+MAX_TOKEN: Final = 4 << 10
+# Seconds after which keys from an address are fetched anew, and the shortest
+# time between two tries: a token with a key id that nobody knows must not
+# make the server fetch without end.
+REFRESH_AFTER: Final = 3600.0
+REFRESH_AT_MOST_EVERY: Final = 10.0
+
+
+class AuthError(Exception):
+    """Authentication cannot be set up. The message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a token allows.
+
+    `rooms` and `emit` are patterns (`*` matches anything) of rooms that may be
+    entered and written to, and of events that may be sent. `publish` allows
+    the HTTP API. `expires` is seconds since 1970, None for never.
+    """
+
+    subject: str | None = None
+    rooms: tuple[str, ...] = ("*",)
+    emit: tuple[str, ...] = ("*",)
+    publish: bool = False
+    expires: float | None = None
+
+    def check_room(self, room: str) -> None:
+        """Raises RtpushError (`forbidden`)."""
+        if not any(fnmatchcase(room, pattern) for pattern in self.rooms):
+            raise RtpushError("forbidden", "The token does not list this room in `rooms`.")
+
+    def check_event(self, event: str) -> None:
+        """Raises RtpushError (`forbidden`)."""
+        if not any(fnmatchcase(event, pattern) for pattern in self.emit):
+            raise RtpushError("forbidden", "The token does not list this event in `emit`.")
+
+
+# What everybody may do where nothing is configured.
+OPEN: Final = Grant(publish=True)
+
+
+def new_api_key() -> str:
+    """256 random bits for a publisher."""
+    return f"rtpk_{secrets.token_urlsafe(32)}"
+
+
+def hash_api_key(key: str) -> str:
+    """What the setting `api_keys` holds. A random key needs no slow hash: it cannot be guessed."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class Authenticator:
+    """Checks tokens and API keys. `begin` before use, `close` after."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._source = settings.auth_keys
+        self._keys: list[PyJWK] = []
+        self._fetched = float("-inf")
+        self._fetching = asyncio.Lock()
+
+    @property
+    def wants_tokens(self) -> bool:
+        """Must clients bring one?"""
+        return bool(self._settings.auth_secret or self._source)
+
+    @property
+    def guards_api(self) -> bool:
+        """Is there a key or a token that opens the HTTP API?"""
+        return self.wants_tokens or bool(self._settings.api_keys)
+
+    async def begin(self) -> None:
+        """Read the keys. Raises AuthError."""
+        if not self.wants_tokens:
+            return
+        try:
+            import jwt
+        except ImportError:
+            raise AuthError("tokens need PyJWT; install it: pip install 'rtpush[jwt]'") from None
+        secret = self._settings.auth_secret
+        if secret and len(secret.encode()) < SHORTEST_SECRET:
+            raise AuthError(
+                f"auth_secret has fewer than {SHORTEST_SECRET} bytes; make one: "
+                'python -c "import secrets; print(secrets.token_urlsafe(32))"'
+            )
+        if self._source and not self._is_address:
+            try:
+                self._keys = _read_file(self._source)
+            except (OSError, ValueError, jwt.PyJWTError) as exc:
+                raise AuthError(f"auth_keys: {self._source} holds no usable keys ({exc})") from exc
+        elif self._source:
+            await self._refresh()
+
+    @property
+    def _is_address(self) -> bool:
+        return self._source.startswith(("https://", "http://"))
+
+    # --------------------------------------------------------------- API keys
+
+    def is_api_key(self, key: str) -> bool:
+        """Is this one of the configured keys? In constant time for each."""
+        given = hash_api_key(key)
+        return any(hmac.compare_digest(given, known) for known in self._settings.api_keys)
+
+    # ----------------------------------------------------------------- tokens
+
+    async def grant(self, token: str | None) -> Grant:
+        """What a token allows. Raises RtpushError (`not_authenticated`, `unavailable`)."""
+        if not self.wants_tokens:
+            return OPEN
+        if not token:
+            raise RtpushError(
+                "not_authenticated", "A token is needed: send it as `Authorization: Bearer`."
+            )
+        if len(token) > MAX_TOKEN:
+            raise RtpushError("not_authenticated", "The token is too long.")
+        claims = self._decode(token, await self._keys_for(token))
+        return _grant_of(claims)
+
+    def _decode(self, token: str, keys: Sequence[tuple[Any, str]]) -> dict[str, Any]:
+        import jwt
+
+        why = "no key fits it"
+        for key, algorithm in keys:
+            try:
+                claims: dict[str, Any] = jwt.decode(
+                    token,
+                    key,
+                    algorithms=[algorithm],
+                    audience=self._settings.auth_audience or None,
+                    leeway=self._settings.auth_leeway,
+                    options={"require": ["exp"]},
+                )
+            except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError, jwt.InvalidKeyError):
+                continue
+            except jwt.PyJWTError as exc:
+                # Of what the library says, only the kind: a message may quote the token.
+                why = _EXPLAINED.get(type(exc).__name__, "it is malformed")
+                break
+            else:
+                return claims
+        raise RtpushError("not_authenticated", f"The token is not valid: {why}.")
+
+    async def _keys_for(self, token: str) -> list[tuple[Any, str]]:
+        """The keys that may have signed a token, each with its algorithm."""
+        kid = _key_id(token)
+        found = self._known(kid)
+        stale = time.monotonic() - self._fetched > REFRESH_AFTER
+        if self._is_address and (stale or not found):
+            await self._refresh()
+            found = self._known(kid)
+        if self._settings.auth_secret:
+            found.append((self._settings.auth_secret, "HS256"))
+        if not found and self._is_address and not self._keys:
+            raise RtpushError("unavailable", "The keys for tokens cannot be fetched; try again.")
+        return found
+
+    def _known(self, kid: str | None) -> list[tuple[Any, str]]:
+        return [
+            (key.key, ALGORITHMS[key.key_type or ""])
+            for key in self._keys
+            if kid is None or key.key_id is None or key.key_id == kid
+        ]
+
+    async def _refresh(self) -> None:
+        async with self._fetching:
+            if time.monotonic() - self._fetched < REFRESH_AT_MOST_EVERY:
+                return
+            self._fetched = time.monotonic()
+            try:
+                timeout = aiohttp.ClientTimeout(total=5)
+                async with (
+                    aiohttp.ClientSession(timeout=timeout) as http,
+                    http.get(self._source) as answer,
+                ):
+                    answer.raise_for_status()
+                    self._keys = _read_keys(await answer.text())
+            except (aiohttp.ClientError, TimeoutError, ValueError) as exc:
+                logger.warning("keys cannot be fetched from %s: %s", self._source, exc)
+
+
+_EXPLAINED: Final = {
+    "ExpiredSignatureError": "it has expired",
+    "ImmatureSignatureError": "it is not valid yet",
+    "InvalidAudienceError": "it is for somebody else (`aud`)",
+    "MissingRequiredClaimError": "it has no `exp`, or no `aud`",
+}
+
+
+def _read_keys(text: str) -> list[PyJWK]:
+    """The keys of a JWK set (RFC 7517). Raises ValueError or PyJWTError."""
+    from jwt import PyJWK
+
+    given = json.loads(text)
+    if not isinstance(given, dict):
+        raise ValueError("a JWK set is an object with `keys`")
+    found = []
+    for entry in given.get("keys", [given]):
+        algorithm = ALGORITHMS.get(entry.get("kty", ""))
+        if algorithm is not None and entry.get("use", "sig") == "sig":
+            found.append(PyJWK(entry, algorithm))
+    if not found:
+        raise ValueError("no key of the kinds oct, RSA, EC and OKP")
+    return found
+
+
+def _read_file(path: str) -> list[PyJWK]:
+    return _read_keys(Path(path).read_text())
+
+
+def _key_id(token: str) -> str | None:
+    import jwt
+
+    try:
+        kid = jwt.get_unverified_header(token).get("kid")
+    except jwt.PyJWTError:
+        return None
+    return kid if isinstance(kid, str) else None
+
+
+def _grant_of(claims: dict[str, Any]) -> Grant:
+    subject = claims.get("sub")
+    return Grant(
+        subject if isinstance(subject, str) else None,
+        _patterns(claims, "rooms", ()),
+        _patterns(claims, "emit", ("*",)),
+        claims.get("publish") is True,
+        float(claims["exp"]),
+    )
+
+
+def _patterns(claims: dict[str, Any], name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    value = claims.get(name)
+    if value is None:
+        return default
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise RtpushError("not_authenticated", f"The token's `{name}` is not a list of names.")

@@ -1,0 +1,1 @@
+"""The application: what becomes of what clients send, what a program says, the task worker."""

@@ -1,0 +1,331 @@
+"""What an application says to the server: handlers, events, rooms, sessions.
+
+Rules that hold here:
+
+- The names and habits are those of python-socketio's `AsyncServer`, so that an
+  application moves by changing its import.
+- Handlers can be added at any time. Everything else needs a running server
+  and is called on its event loop.
+- What is emitted is logged like every other event: `await emit(…)` returns
+  when it is stored, and whoever is away gets it on coming back.
+- A room named like a session's `sid` is that session alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any, Final
+
+from ..cluster.nodes import Nodes
+from ..errors import RtpushError
+from ..handlers.compat import Habits
+from ..handlers.registry import Handler, Handlers
+from ..hub import Hub
+from ..log.board import TASK_EVENTS
+from ..protocol import Envelope, Reply, check_name, check_room
+from ..sessions.session import Session
+from .dispatcher import Intake
+
+__all__ = ["Application"]
+
+logger = logging.getLogger("rtpush.app")
+
+# Callbacks of one session that wait for its replies.
+MAX_ASKS: Final = 1000
+# Those of all sessions on other nodes.
+MAX_FAR_ASKS: Final = 10_000
+
+
+class Application(Habits):
+    """The part of `rtpush.Server` that an application talks to.
+
+    Its handlers: `connect(sid, environ, auth)` may refuse by returning False or
+    raising ConnectionRefusedError; `disconnect(sid, reason)`; any other event
+    `(sid, data)`, and what it returns is the client's acknowledgement; `*`, for
+    events without one of their own, `(event, sid, data)`.
+    """
+
+    hub: Hub
+    intake: Intake
+    nodes: Nodes
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handlers = Handlers()
+        self._asked = count(1)
+        # The log outlives the process: an answer to a question of an earlier
+        # life must not be taken for one to ours.
+        self._life = ""
+        # Answers of sessions that are on other nodes.
+        self._far_asks: dict[tuple[str, str], Callable[[Reply], None]] = {}
+
+    def _add_handler(self, event: str, handler: Handler) -> None:
+        self.handlers.add(event, handler)
+
+    # -------------------------------------------------------------- sending
+
+    async def emit(
+        self,
+        event: str,
+        data: Any = None,
+        to: str | Sequence[str] | None = None,
+        room: str | Sequence[str] | None = None,
+        skip_sid: str | Sequence[str] | None = None,
+        callback: Callable[[Any], Any] | None = None,
+        key: str | None = None,
+        volatile: bool = False,
+    ) -> str | None:
+        """Send an event to everyone, to rooms, or to one session.
+
+        `to` and `room` are the same: a room, a `sid`, or several of them, and
+        who is in more than one gets the event once. Not to those in
+        `skip_sid`. `key` lets a later event of the same room, event and key
+        take this one's place for who is behind. A `volatile` event is not
+        logged. `callback` is called with the client's answer; it needs one
+        `sid`. Returns the event's position, of the last room if there are
+        several, and None when it is volatile. Raises RtpushError, and
+        ValueError for arguments that do not go together.
+        """
+        rooms = _rooms(to if to is not None else room)
+        skip = set(_names(skip_sid))
+        ack = None
+        if callback is not None:
+            ack = await self._ask(rooms, volatile, lambda reply: self._called_back(callback, reply))
+        position = None
+        for name, also in await self._apart(rooms):
+            envelope = _envelope(event, data, name, key, volatile)
+            self._check_room(envelope)
+            # Of a session that is not here, another node may know.
+            shared = self.nodes.bus.shared
+            skipped = tuple(sid for sid in {*skip, *also} if shared or self.hub.knows(sid))
+            position = await self.intake.emit(envelope, skipped, ack)
+        return position
+
+    async def send(
+        self,
+        data: Any,
+        to: str | Sequence[str] | None = None,
+        room: str | Sequence[str] | None = None,
+        skip_sid: str | Sequence[str] | None = None,
+        callback: Callable[[Any], Any] | None = None,
+    ) -> str | None:
+        """`emit` with the event `message`."""
+        return await self.emit("message", data, to, room, skip_sid, callback)
+
+    async def call(
+        self,
+        event: str,
+        data: Any = None,
+        to: str | None = None,
+        sid: str | None = None,
+        timeout: float = 60,
+    ) -> Any:
+        """Ask one session; returns what its handler answers.
+
+        Raises TimeoutError when there is no answer in `timeout` seconds,
+        RtpushError when the client answers with an error, ValueError without
+        a session to ask.
+        """
+        answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def take(reply: Reply) -> None:
+            if not answered.done():
+                answered.set_result(reply)
+
+        target = to or sid
+        ack = await self._ask([target], False, take)
+        try:
+            async with asyncio.timeout(timeout):
+                await self.intake.emit(_envelope(event, data, target, None, False), (), ack)
+                return _answer_of(await answered)
+        finally:
+            session = self.hub.sessions.get(target or "")
+            if session is not None and session.asks:
+                session.asks.pop(ack, None)
+            self._far_asks.pop((target or "", ack), None)
+
+    async def _ask(
+        self, rooms: Sequence[str | None], volatile: bool, take: Callable[[Reply], None]
+    ) -> str:
+        """Let `take` have the one session's answer; returns the `ack` to ask with."""
+        sid = (rooms[0] or "") if len(rooms) == 1 else ""
+        if volatile or not sid or not await self.nodes.knows(sid):
+            raise ValueError("only one session, by its sid and not volatile, can be asked")
+        ack = f"{self._life}-{next(self._asked)}"
+        session = self.hub.sessions.get(sid)
+        if session is None:
+            self._ask_far(sid, ack, take)
+            return ack
+        if session.asks is None:
+            session.asks = {}
+        elif len(session.asks) >= MAX_ASKS:
+            # It never answers: the oldest question is the least likely to be.
+            del session.asks[next(iter(session.asks))]
+        session.asks[ack] = take
+        return ack
+
+    def _ask_far(self, sid: str, ack: str, take: Callable[[Reply], None]) -> None:
+        if len(self._far_asks) >= MAX_FAR_ASKS:
+            del self._far_asks[next(iter(self._far_asks))]
+        self._far_asks[sid, ack] = take
+
+    def _listen_to_nodes(self) -> None:
+        """Have replies reach whoever asked, wherever the session is."""
+        self._life = secrets.token_hex(4)
+        self.intake.on_stray_reply = self._stray_reply
+        self.nodes.on_released = self._keep_asks
+        self.nodes.bus.on("reply", self._hear_reply)
+
+    def _keep_asks(self, session: Session) -> None:
+        for ack, take in (session.asks or {}).items():
+            self._ask_far(session.sid, ack, take)
+
+    def _stray_reply(self, session: Session, reply: Reply) -> None:
+        """A reply that nobody waits for any more, or that another node waits for."""
+        take = self._far_asks.pop((session.sid, str(reply.ack)), None)
+        if take is not None:
+            take(reply)
+        elif not str(reply.ack).startswith(f"{self._life}-"):
+            self.nodes.bus.tell(
+                "reply", sid=session.sid, ack=reply.ack, data=reply.data, error=reply.error
+            )
+
+    async def _hear_reply(self, fields: dict[str, Any]) -> None:
+        take = self._far_asks.pop((fields["sid"], str(fields["ack"])), None)
+        if take is not None:
+            take(Reply(fields["ack"], fields["data"], fields["error"]))
+
+    def _called_back(self, callback: Callable[[Any], Any], reply: Reply) -> None:
+        self.start_background_task(_call_back, callback, reply)
+
+    async def _apart(
+        self, rooms: Sequence[str | None]
+    ) -> Iterable[tuple[str | None, frozenset[str]]]:
+        """Each room, with the sessions that one of the rooms before it has reached."""
+        if len(rooms) == 1:
+            return [(rooms[0], frozenset())]
+        reached: set[str] = set()
+        found = []
+        for room in rooms:
+            # A room may be the sid of a session.
+            name = room or ""
+            members = {name, *(member["sid"] for member in await self.nodes.members(name))}
+            found.append((room, frozenset(members & reached)))
+            reached |= members
+        return found
+
+    def _check_room(self, envelope: Envelope) -> None:
+        if envelope.event in TASK_EVENTS and self.hub.knows(envelope.room or ""):
+            raise RtpushError("bad_task", "A task is for everyone or a room, not for one session.")
+
+    # ---------------------------------------------------------------- rooms
+
+    async def enter_room(self, sid: str, room: str) -> None:
+        """Put a session in a room. Its client is sent the room's tasks.
+
+        Raises RtpushError (`not_found`, `bad_room`, `too_many_rooms`).
+        """
+        await self.nodes.enter(sid, room)
+
+    async def leave_room(self, sid: str, room: str) -> None:
+        """Take a session out of a room. Raises RtpushError (`not_found`)."""
+        leaving = self.intake.leaving.get(sid)
+        if leaving is not None:
+            # A `disconnect` handler puts things in order.
+            self.hub.leave(leaving, room)
+        else:
+            await self.nodes.leave(sid, room)
+
+    async def close_room(self, room: str) -> None:
+        """Take everybody out of a room."""
+        await self.nodes.close_room(room)
+
+    def rooms(self, sid: str) -> list[str]:
+        """The rooms of a session, the one that it alone is in included.
+
+        Raises RtpushError (`not_found`).
+        """
+        return [sid, *self._session(sid).rooms]
+
+    def transport(self, sid: str) -> str | None:
+        """What a session is connected by: `websocket`, `sse` or `poll`; None when by nothing now.
+
+        Raises RtpushError (`not_found`).
+        """
+        group = self._session(sid).group
+        return group.form.name if group else None
+
+    def _session(self, sid: str) -> Session:
+        # A `disconnect` handler may still ask who it was.
+        session = self.hub.sessions.get(sid) or self.intake.leaving.get(sid)
+        if session is None:
+            raise RtpushError("not_found", "No such session; it may have disconnected.")
+        return session
+
+    # ------------------------------------------------------------- sessions
+
+    async def get_session(self, sid: str) -> dict[str, Any]:
+        """A copy of what was saved with a session. Raises RtpushError (`not_found`)."""
+        return dict(self._session(sid).data or {})
+
+    async def save_session(self, sid: str, session: dict[str, Any]) -> None:
+        """Keep something with a session, for as long as it lives on this server.
+
+        Raises RtpushError (`not_found`).
+        """
+        self._session(sid).data = session
+
+    @asynccontextmanager
+    async def session(self, sid: str) -> AsyncIterator[dict[str, Any]]:
+        """What was saved with a session; changes are saved at the end of the block."""
+        data = await self.get_session(sid)
+        yield data
+        await self.save_session(sid, data)
+
+    async def disconnect(self, sid: str) -> None:
+        """End a session; its client does not come back by itself. Idempotent."""
+        await self.nodes.disconnect(sid, "The application ended the connection.")
+
+
+def _names(given: str | Sequence[str] | None) -> Sequence[str]:
+    if given is None:
+        return ()
+    return (given,) if isinstance(given, str) else given
+
+
+def _rooms(given: str | Sequence[str] | None) -> Sequence[str | None]:
+    """The rooms to send to; None is everyone. No rooms at all is nobody."""
+    if given is None:
+        return (None,)
+    return [check_room(room) for room in dict.fromkeys(_names(given))]
+
+
+def _envelope(event: str, data: Any, room: str | None, key: str | None, volatile: bool) -> Envelope:
+    check_name("event", event, "bad_event")
+    if key is not None:
+        check_name("key", key)
+    return Envelope(event, data, room, key, volatile=volatile)
+
+
+async def _call_back(callback: Callable[[Any], Any], reply: Reply) -> None:
+    if reply.error is not None:
+        logger.warning("a client answered with an error: %s", reply.error.get("message"))
+        return
+    try:
+        result = callback(reply.data)
+        if inspect.isawaitable(result):
+            await result
+    except Exception:
+        logger.exception("a callback failed")
+
+
+def _answer_of(reply: Reply) -> Any:
+    if reply.error is None:
+        return reply.data
+    raise RtpushError.of(reply.error)

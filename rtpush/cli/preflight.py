@@ -1,0 +1,134 @@
+"""Would a server start here, and is it fit for others?
+
+Rules that hold here:
+
+- Nothing is changed: a log in a file is opened only when it exists, one in Redis
+  is only asked for; both are let go of again.
+- Each finding is one sentence that says what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from ..access.auth import Authenticator, AuthError
+from ..access.origins import is_loopback
+from ..access.tls import TlsError, make_context
+from ..cluster.supervisor import WorkersError, check_workers
+from ..config.settings import Settings
+from ..log.base import LogError
+from ..log.factory import make_log
+from ..server import Server, StartError, check_exposure
+from ..terminal.banner import explain_bind_error
+
+__all__ = ["not_fit_for_strangers", "why_not"]
+
+
+_REFUSALS: Final = (StartError, WorkersError, TlsError, AuthError, LogError)
+
+
+async def why_not(server: Server) -> list[str]:
+    """Why the server would not start."""
+    settings = server.settings
+    found = [*_port(settings), *_descriptors(settings)]
+    with _noted(found):
+        check_exposure(server)
+    with _noted(found):
+        check_workers(settings)
+    with _noted(found):
+        make_context(settings)
+    with _noted(found):
+        await Authenticator(settings).begin()
+    with _noted(found):
+        await _try_log(settings)
+    return found
+
+
+@contextmanager
+def _noted(found: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except _REFUSALS as exc:
+        found.append(str(exc))
+
+
+async def _try_log(settings: Settings) -> None:
+    """Raises LogError."""
+    scheme, _, path = settings.log.partition(":")
+    log = make_log(settings)
+    if scheme == "sqlite" and _is_there(path):
+        await log.open()
+        await log.close()
+    elif scheme not in ("sqlite", "memory"):
+        from ..log.redis.log import RedisLog
+
+        assert isinstance(log, RedisLog)
+        await log.reach()
+
+
+def _is_there(path: str) -> bool:
+    """Is there such a file already? Raises LogError when none could be made."""
+    folder = Path(path).absolute().parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise LogError(
+            f"the log {path} cannot be made: {folder} is no folder that may be written; make it, "
+            "or choose another file with --log sqlite:PATH"
+        )
+    return os.path.exists(path)
+
+
+def _port(settings: Settings) -> Iterator[str]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((settings.host, settings.port))
+    except OSError as exc:
+        yield explain_bind_error(exc, settings)
+
+
+def _descriptors(settings: Settings) -> Iterator[str]:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Some are files, and some belong to connections that are not let in yet.
+    if limit != resource.RLIM_INFINITY and limit < settings.max_connections + 100:
+        yield (
+            f"this process may open {limit} files and max_connections is "
+            f"{settings.max_connections}; raise the limit (ulimit -n, LimitNOFILE) or lower it"
+        )
+
+
+def not_fit_for_strangers(server: Server) -> Iterator[str]:
+    """What others should not find: for a server that strangers can reach."""
+    settings = server.settings
+    if settings.insecure:
+        yield "insecure lets everybody do everything; set auth_secret or auth_keys instead"
+    elif not server.asks_who:
+        yield (
+            "clients are not asked who they are; set auth_secret or auth_keys, or have a connect "
+            "handler of your own ask (rtpush check app:server)"
+        )
+    if not (settings.auth_secret or settings.auth_keys or settings.api_keys):
+        yield "publishers have no key; make one with rtpush token --api-key and set api_keys"
+    if settings.token_in_query:
+        yield "token_in_query is on: addresses, and tokens with them, end up in logs of proxies"
+    if "*" in settings.allow_origins:
+        yield "allow_origins lets pages of every site in; list yours"
+    if "*" in settings.relay:
+        yield "relay lets clients send every event to each other; list those that they need"
+    if settings.tls_cert is None and not is_loopback(settings.host):
+        yield "there is no TLS between clients and this server; set tls_cert, or use a proxy"
+    if settings.tls_cert is None and not settings.trusted_proxies:
+        yield "no proxy is trusted: behind one, all clients have its address; set trusted_proxies"
+    if settings.log == "memory:":
+        yield "the log forgets everything when the server stops; use sqlite:PATH"
+    if settings.demo:
+        yield "the demo's worker draws whatever it is asked for; leave demo out"

@@ -1,0 +1,182 @@
+"""`rtpush publish`: one event, or one for each line of a stream.
+
+Rules that hold here:
+
+- stdout carries the position of each event that was stored, one a line, as
+  soon as it is; a volatile event has none.
+- Of a stream goes out at once what is there to be read: one who types sees
+  each line published, and a file goes in large batches.
+- Every event has an idempotency key: sending again never publishes twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import orjson
+
+from ..errors import RtpushError
+from ..publisher.http_client import Outcome, Wire, batches, encode_envelope, is_late
+from ..terminal.text import plain
+from .common import AWAY, FAILED, USAGE, Parser, add_server, complain, duration
+
+__all__ = ["main", "make_parser"]
+
+EXAMPLES: Final = """\
+examples:
+  rtpush publish deployed '{"version": "1.4"}' --room operators
+  rtpush publish hello world                        data that is no JSON is text
+  rtpush publish temperature 21.5 --key kitchen     only the newest matters
+  tail -f app.log | rtpush publish log - --text     an event for each line
+
+DATA is JSON. What is none is sent as text, unless it begins like an object, a
+list or a string: that is a slip, and refused. With --text everything is text.
+With - each line of the input is the data of an event.
+
+Prints the position of each event. Exit code 1 when the server refuses it, 69
+when it cannot be reached. Of a stream, a line that is refused for what it says
+is told with its number, and those behind it go on.
+"""
+
+_CHUNK: Final = 1 << 16
+# Bytes of a line. The server's own limit (max_message) is 1 MiB unless it says otherwise.
+_LONGEST: Final = 1 << 24
+# Refusals of what one line says. Any other holds for all lines.
+_OF_ONE: Final = frozenset(
+    {"bad_envelope", "bad_task", "task_exists", "task_finished", "task_too_large", "too_large"}
+)
+
+
+def make_parser() -> Parser:
+    """What is published, and where."""
+    parser = Parser("publish", EXAMPLES)
+    parser.add_argument("event", metavar="EVENT", help="its name")
+    parser.add_argument(
+        "data", metavar="DATA", nargs="?", help="its data; - reads the input [null]"
+    )
+    parser.add_argument("--room", help="who gets it: those in this room [everybody]")
+    parser.add_argument("--key", help="a later event with this key takes its place")
+    parser.add_argument("--volatile", action="store_true", help="for now only: keep it nowhere")
+    parser.add_argument("--text", action="store_true", help="the data is text, whatever it says")
+    parser.add_argument(
+        "--timeout",
+        type=duration,
+        default=5.0,
+        metavar="TIME",
+        help="how long to try while the server is away [5s]",
+    )
+    add_server(parser)
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Publish; the exit code."""
+    args = make_parser().parse(argv)
+    try:
+        wire = Wire(args.url, args.token)
+    except ValueError as exc:
+        return complain([str(exc)], USAGE)
+    publisher = _Publisher(wire, args)
+    if args.data == "-":
+        publisher.publish_stream(0)
+        return publisher.code
+    try:
+        data = None if args.data is None else _data(args.data, args.text)
+    except ValueError as exc:
+        return complain([str(exc)], USAGE)
+    publisher.publish([(0, data)])
+    return publisher.code
+
+
+def _data(text: str, is_text: bool) -> Any:
+    """What is meant. Raises ValueError."""
+    if is_text:
+        return text
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as exc:
+        if text.lstrip()[:1] not in ("{", "[", '"'):
+            return text
+        raise ValueError(
+            f"the data begins like JSON and is none ({exc}); --text sends it as it is"
+        ) from None
+
+
+class _Publisher:
+    """Publishes and tells what came of it. `code` is what to exit with."""
+
+    def __init__(self, wire: Wire, args: argparse.Namespace) -> None:
+        self.code = 0
+        self._wire, self._timeout, self._is_text = wire, args.timeout, args.text
+        self._fields = {"event": args.event, "room": args.room, "key": args.key}
+        # Sent twice it does no harm, and cannot be told from another.
+        self._is_volatile = args.volatile
+
+    def publish(self, numbered: Sequence[tuple[int, Any]]) -> bool:
+        """Publish data, each with the number of its line, 0 for none.
+
+        False when what comes behind cannot be published either.
+        """
+        numbers = iter([number for number, _ in numbered])
+        for batch in batches([self._envelope(data) for _, data in numbered]):
+            for outcome in self._wire.post_until(batch, self._timeout):
+                if not self._tell(next(numbers), outcome):
+                    return False
+        return True
+
+    def _envelope(self, data: Any) -> bytes:
+        once = {"volatile": True} if self._is_volatile else {"idempotency_key": uuid.uuid4().hex}
+        return encode_envelope({**self._fields, "data": data, **once})
+
+    def _tell(self, number: int, outcome: Outcome) -> bool:
+        if isinstance(outcome, RtpushError):
+            if is_late(outcome):
+                self._fail(number, f"{self._wire.url}: {outcome.message}", AWAY)
+            else:
+                self._fail(number, outcome.message)
+            return outcome.code in _OF_ONE
+        if outcome is not None:
+            print(plain(outcome), flush=True)
+        return True
+
+    def _fail(self, number: int, problem: str, code: int = FAILED) -> None:
+        self.code = complain([f"line {number}: {problem}" if number else problem], code)
+
+    # ---------------------------------------------------------------- streams
+
+    def publish_stream(self, fd: int) -> None:
+        """Publish the data of each line; blank ones are left out."""
+        read = 0
+        try:
+            for lines in _lines(fd):
+                if not self.publish(list(self._read(lines, read + 1))):
+                    return
+                read += len(lines)
+        except ValueError as exc:
+            self._fail(read + 1, str(exc))
+
+    def _read(self, lines: Sequence[bytes], first: int) -> Iterator[tuple[int, Any]]:
+        for number, line in enumerate(lines, first):
+            text = line.decode(errors="replace").rstrip("\r\n")
+            if text.strip():
+                try:
+                    yield number, _data(text, self._is_text)
+                except ValueError as exc:
+                    self._fail(number, str(exc))
+
+
+def _lines(fd: int) -> Iterator[list[bytes]]:
+    """The lines that can be read by now, again and again. Raises ValueError for one too long."""
+    rest = b""
+    while data := os.read(fd, _CHUNK):
+        *lines, rest = (rest + data).split(b"\n")
+        if lines:
+            yield lines
+        if len(rest) > _LONGEST:
+            raise ValueError(f"it is longer than {_LONGEST:,} bytes")
+    if rest:
+        yield [rest]

@@ -1,0 +1,123 @@
+"""`rtpush serve`: the server, until it is told to stop.
+
+Rules that hold here:
+
+- A server of the user's (`module:server`) is run as it is, but for what is said
+  by whoever runs it: flags, environment and rtpush.toml win over the module.
+- stdout carries the banner, once the server really answers; messages go to
+  stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from ..config.settings import ConfigError, Settings, read
+from ..config.settings import make_parser as make_settings_parser
+from .common import FAILED, USAGE, complain, tell
+
+__all__ = ["add_target", "main", "make_parser", "read_target"]
+
+EXAMPLES: Final = """\
+Run the server: WebSocket, Server-Sent Events and long-poll, one port.
+
+  rtpush --demo                        try it: a server, and work to watch
+  rtpush --host 0.0.0.0 --insecure     let everybody on the network in
+  rtpush --log memory:                 keep nothing when the server stops
+  rtpush app:server --reload           `server` in app.py; anew when it changes
+  rtpush check --production            is this server fit for strangers?
+
+What is said here, in the environment or in rtpush.toml wins over what a server
+of your own says itself.
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The server's settings, and what is to be served."""
+    parser = make_settings_parser("rtpush serve [module:server] [options]", EXAMPLES)
+    own = add_target(parser)
+    own.add_argument(
+        "--reload", action="store_true", help="start again when a Python file below here changes"
+    )
+    return parser
+
+
+def add_target(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """The name of a server of the user's own, as the first of a group of options."""
+    group = parser.add_argument_group("Your own server")
+    group.add_argument(
+        "target",
+        nargs="?",
+        metavar="module:server",
+        help="a rtpush.Server in a module that can be imported from here",
+    )
+    return group
+
+
+def read_target(
+    parser: argparse.ArgumentParser, argv: Sequence[str]
+) -> tuple[dict[str, Any], argparse.Namespace]:
+    """As `config.read`, and `target` is well-formed. Raises ConfigError."""
+    given, found = read(parser, argv, os.environ, Path.cwd())
+    name, _, attribute = (found.target or "app:server").partition(":")
+    if not name or not attribute or name.endswith(".py"):
+        hint = f"{Path(name).stem or 'app'}:{attribute or 'server'}"
+        raise ConfigError([f"{found.target!r} is not module:server; write for example {hint}"])
+    return given, found
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code."""
+    try:
+        given, found = read_target(make_parser(), argv)
+    except ConfigError as exc:
+        return complain(exc.problems, USAGE)
+    if not found.reload:
+        return _serve(found.target, given, lambda: None)
+    problem = _not_reloadable(found.target, given)
+    return complain([problem], USAGE) if problem else _serve_again_and_again(found.target, given)
+
+
+def _not_reloadable(target: str | None, given: Mapping[str, Any]) -> str | None:
+    if target is None:
+        return "--reload needs a server of yours: rtpush app:server --reload"
+    if given.get("workers", 1) > 1:
+        return "--reload is for one worker: leave --workers out"
+    return None if hasattr(os, "fork") else "--reload needs a Unix system"
+
+
+def _serve(target: str | None, given: Mapping[str, Any], on_ready: Callable[[], None]) -> int:
+    # Here and not above, so that --help and a typo are answered at once.
+    from ..server import Server, StartError
+    from .importer import LoadError, load_server
+
+    try:
+        server = Server(Settings(**given)) if target is None else load_server(target, given)
+        server.run(on_ready)
+    except LoadError as exc:
+        exc.show()
+        return complain([str(exc)], FAILED)
+    except StartError as exc:
+        return complain([str(exc)], FAILED)
+    return 0
+
+
+def _serve_again_and_again(target: str, given: Mapping[str, Any]) -> int:
+    from .reloader import Reloader
+
+    # Of two versions that are saved within a second, it could keep the first.
+    sys.dont_write_bytecode = True
+    reloader = Reloader(Path.cwd())
+    code = _serve(target, given, reloader.start)
+    if code:
+        tell("waiting for a file to change")
+        reloader.wait()
+    if reloader.changed:
+        tell(f"{reloader.changed} has changed; starting again")
+        reloader.start_again()
+    return code

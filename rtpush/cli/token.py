@@ -1,0 +1,99 @@
+"""`rtpush token`: make tokens for clients and API keys for publishers.
+
+Rules that hold here:
+
+- The secret comes from where the server takes it (environment or TOML), not
+  from a flag of its own: it would stand in the shell's history.
+- stdout carries the token or the key and nothing else, so that it can be piped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..config.settings import ConfigError, load
+from .common import FAILED, USAGE, Parser, complain, duration
+
+__all__ = ["main", "make_parser"]
+
+EXAMPLES = """\
+examples:
+  rtpush token ada --room 'team-*' --room lobby      for a client
+  rtpush token worker --publish --for 30d            for a publisher
+  rtpush token --api-key                   an API key, and its hash on stderr
+
+A token (JWT, HS256) is signed with the server's auth_secret, which is taken
+from where the server takes it: RTPUSH_AUTH_SECRET, or rtpush.toml.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print a token or a key. Exit code 2 when there is no secret to sign with."""
+    args = make_parser().parse(argv)
+    # Here and not above: what it needs itself takes time.
+    from ..access.auth import SHORTEST_SECRET, hash_api_key, new_api_key
+
+    if args.api_key:
+        key = new_api_key()
+        print(key)
+        print(f"for the setting api_keys: {hash_api_key(key)}", file=sys.stderr)
+        return 0
+    try:
+        secret = load([], os.environ, Path.cwd()).auth_secret
+    except ConfigError as exc:
+        return complain(exc.problems, USAGE)
+    if len(secret.encode()) < SHORTEST_SECRET:
+        problem = (
+            f"RTPUSH_AUTH_SECRET (or auth_secret in rtpush.toml) needs {SHORTEST_SECRET} bytes "
+            'or more; make one: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+        )
+        return complain([problem], USAGE)
+    return _sign(args, secret)
+
+
+def _sign(args: argparse.Namespace, secret: str) -> int:
+    try:
+        import jwt
+    except ImportError:
+        return complain(["tokens need PyJWT; install it: pip install 'rtpush[jwt]'"], FAILED)
+    claims = {"sub": args.subject, "exp": int(time.time() + args.duration)}
+    optional = {
+        "rooms": args.room,
+        "emit": args.emit,
+        "publish": args.publish or None,
+        "aud": args.audience,
+    }
+    claims |= {name: value for name, value in optional.items() if value is not None}
+    if claims["sub"] is None:
+        del claims["sub"]
+    print(jwt.encode(claims, secret, "HS256"))
+    return 0
+
+
+def make_parser() -> Parser:
+    """Whom the token is for, and what it allows."""
+    parser = Parser("token", EXAMPLES)
+    parser.add_argument(
+        "subject", nargs="?", metavar="SUBJECT", help="who it is for: the claim `sub`"
+    )
+    parser.add_argument("--room", action="append", help="a room, or a pattern; repeatable")
+    parser.add_argument(
+        "--emit", action="append", help="an event that may be sent, or a pattern [all]"
+    )
+    parser.add_argument("--publish", action="store_true", help="allow the HTTP API")
+    parser.add_argument("--audience", help="the claim `aud`")
+    parser.add_argument(
+        "--for",
+        dest="duration",
+        type=duration,
+        default=3600.0,
+        metavar="TIME",
+        help="how long it is valid, like 30d [1h]",
+    )
+    parser.add_argument("--api-key", action="store_true", help="make an API key instead")
+    return parser

@@ -1,0 +1,1 @@
+"""Clients for Python programs: a lasting connection, with recovery, over any transport."""

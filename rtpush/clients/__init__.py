@@ -1,1 +1,0 @@
-"""What a Python client is made of; `rtpush.client` puts it together."""

@@ -1,0 +1,1 @@
+"""The cluster: the sessions of all nodes as one picture, and many processes on one port."""

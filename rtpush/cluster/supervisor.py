@@ -1,0 +1,309 @@
+"""Many processes on one port, and the one that looks after them.
+
+Rules that hold here:
+
+- Each worker has a listening socket of its own (SO_REUSEPORT: the kernel deals
+  connections out), made by the supervisor and kept open by it. What comes
+  while a worker is replaced waits in the socket: nothing is refused.
+- A worker is ready when it says so. In a rolling restart its successor is,
+  before it is told to stop; the next one's turn comes when it has ended.
+- A worker that ends by itself is replaced: at once, unless it could not start.
+- The supervisor forks and waits, and does nothing else: no event loop, no
+  thread. When it is gone, its workers stop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, NoReturn
+
+from ..config.settings import Settings
+
+__all__ = ["Place", "Supervisor", "WorkersError", "check_workers"]
+
+logger = logging.getLogger("rtpush.supervisor")
+
+# Seconds until a worker that could not start is replaced.
+PAUSE: Final = 2.0
+# A second signal to stop means "at once". Two within so many seconds are one:
+# some send it to the process and to its group.
+AGAIN: Final = 0.5
+WATCHED: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class WorkersError(Exception):
+    """Workers cannot be started. The message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a worker is given: its sockets, how it says that it is ready, and a
+    file descriptor that ends when the supervisor does.
+    """
+
+    sockets: Sequence[socket.socket]
+    ready: Callable[[], None]
+    life: int
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    pid: int
+    slot: int
+    # Readable when the worker has said that it is ready, or has ended.
+    voice: int
+    ready: bool = False
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Runs `work` in as many processes as the settings say."""
+
+    settings: Settings
+    work: Callable[[Place], None]
+    backlog: int
+    on_ready: Callable[[int], None]
+    _slots: list[list[socket.socket]] = field(default_factory=list)
+    _workers: dict[int, _Worker] = field(default_factory=dict)
+    _rolling: deque[_Worker] = field(default_factory=deque)
+    # When the successor of a worker that ended is to be started, by slot.
+    _due: dict[int, float] = field(default_factory=dict)
+    _stopping: bool = False
+    _stopped: float = 0.0
+    _code: int = 0
+    _signals: int = -1
+    _life: int = -1
+    _life_end: int = -1
+
+    def run(self) -> None:
+        """Until SIGTERM or SIGINT. Raises WorkersError, OSError when it cannot listen,
+        and SystemExit(1) when a worker could not start.
+        """
+        check_workers(self.settings)
+        self._slots = self._listen()
+        self._signals, wakeup = os.pipe()
+        self._life, self._life_end = os.pipe()
+        for end in (self._signals, wakeup):
+            os.set_blocking(end, False)
+        before = [signal.signal(number, lambda *_: None) for number in WATCHED]
+        signal.set_wakeup_fd(wakeup)
+        try:
+            self._supervise()
+        finally:
+            signal.set_wakeup_fd(-1)
+            for number, handler in zip(WATCHED, before, strict=True):
+                signal.signal(number, handler)
+            for end in (self._signals, wakeup, self._life, self._life_end):
+                os.close(end)
+            for sock in (sock for slot in self._slots for sock in slot):
+                sock.close()
+        if self._code:
+            raise SystemExit(self._code)
+
+    # ---------------------------------------------------------------- listening
+
+    def _listen(self) -> list[list[socket.socket]]:
+        """The sockets of each worker. Raises OSError."""
+        settings = self.settings
+        found = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        addresses = list(dict.fromkeys((family, address) for family, *_, address in found))
+        slots: list[list[socket.socket]] = [[] for _ in range(settings.workers)]
+        for family, address in addresses:
+            # Whoever shares the port with strangers loses connections to them.
+            _bind(family, address, reuse=False).close()
+            for slot in slots:
+                sock = _bind(family, address, reuse=True)
+                sock.listen(self.backlog)
+                slot.append(sock)
+                address = (address[0], sock.getsockname()[1], *address[2:])
+        return slots
+
+    @property
+    def port(self) -> int:
+        """The port in use."""
+        port: int = self._slots[0][0].getsockname()[1]
+        return port
+
+    # --------------------------------------------------------------- supervising
+
+    def _supervise(self) -> None:
+        # One first: what keeps it from starting is then told once.
+        self._start(0)
+        while not self._all_ready():
+            self._turn()
+            if self._ended_unready():
+                return
+        for slot in range(1, len(self._slots)):
+            self._start(slot)
+        while not self._all_ready() and not self._stopping:
+            self._turn()
+        if not self._stopping:
+            self.on_ready(self.port)
+        while self._workers or not self._stopping:
+            self._turn()
+
+    def _all_ready(self) -> bool:
+        return all(worker.ready for worker in self._workers.values()) and not self._due
+
+    def _ended_unready(self) -> bool:
+        if self._workers:
+            return False
+        self._code = 0 if self._stopping else 1
+        return True
+
+    def _turn(self) -> None:
+        """Wait for something to happen, and act on it."""
+        voices = {worker.voice: worker for worker in self._workers.values() if not worker.ready}
+        wait = min((due - time.monotonic() for due in self._due.values()), default=None)
+        readable, _, _ = select.select(
+            [self._signals, *voices], [], [], None if wait is None else max(0.0, wait)
+        )
+        for end in readable:
+            if end in voices:
+                self._heard(voices[end])
+        if self._signals in readable:
+            for number in os.read(self._signals, 1024):
+                self._signalled(number)
+        self._replace()
+
+    def _signalled(self, number: int) -> None:
+        if number == signal.SIGCHLD:
+            self._reap()
+        elif number == signal.SIGHUP:
+            if not self._stopping and not self._rolling:
+                logger.info("workers are replaced, one at a time")
+                self._rolling.extend(sorted(self._workers.values(), key=lambda w: w.slot))
+                self._roll()
+        elif not self._stopping or time.monotonic() > self._stopped + AGAIN:
+            self._stopping, self._stopped = True, time.monotonic()
+            self._due.clear()
+            for pid in self._workers:
+                _signal(pid, signal.SIGTERM)
+
+    def _heard(self, worker: _Worker) -> None:
+        worker.ready = os.read(worker.voice, 1) != b""
+        if not worker.ready:
+            # It has ended: SIGCHLD is on its way.
+            self._reap()
+        elif self._rolling and self._rolling[0].slot == worker.slot:
+            _signal(self._rolling[0].pid, signal.SIGTERM)
+
+    def _roll(self) -> None:
+        """Start the successor of the next worker that is to go."""
+        while self._rolling and self._rolling[0].pid not in self._workers:
+            self._rolling.popleft()
+        if self._rolling and not self._stopping:
+            self._start(self._rolling[0].slot)
+
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    return
+                worker = self._workers.pop(pid, None)
+                if worker is not None:
+                    os.close(worker.voice)
+                    self._ended(worker, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, worker: _Worker, code: int) -> None:
+        if self._stopping:
+            self._code = self._code or (1 if code else 0)
+            return
+        if self._rolling and self._rolling[0] is worker:
+            self._rolling.popleft()
+            self._roll()
+            return
+        if not worker.ready and len(self._workers) + len(self._due) == 0 and worker.slot == 0:
+            # The first of all: it has said why.
+            return
+        logger.error("worker %d ended with %d; another one is started", worker.pid, code)
+        self._due[worker.slot] = time.monotonic() + (0.0 if worker.ready else PAUSE)
+
+    def _replace(self) -> None:
+        now = time.monotonic()
+        for slot, due in list(self._due.items()):
+            if due <= now and not self._stopping:
+                del self._due[slot]
+                self._start(slot)
+
+    # ------------------------------------------------------------------- forking
+
+    def _start(self, slot: int) -> None:
+        voice, mouth = os.pipe()
+        pid = os.fork()
+        if pid:
+            os.close(mouth)
+            self._workers[pid] = _Worker(pid, slot, voice)
+            return
+        try:
+            self._become_worker(slot, mouth)
+        except SystemExit as exc:
+            os._exit(exc.code if isinstance(exc.code, int) else 1)
+        except BaseException:
+            logger.exception("a worker failed")
+            os._exit(70)
+
+    def _become_worker(self, slot: int, mouth: int) -> NoReturn:
+        signal.set_wakeup_fd(-1)
+        for number in WATCHED:
+            signal.signal(number, signal.SIG_DFL)
+        # Ctrl+C reaches the supervisor alone, which then tells us.
+        os.setpgid(0, 0)
+        os.close(self._life_end)
+        for other, sockets in enumerate(self._slots):
+            for sock in sockets if other != slot else ():
+                sock.close()
+
+        def ready() -> None:
+            os.write(mouth, b".")
+
+        self.work(Place(self._slots[slot], ready, self._life))
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def check_workers(settings: Settings) -> None:
+    """Can there be as many as the settings say? Raises WorkersError."""
+    if settings.workers == 1:
+        return
+    if not settings.log.startswith("redis"):
+        raise WorkersError(
+            f"{settings.workers} workers need a log that processes can share: say --log "
+            "redis://HOST (docs/scaling.md), or leave --workers out"
+        )
+    if not hasattr(os, "fork") or not hasattr(socket, "SO_REUSEPORT"):
+        raise WorkersError("this system cannot run several workers: leave --workers out")
+
+
+def _bind(family: int, address: Any, *, reuse: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)

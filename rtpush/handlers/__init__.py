@@ -1,0 +1,1 @@
+"""How handlers are registered and called, by server and client alike."""

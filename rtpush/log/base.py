@@ -1,0 +1,296 @@
+"""The log: what every other part reads from.
+
+Rules that hold here:
+
+- There is one append-only log. SEQ rises by one for each entry, with no gap.
+- A position, `EPOCH-SEQ`, names the point just behind entry SEQ. Reading at a
+  position gives what is newer. EPOCH names one life of the log: a log that
+  lost entries it had handed out begins another.
+- Entries and the task board change together or not at all, and only after
+  the change is stored. Whoever sees an entry can rely on it.
+- `append` answers when the entries are stored, never earlier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from ..config.settings import Settings
+from ..errors import RtpushError
+from ..protocol import FORMS, Envelope, Form, encode_data, encode_logged
+from .board import TaskBoard, task_key
+
+__all__ = [
+    "IDEMPOTENCY_FOR",
+    "PAGE_BYTES",
+    "Draft",
+    "Entry",
+    "Log",
+    "LogError",
+    "Outcome",
+    "Page",
+    "Position",
+    "new_board",
+    "new_entry",
+]
+
+# Seconds for which a repeated idempotency key gives the answer of the first.
+IDEMPOTENCY_FOR: Final = 600.0
+
+# JSON that one `Log.read` returns. Entries may be 1 MiB each, and thousands of
+# slow readers each hold a page: their number alone would bound nothing.
+PAGE_BYTES: Final = 256 << 10
+
+_POSITION: Final = re.compile(r"([A-Za-z0-9]{1,32})-(0|[1-9][0-9]{0,17})")
+
+
+class LogError(Exception):
+    """The log cannot be opened. The message is one sentence for a person."""
+
+
+class Position(NamedTuple):
+    """A point in the log: just behind entry `seq` of the life `epoch`."""
+
+    epoch: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.seq}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """The inverse of str(); raises RtpushError (`bad_position`)."""
+        match = _POSITION.fullmatch(text)
+        if match is None:
+            raise RtpushError(
+                "bad_position",
+                "A position looks like EPOCH-SEQ; use one that the server sent, or leave it out.",
+            )
+        return cls(match[1], int(match[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event that asks to be logged. `encoded` is the JSON of `data`.
+
+    `skip` names the sessions that are not to see it, and `ack` asks the one
+    session that it is for to reply.
+    """
+
+    event: str
+    data: Any = None
+    room: str | None = None
+    key: str | None = None
+    idempotency_key: str | None = None
+    encoded: bytes = b"null"
+    skip: tuple[str, ...] = ()
+    ack: str | None = None
+
+    @classmethod
+    def of(cls, envelope: Envelope, skip: tuple[str, ...] = (), ack: str | None = None) -> Draft:
+        """Raises RtpushError when the data cannot be encoded or names no task."""
+        key = envelope.key
+        if key is None and envelope.event == "task_progress":
+            # Of a task's progress only the newest matters to who is behind.
+            key = task_key(envelope.data)
+        return cls(
+            envelope.event,
+            envelope.data,
+            envelope.room,
+            key,
+            envelope.idempotency_key,
+            encode_data(envelope.data),
+            skip,
+            ack,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One logged event, and its envelope as it goes out.
+
+    `time` is seconds since 1970. `json` is the whole envelope. What each kind
+    of wire sends is framed on first use and kept, so that a thousand readers
+    cost one framing.
+    """
+
+    seq: int
+    time: float
+    event: str
+    room: str | None
+    key: str | None
+    json: bytes
+    id: str
+    skip: tuple[str, ...] = ()
+    _framed: list[bytes | None] = field(default_factory=lambda: [None] * len(FORMS))
+
+    def framed(self, form: Form) -> bytes:
+        """The bytes of this entry on a wire of this form."""
+        data = self._framed[form.index]
+        if data is None:
+            data = self._framed[form.index] = form.frame(self.json, self.id)
+        return data
+
+    @property
+    def conflation_key(self) -> tuple[str | None, str, str] | None:
+        """A later entry with the same one supersedes this one.
+
+        None when not everybody sees the entry: for whom it skips, the one
+        before is still the newest.
+        """
+        return None if self.key is None or self.skip else (self.room, self.event, self.key)
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that the entry may come to hold, frames included."""
+        return 400 + 3 * len(self.json)
+
+
+def new_entry(
+    position: Position,
+    time: float,
+    event: str,
+    room: str | None,
+    key: str | None,
+    data: bytes,
+    skip: tuple[str, ...] = (),
+    ack: str | None = None,
+) -> Entry:
+    """The entry at a position; `data` is JSON."""
+    id_ = str(position)
+    json = encode_logged(event, data, room, key, id_, ack)
+    return Entry(position.seq, time, event, room, key, json, id_, skip)
+
+
+def new_board(settings: Settings) -> TaskBoard:
+    """An empty board with the limits that the settings give it."""
+    return TaskBoard(
+        finished_for=settings.finished_for,
+        max_active=settings.max_tasks,
+        max_task_bytes=settings.max_task,
+        max_active_bytes=settings.max_board,
+    )
+
+
+class Page(NamedTuple):
+    """Entries that were read, and the number up to which nothing is missing from them.
+
+    Who wants more reads on at `upto`. It rises with every page while there is
+    something newer, also when each entry that was looked at was left out.
+    """
+
+    entries: list[Entry]
+    upto: int
+
+
+# The sequence number that a draft got, or why it got none.
+Outcome = int | RtpushError
+
+
+class Log(ABC):
+    """What the hub asks of a log.
+
+    `first` and `last` are the numbers of the oldest and the newest entry
+    that can be read (`first == last + 1` when there is none). `board` is the
+    fold of all entries up to `last`. `on_grow` is called, on the event loop,
+    each time `last` has risen; `on_lost`, when the log is no longer the one
+    that was read so far: another epoch has begun, or entries are gone that
+    nobody here has read. What was read before says nothing about it.
+    """
+
+    epoch: str
+    first: int
+    last: int
+    board: TaskBoard
+    on_grow: Callable[[], None]
+    on_lost: Callable[[], None]
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Make ready. Raises LogError with a sentence that says what to do."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Store what was accepted, then let go of everything."""
+
+    @property
+    @abstractmethod
+    def failing(self) -> bool:
+        """Did the last attempt to store fail?"""
+
+    @abstractmethod
+    async def wait_idle(self) -> None:
+        """Wait until everything that was accepted is stored."""
+
+    @abstractmethod
+    def append(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Outcome]]:
+        """Log drafts in order; done when they are stored.
+
+        One outcome for each draft. A refused draft (`task_exists`, …) does
+        not hinder the others. A draft whose idempotency key was seen in the
+        last ten minutes gets the number that it got then, and nothing is
+        logged. When the store fails, every new entry of the call gets
+        `unavailable` and neither log nor board has changed.
+        """
+
+    @abstractmethod
+    def recent(self, after: int, max_bytes: int) -> Sequence[Entry] | None:
+        """Entries newer than `after` from memory, at once.
+
+        At least one (if there is any) and then as many as fit into
+        `max_bytes`; None when `after` lies before what memory holds.
+        """
+
+    @abstractmethod
+    def superseded(self, entry: Entry) -> bool:
+        """Does memory hold a later entry with the same conflation key?"""
+
+    @abstractmethod
+    async def read(self, after: int, limit: int, whole_until: int | None = None) -> Page:
+        """Of the `limit` entries after `after`, oldest first, from the store.
+
+        As many as fit into PAGE_BYTES of JSON, but at least one. With
+        `whole_until`, entries newer than it that a later one supersedes are
+        left out. Entries older than `first` are gone: the caller compares
+        first. Raises RtpushError (`unavailable`).
+        """
+
+    async def sync(self) -> bool:
+        """Wait until all is here that was answered before, by whatever node; is it?
+
+        Not for long: a store that is away leaves what is here. A log of one
+        process has everything at once.
+        """
+        return True
+
+    async def lead(self) -> bool:
+        """Is this the node that does what one node alone should do?
+
+        It stays so while it asks once a second. With a log of one process it is.
+        """
+        return True
+
+    @abstractmethod
+    def tick(self, now: float) -> None:
+        """Let go of what is older than retention allows, but never of the newest entry.
+
+        Once a second. `now` is seconds since 1970.
+        """
+
+    @property
+    def position(self) -> Position:
+        """The newest position."""
+        return Position(self.epoch, self.last)
+
+    def covers(self, position: Position) -> str | None:
+        """None when every entry after `position` can still be read, else why not."""
+        if position.epoch != self.epoch:
+            return "epoch"
+        if position.seq > self.last:
+            return "ahead"
+        return "expired" if position.seq < self.first - 1 else None

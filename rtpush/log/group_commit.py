@@ -1,0 +1,246 @@
+"""What every log that decides on the node shares: gather, decide, store.
+
+Rules that hold here:
+
+- Appends of one pass of the event loop, and those that arrive while the
+  store is busy, form one batch: one is under way at a time.
+- A batch is decided against a fork of the board and stored as a whole. When
+  the store fails, the fork is thrown away: nothing has happened.
+- What waits to be stored is bounded; beyond that, appends are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..config.settings import Settings
+from ..errors import RtpushError
+from .base import Draft, Entry, Log, Outcome, Position, new_board, new_entry
+from .board import TaskBoard
+from .tail import Tail
+
+__all__ = ["Batch", "BatchingLog", "Call", "unavailable"]
+
+logger = logging.getLogger("rtpush.log")
+
+# A batch ends at either bound, so that the first of many publishers is not
+# kept waiting for the last.
+_BATCH_DRAFTS: Final = 2_000
+_BATCH_BYTES: Final = 4 << 20
+_MAX_WAITING_BYTES: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of `append`, and who waits for its outcomes."""
+
+    drafts: Sequence[Draft]
+    future: asyncio.Future[list[Outcome]]
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is stored in one go, and what was decided of it.
+
+    `drafts` are those to be logged: they get the numbers from `base` + 1 on.
+    `keys` are the idempotency keys that they use up. `board` is the fork that
+    the batch was decided against, `changed` the tasks that it touched.
+    """
+
+    time: float
+    board: TaskBoard
+    base: int
+    calls: Sequence[Call]
+    drafts: list[Draft] = field(default_factory=list)
+    keys: dict[str, int] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    outcomes: list[list[Outcome]] = field(default_factory=list)
+
+    def entries(self, epoch: str) -> Iterator[Entry]:
+        """The entries that the drafts become."""
+        for seq, draft in enumerate(self.drafts, self.base + 1):
+            yield new_entry(
+                Position(epoch, seq),
+                self.time,
+                draft.event,
+                draft.room,
+                draft.key,
+                draft.encoded,
+                draft.skip,
+                draft.ack,
+            )
+
+    def rows(self) -> Iterator[tuple[str, bytes | None, bool]]:
+        """Each task that it touched: key, row (None: not kept), and whether it is active."""
+        for key in self.changed:
+            yield key, self.board.stored(key), self.board.is_active(key)
+
+
+class BatchingLog(Log):
+    """See the module's rules. `clock` gives seconds since 1970."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self.on_grow = lambda: None
+        self.on_lost = lambda: None
+        self.board = new_board(settings)
+        self._settings = settings
+        self._clock = clock
+        self._waiting: deque[Call] = deque()
+        self._waiting_bytes = 0
+        self._busy = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._failing = False
+        self._tail: Tail
+
+    @property
+    def last(self) -> int:  # type: ignore[override]  # read-only here
+        """The newest entry's number."""
+        return self._tail.last
+
+    # ------------------------------------------------------------ appending
+
+    def append(self, drafts: Sequence[Draft]) -> asyncio.Future[list[Outcome]]:
+        """See `Log.append`."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Outcome]] = loop.create_future()
+        size = _size(drafts)
+        if self._waiting_bytes + size > _MAX_WAITING_BYTES:
+            future.set_result([unavailable("more waits to be stored than fits")] * len(drafts))
+            return future
+        self._waiting.append(Call(drafts, future))
+        self._waiting_bytes += size
+        if not self._busy:
+            self._busy = True
+            self._idle.clear()
+            loop.call_soon(self._next)
+        return future
+
+    async def wait_idle(self) -> None:
+        """Wait until everything that was accepted is stored."""
+        await self._idle.wait()
+
+    def _next(self) -> None:
+        if not self._waiting:
+            self._busy = False
+            self._idle.set()
+            return
+        self._store(self._decide(self._gather()))
+
+    @abstractmethod
+    def _store(self, batch: Batch) -> None:
+        """Store the batch, then see that `_finish` or `_fail` is called on the loop."""
+
+    def _finish(self, batch: Batch) -> None:
+        for call, outcomes in zip(batch.calls, batch.outcomes, strict=True):
+            if not call.future.done():
+                call.future.set_result(outcomes)
+        asyncio.get_running_loop().call_soon(self._next)
+
+    def _fail(self, batch: Batch, refusal: RtpushError) -> None:
+        """Nothing of the batch was stored: what would be new is refused."""
+        for outcomes in batch.outcomes:
+            outcomes[:] = [
+                refusal if isinstance(outcome, int) and outcome > batch.base else outcome
+                for outcome in outcomes
+            ]
+        self._finish(batch)
+
+    def _note_health(self, error: BaseException | str | None) -> None:
+        if error is not None and not self._failing:
+            logger.error("the log cannot be written, publishes are refused: %s", error)
+        elif error is None and self._failing:
+            logger.warning("the log can be written again")
+        self._failing = error is not None
+
+    @property
+    def failing(self) -> bool:
+        """Did the last attempt to store fail?"""
+        return self._failing
+
+    # ------------------------------------------------------------- deciding
+
+    def _gather(self) -> list[Call]:
+        calls: list[Call] = []
+        count = size = 0
+        while self._waiting and count < _BATCH_DRAFTS and size < _BATCH_BYTES:
+            call = self._waiting.popleft()
+            calls.append(call)
+            count += len(call.drafts)
+            size += _size(call.drafts)
+        self._waiting_bytes -= size
+        return calls
+
+    def _decide(self, calls: Sequence[Call]) -> Batch:
+        # Time never falls within a log, even when the machine's clock does.
+        now = max(self._clock(), self._newest_time())
+        batch = Batch(now, self.board.fork(), self._base(), calls)
+        for call in calls:
+            batch.outcomes.append([self._outcome(batch, draft) for draft in call.drafts])
+        return batch
+
+    def _base(self) -> int:
+        """The number behind which a batch counts."""
+        return self.last
+
+    def _outcome(self, batch: Batch, draft: Draft) -> Outcome:
+        try:
+            seen = self._seen_before(batch, draft.idempotency_key)
+            if seen is not None:
+                return seen
+            batch.board.check(draft.event, draft.data, draft.room)
+        except RtpushError as error:
+            return error
+        return self._add(batch, draft)
+
+    def _seen_before(self, batch: Batch, key: str | None) -> int | None:
+        """The number that this idempotency key got already. Raises RtpushError."""
+        if key is None:
+            return None
+        return batch.keys.get(key) or self._seen_lately(batch, key)
+
+    @abstractmethod
+    def _seen_lately(self, batch: Batch, key: str) -> int | None:
+        """The same, of the batches before this one."""
+
+    def _add(self, batch: Batch, draft: Draft) -> int:
+        batch.drafts.append(draft)
+        seq = batch.base + len(batch.drafts)
+        changed = batch.board.apply(draft.event, draft.data, draft.room, batch.time)
+        if changed is not None:
+            batch.changed.add(changed)
+        if draft.idempotency_key is not None:
+            batch.keys[draft.idempotency_key] = seq
+        return seq
+
+    def _newest_time(self) -> float:
+        newest = self._tail.after(self.last - 1, 0)
+        return newest[0].time if newest else 0.0
+
+    # -------------------------------------------------------------- reading
+
+    def recent(self, after: int, max_bytes: int) -> Sequence[Entry] | None:
+        """See `Log.recent`."""
+        return self._tail.after(after, max_bytes)
+
+    def superseded(self, entry: Entry) -> bool:
+        """See `Log.superseded`."""
+        return self._tail.superseded(entry)
+
+
+def _size(drafts: Sequence[Draft]) -> int:
+    return sum(len(draft.encoded) + 500 for draft in drafts)
+
+
+def unavailable(why: str) -> RtpushError:
+    """Nothing was stored, and why."""
+    return RtpushError(
+        "unavailable", f"The log cannot take this event now ({why}). Nothing was stored; try again."
+    )

@@ -1,0 +1,54 @@
+"""The log that lives as long as the process.
+
+Rules that hold here:
+
+- Its store is the tail itself: what retention keeps is in memory.
+- It begins a new epoch each time, since it starts empty.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from time import time
+
+from ..config.settings import Settings
+from .base import PAGE_BYTES, Page
+from .group_commit import Batch
+from .local import EmbeddedLog
+from .tail import Tail
+
+__all__ = ["MemoryLog"]
+
+
+class MemoryLog(EmbeddedLog):
+    """Bounded by count, bytes and age; see `Log`."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time) -> None:
+        super().__init__(settings, clock)
+        self.epoch = secrets.token_hex(6)
+        self._tail = Tail(0, settings.retention_count, settings.retention_bytes)
+
+    @property
+    def first(self) -> int:  # type: ignore[override]  # read-only here
+        """The oldest entry's number."""
+        return self._tail.first
+
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """See `Log.close`."""
+        await self.wait_idle()
+
+    def _write(self, batch: Batch) -> None:
+        self._stored(batch, None)
+
+    async def read(self, after: int, limit: int, whole_until: int | None = None) -> Page:
+        """See `Log.read`."""
+        held = self._tail.after(max(after, self.first - 1), PAGE_BYTES) or ()
+        entries = list(held[:limit])
+        upto = entries[-1].seq if entries else self.last
+        if whole_until is not None:
+            entries = [e for e in entries if e.seq <= whole_until or not self.superseded(e)]
+        return Page(entries, upto)

@@ -1,0 +1,71 @@
+"""Entries and batches as Redis's script and stream have them.
+
+Rules that hold here:
+
+- A field that is empty is left out of the stream.
+- An entry carries the mark of the batch that it came with, `EPOCH.NODE.NUMBER`:
+  by it two histories of a log can be told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..base import PAGE_BYTES, Entry, Page, Position, new_entry
+from ..group_commit import Batch
+
+__all__ = ["arguments_of", "entry_of", "page_of"]
+
+
+def page_of(epoch: str, upto: int, found: Sequence[Any]) -> Page:
+    """What the script read, cut to PAGE_BYTES."""
+    entries: list[Entry] = []
+    size = 0
+    for raw in found:
+        entry, _, _ = entry_of(epoch, raw)
+        size += len(entry.json)
+        if size > PAGE_BYTES and entries:
+            return Page(entries, entry.seq - 1)
+        entries.append(entry)
+    return Page(entries, upto)
+
+
+def arguments_of(batch: Batch, once: Sequence[str]) -> Iterator[str | bytes]:
+    """A batch as the script takes it: seven values for each entry, three for each task."""
+    places = {key: str(place) for place, key in enumerate(once)}
+    for draft in batch.drafts:
+        yield draft.event
+        yield draft.room or ""
+        yield draft.key or ""
+        yield draft.encoded
+        yield " ".join(draft.skip)
+        yield draft.ack or ""
+        yield places.get(draft.idempotency_key or "", "")
+    for key, row, active in batch.rows():
+        yield key
+        yield row or b""
+        yield "0" if active else "1"
+
+
+def entry_of(epoch: str, raw: Any) -> tuple[Entry, str, bytes]:
+    """An entry of the stream, the mark of its batch, and its data."""
+    id_, pairs = raw
+    fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
+
+    def text(name: bytes) -> str | None:
+        value = fields.get(name)
+        return None if value is None else value.decode()
+
+    skip = text(b"s")
+    entry = new_entry(
+        Position(epoch, int(id_.partition(b"-")[0])),
+        float(fields[b"t"]),
+        fields[b"e"].decode(),
+        text(b"r"),
+        text(b"k"),
+        fields[b"d"],
+        tuple(skip.split()) if skip else (),
+        text(b"a"),
+    )
+    return entry, fields[b"n"].decode(), fields[b"d"]

@@ -1,0 +1,1 @@
+"""Publish from anywhere: over HTTP, from a queue on disk, in the background."""

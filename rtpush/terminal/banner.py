@@ -1,0 +1,117 @@
+"""What a person reads when a server starts, or cannot.
+
+Rules that hold here:
+
+- What the user can put right is told in one sentence that says how.
+- Only `lan_address` touches a socket, and it sends nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from .. import __version__
+from ..config.settings import Settings
+
+__all__ = ["banner", "explain_bind_error", "lan_address"]
+
+# An address that listens everywhere, and the one to open on this machine.
+WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+# Addresses reserved for documentation: the system picks a route to them, and
+# no packet is sent.
+FAR_AWAY: Final = {
+    "0.0.0.0": (socket.AF_INET, "192.0.2.1"),
+    "::": (socket.AF_INET6, "2001:db8::1"),
+}
+
+
+def banner(settings: Settings, port: int, *, lan: str | None = None, colour: bool = False) -> str:
+    """What to open, where the data is and how to stop, one aligned line each.
+
+    `port` is the port in use and `lan` this machine's address for others.
+    """
+    here = _authority(WILDCARDS.get(settings.host, settings.host), port)
+    tls = "" if settings.tls_cert is None else "s"
+    lines = [("Open", f"http{tls}://{here}/")]
+    if lan is not None:
+        lines.append(("Phone", f"http{tls}://{_authority(lan, port)}/"))
+    lines += [
+        ("WebSocket", f"ws{tls}://{here}/ws"),
+        ("Publish", _curl(f"http{tls}://{here}", _wants_key(settings))),
+        ("Data", _where_data_is(settings.log)),
+        ("Stop", "Ctrl+C"),
+    ]
+    bold, dim, plain = ("\033[1m", "\033[2m", "\033[0m") if colour else ("", "", "")
+    rows = [f"  {dim}{label:<9}{plain}  {text}" for label, text in lines]
+    return "\n".join([f"{bold}rtpush {__version__}{plain}", *rows])
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _wants_key(settings: Settings) -> bool:
+    return bool(settings.auth_secret or settings.auth_keys or settings.api_keys)
+
+
+def _curl(url: str, key: bool) -> str:
+    # -g: curl would read the brackets of an IPv6 address as a pattern.
+    globoff = "-g " if "[" in url else ""
+    bearer = "-H 'authorization: Bearer KEY' " if key else ""
+    return (
+        f"curl {globoff}-X POST {url}/api/publish -H 'content-type: application/json' {bearer}"
+        """-d '{"event":"hello","data":"world"}'"""
+    )
+
+
+def _where_data_is(log: str) -> str:
+    kind, _, path = log.partition(":")
+    if kind == "memory":
+        return "memory (gone when the server stops)"
+    if kind != "sqlite":
+        # Without credentials.
+        return f"Redis at {path.strip('/').rpartition('@')[2]} (shared by all nodes)"
+    return f"{Path(path).absolute()} (kept across restarts)"
+
+
+def lan_address(host: str) -> str | None:
+    """This machine's address for others when `host` listens everywhere, else None."""
+    if host not in FAR_AWAY:
+        return None
+    family, target = FAR_AWAY[host]
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((target, 9))
+            address: str = probe.getsockname()[0]
+    except OSError:  # no network
+        return None
+    return address
+
+
+def explain_bind_error(exc: OSError, settings: Settings) -> str:
+    """One sentence: why the server cannot listen, and the way out."""
+    host, port = settings.host, settings.port
+    place = f"port {port} on {host}"
+    if isinstance(exc, socket.gaierror):
+        return f"host {host} cannot be resolved; give an address of this machine: --host 127.0.0.1"
+    if exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        return f"{host} is not an address of this machine; listen on another: --host 127.0.0.1"
+    if exc.errno in (errno.EACCES, errno.EPERM):
+        return f"{place} needs privileges; choose one above 1023: python -m rtpush --port 8080"
+    if exc.errno == errno.EADDRINUSE:
+        other = port + 1 if port < 65535 else 5000
+        return (
+            f"{place} is taken by {_taker(port)} or choose another: python -m rtpush --port {other}"
+        )
+    return f"cannot listen on {place}: {exc.strerror or exc}"
+
+
+def _taker(port: int) -> str:
+    if sys.platform == "darwin" and port == 5000:
+        return "another program, often AirPlay Receiver; stop it (System Settings > General)"
+    return "another program; stop it"

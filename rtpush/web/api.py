@@ -1,0 +1,358 @@
+"""The HTTP API: publish, look, steer.
+
+Rules that hold here:
+
+- Every refusal is `{"error": {"code", "message"}}` with the status that the
+  code has in `rtpush.errors`, and `Retry-After` when trying again can help.
+- Nothing here has state: it asks the hub, the other nodes, the log and the board.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from ..application.dispatcher import Intake, position_of
+from ..cluster.nodes import Nodes
+from ..config.settings import Settings, client_dir
+from ..errors import RtpushError
+from ..hub import Hub
+from ..log.base import Log, Outcome, Position
+from ..metrics import Metrics
+from ..protocol import check_room, parse_many
+from .body import Bodies
+from .openapi import document
+
+__all__ = ["PROBES", "Api", "answer_errors", "error_response"]
+
+# Raises RtpushError for who may not use the API.
+Guard = Callable[[web.Request], Awaitable[None]]
+
+logger = logging.getLogger("rtpush.api")
+
+# The routes that tell how the server is: they are open to everybody.
+PROBES: Final = ("healthz", "readyz")
+
+HISTORY_LIMIT: Final = 1000
+# Entries that one history request looks at when it asks for a room: a page of
+# a quiet room in a busy log must not become a read of the whole log.
+HISTORY_SCAN: Final = 10_000
+
+# The answer ends here, and says that there is more.
+HISTORY_BYTES: Final = 4 << 20
+
+# What a browser may do with the page: run and fetch our own files, and show
+# pictures that tasks bring along as data. Tasks are other people's text.
+# The browser client's files, beside those of the demo page.
+_LIBRARY: Final = ("rtpush.js", "rtpush/", "dist/", "websocket.js", "react.js", "types/")
+
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; "
+        "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    # Always asked for again, and answered 304 by its ETag: a new release
+    # reaches every browser at once.
+    "Cache-Control": "no-cache",
+}
+
+
+def _unreadable() -> RtpushError:
+    return RtpushError("unavailable", "The log cannot be read now; try again.")
+
+
+def _json(data: Any, status: int = 200) -> web.Response:
+    return web.Response(
+        body=orjson.dumps(data),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def error_response(error: RtpushError) -> web.Response:
+    """The one shape of every refusal over HTTP."""
+    response = _json({"error": error.as_data()}, error.meaning.status)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    return response
+
+
+def answer_errors(metrics: Metrics) -> Middleware:
+    """Middleware: exceptions of any handler become refusals."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        allowed = ""
+        try:
+            return await handler(request)
+        except RtpushError as error:
+            refusal = error
+        except web.HTTPMethodNotAllowed as exc:
+            allowed = ", ".join(sorted(exc.allowed_methods))
+            refusal = RtpushError("method_not_allowed", f"{request.path} takes {allowed}.")
+        except web.HTTPNotFound:
+            refusal = RtpushError("not_found", f"There is nothing at {request.path}.")
+        except web.HTTPException:
+            raise
+        except ConnectionError:
+            raise
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.path)
+            refusal = RtpushError("internal", "The server failed; its log says more.")
+        metrics.refusals[refusal.code] += 1
+        response = error_response(refusal)
+        if allowed:
+            response.headers["Allow"] = allowed
+        return response
+
+    return middleware
+
+
+class Api:
+    """Handlers of everything but the transports."""
+
+    def __init__(
+        self,
+        log: Log,
+        hub: Hub,
+        nodes: Nodes,
+        intake: Intake,
+        bodies: Bodies,
+        guard: Guard,
+        metrics: Metrics,
+        settings: Settings,
+        client: Path,
+    ) -> None:
+        self._log = log
+        self._hub = hub
+        self._nodes = nodes
+        self._intake = intake
+        self._bodies = bodies
+        self._guard = guard
+        self._metrics = metrics
+        self._settings = settings
+        self._client = client.resolve()
+
+    def routes(self) -> list[web.RouteDef]:
+        """Everything that this API answers."""
+        guarded = self._guarded
+        return [
+            web.post("/api/publish", guarded(self.publish)),
+            web.get("/api/tasks", guarded(self.tasks)),
+            web.get("/api/tasks/{id}", guarded(self.task)),
+            web.get("/api/history", guarded(self.history)),
+            web.get("/api/rooms", guarded(self.rooms)),
+            web.get("/api/rooms/{room}", guarded(self.room)),
+            web.get("/api/connections", guarded(self.connections)),
+            web.delete("/api/connections/{sid}", guarded(self.disconnect)),
+            web.get("/metrics", guarded(self.metrics)),
+            web.get("/api/openapi.json", self.openapi),
+            web.get("/healthz", self.healthz, name=PROBES[0]),
+            web.get("/readyz", self.readyz, name=PROBES[1]),
+            # Not over the others' paths: a method that one of these does not
+            # take would be a file that is not there.
+            web.get(r"/{path:(?!api/|(?:ws|sse|poll|healthz|readyz|metrics)$).*}", self.file),
+        ]
+
+    def _guarded(self, handler: Handler) -> Handler:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            await self._guard(request)
+            return await handler(request)
+
+        return guarded
+
+    # -------------------------------------------------------------- publish
+
+    async def publish(self, request: web.Request) -> web.Response:
+        """One envelope, an array or NDJSON. See PROTOCOL.md, section 8."""
+        envelopes, many = parse_many(await self._bodies.read(request))
+        if len(envelopes) > self._settings.max_batch:
+            raise RtpushError(
+                "too_large", f"Publish at most {self._settings.max_batch} events at once."
+            )
+        # Shielded: a publisher that hangs up does not undo what it sent.
+        outcomes = await asyncio.shield(self._intake.publish(envelopes))
+        self._metrics.published += sum(not isinstance(o, RtpushError) for o in outcomes)
+        if many:
+            return self._many(outcomes)
+        if isinstance(outcomes[0], RtpushError):
+            raise outcomes[0]
+        return _json(self._result(outcomes[0]))
+
+    def _many(self, outcomes: Sequence[Outcome | None]) -> web.Response:
+        errors = [outcome for outcome in outcomes if isinstance(outcome, RtpushError)]
+        self._metrics.refusals.update(error.code for error in errors)
+        if not errors:
+            status = 200
+        else:
+            status = 207 if len(errors) < len(outcomes) else errors[0].meaning.status
+        response = _json([self._result(outcome) for outcome in outcomes], status)
+        waits = [error.retry_after for error in errors if error.retry_after is not None]
+        if waits:
+            response.headers["Retry-After"] = str(math.ceil(max(waits)))
+        return response
+
+    def _result(self, outcome: Outcome | None) -> dict[str, Any]:
+        if isinstance(outcome, RtpushError):
+            return {"error": outcome.as_data()}
+        return {"id": None if outcome is None else position_of(self._log, outcome)}
+
+    # ----------------------------------------------------------------- look
+
+    async def tasks(self, _request: web.Request) -> web.Response:
+        """The whole board, all rooms."""
+        await self._log.sync()
+        board = self._log.board
+        return _json(
+            {
+                "tasks": [task.data for task in board.all_active()],
+                "finished": [task.data for task in board.all_finished(time.time())],
+                "position": str(self._log.position),
+            }
+        )
+
+    async def task(self, request: web.Request) -> web.Response:
+        """One task, active or lately finished."""
+        await self._log.sync()
+        task = self._log.board.get(request.match_info["id"])
+        if task is None:
+            raise RtpushError("not_found", "No such task: it never began, or it ended a while ago.")
+        return _json(task.data)
+
+    async def history(self, request: web.Request) -> web.Response:
+        """Logged events after a position, oldest first; all rooms or one."""
+        room = request.query.get("room")
+        if room is not None:
+            check_room(room)
+        limit = _whole(request, "limit", 100, HISTORY_LIMIT)
+        if not await self._log.sync():
+            raise _unreadable()
+        after, epoch = self._after(request.query.get("after")), self._log.epoch
+        found: list[orjson.Fragment] = []
+        scanned, size, upto = 0, 0, after
+        full = False
+        while not full and upto < self._log.last and scanned < HISTORY_SCAN:
+            page = await self._log.read(upto, limit)
+            if self._log.epoch != epoch:
+                # What was found is of another log than what would be said of it.
+                raise _unreadable()
+            scanned += len(page.entries)
+            upto = page.upto
+            for entry in page.entries:
+                if room is None or entry.room == room:
+                    found.append(orjson.Fragment(entry.json))
+                    size += len(entry.json)
+                    full = len(found) == limit or size > HISTORY_BYTES
+                if full:
+                    upto = entry.seq
+                    break
+        return _json(
+            {
+                "events": found,
+                "last": position_of(self._log, upto),
+                "more": upto < self._log.last,
+            }
+        )
+
+    def _after(self, text: str | None) -> int:
+        oldest = self._log.first - 1
+        if text is None:
+            return oldest
+        position = Position.parse(text)
+        lost = self._log.covers(position)
+        if lost is not None:
+            raise RtpushError(
+                "not_found",
+                f"The log does not reach that position ({lost}); leave `after` out to begin "
+                "with the oldest event.",
+            )
+        return position.seq
+
+    async def rooms(self, _request: web.Request) -> web.Response:
+        """Every room that somebody is in."""
+        rooms = sorted((await self._nodes.rooms()).items())
+        return _json({"rooms": [{"room": room, "members": n} for room, n in rooms]})
+
+    async def room(self, request: web.Request) -> web.Response:
+        """Who is in a room; an empty list when nobody is."""
+        room = check_room(request.match_info["room"])
+        return _json({"room": room, "members": await self._nodes.members(room)})
+
+    async def connections(self, _request: web.Request) -> web.Response:
+        """Every session."""
+        return _json({"connections": await self._nodes.connections()})
+
+    async def disconnect(self, request: web.Request) -> web.Response:
+        """End a session; its client is told not to come back by itself."""
+        sid = request.match_info["sid"]
+        if not await self._nodes.disconnect(sid, "The connection was ended by the operator."):
+            raise RtpushError("not_found", "No such connection; it may have closed by itself.")
+        return _json({"sid": sid})
+
+    # ----------------------------------------------------------- operations
+
+    async def healthz(self, _request: web.Request) -> web.Response:
+        """Is the process alive?"""
+        return _json({"status": "ok"})
+
+    async def readyz(self, _request: web.Request) -> web.Response:
+        """Should it be sent traffic?"""
+        if self._hub.stopping:
+            raise RtpushError("going_away", "The server is stopping; use another or come back.")
+        if self._log.failing:
+            raise RtpushError("unavailable", "The log cannot be written; see the server's log.")
+        return _json({"status": "ready", "position": str(self._log.position)})
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """Counters for Prometheus."""
+        return web.Response(text=self._metrics.render(self._hub))
+
+    async def openapi(self, _request: web.Request) -> web.Response:
+        """This API, described for machines."""
+        return _json(document())
+
+    # ---------------------------------------------------------------- files
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """The page and its files. Nothing outside the folder, whatever the path says."""
+        path = self._find_file(request.match_info["path"] or "index.html")
+        if path is None:
+            raise RtpushError("not_found", f"There is nothing at {request.path}.")
+        return web.FileResponse(path, headers=PAGE_HEADERS)
+
+    def _find_file(self, name: str) -> Path | None:
+        folders = [self._client]
+        if name.startswith(_LIBRARY):
+            # Whoever brings a page of their own still finds the browser client.
+            folders.append(client_dir().resolve())
+        return next(filter(None, (_inside(folder, name) for folder in folders)), None)
+
+
+def _inside(folder: Path, name: str) -> Path | None:
+    try:
+        path = (folder / name).resolve()
+        return path if path.is_relative_to(folder) and path.is_file() else None
+    except (OSError, ValueError):
+        # A name that no file system takes: too long, or with a NUL.
+        return None
+
+
+def _whole(request: web.Request, name: str, default: int, highest: int) -> int:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= highest:
+        raise RtpushError("bad_request", f'"{name}" is a whole number from 1 to {highest}.')
+    return int(text)

@@ -1,0 +1,112 @@
+"""The door: what every request has to pass, whatever it wants.
+
+Rules that hold here:
+
+- Host, origin and credentials are checked once, here, for all transports and
+  the API. Behind the door a request has a `Caller`.
+- Who asks whether the server is well may do so by any host name, or none:
+  balancers speak HTTP/1.0 for it. There is nothing to be had by it.
+- The HTTP API is for publishers and operators: it asks for an API key or a
+  token with the right to publish. Where neither is configured, it serves
+  programs of this machine only.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from ..access.auth import Authenticator, Grant
+from ..access.origins import Caller, Origins
+from ..config.settings import Settings
+from ..errors import RtpushError
+from .api import PROBES, error_response
+
+__all__ = ["CALLER", "Door"]
+
+CALLER: Final = web.RequestKey("caller", Caller)
+# How a browser sends a token with a WebSocket: as a second subprotocol.
+IN_PROTOCOL: Final = "bearer."
+
+
+class Door:
+    """Lets requests in, or not."""
+
+    def __init__(self, auth: Authenticator, origins: Origins, settings: Settings) -> None:
+        self.auth = auth
+        self.origins = origins
+        self._settings = settings
+
+    def middleware(self) -> Middleware:
+        """Checks host and origin, answers preflights, adds what CORS asks for."""
+
+        @web.middleware
+        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+            origin = request.headers.get("Origin")
+            try:
+                self._check(request, origin)
+            except RtpushError as error:
+                return error_response(error)
+            if origin is None and not self._settings.allow_origins:
+                return await handler(request)
+            if request.method == "OPTIONS" and origin is not None:
+                return web.Response(status=204, headers=self.origins.preflight(origin))
+            response = await handler(request)
+            if not response.prepared:
+                response.headers.update(self.origins.cors(origin))
+            return response
+
+        return middleware
+
+    def _check(self, request: web.Request, origin: str | None) -> None:
+        caller = self.origins.caller(request.remote or "", request.scheme, request.headers)
+        request[CALLER] = caller
+        if request.match_info.route.name not in PROBES:
+            self.origins.check_host(caller)
+        self.origins.check_origin(origin, caller)
+
+    async def grant(self, request: web.Request) -> tuple[Grant, str | None]:
+        """What the sender of a request may do, and its token. Raises RtpushError."""
+        token = self._token(request)
+        return await self.auth.grant(token), token
+
+    def _token(self, request: web.Request) -> str | None:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and token:
+            return token.strip()
+        for offered in request.headers.get("Sec-WebSocket-Protocol", "").split(","):
+            if offered.strip().startswith(IN_PROTOCOL):
+                return offered.strip().removeprefix(IN_PROTOCOL)
+        if "token" not in request.query:
+            return None
+        if not self._settings.token_in_query:
+            raise RtpushError(
+                "bad_request",
+                "Tokens are not taken from the address: send `Authorization: Bearer`, or turn "
+                "`token_in_query` on.",
+            )
+        return request.query["token"]
+
+    async def check_api(self, request: web.Request) -> None:
+        """May the sender publish and operate? Raises RtpushError."""
+        if self._settings.insecure:
+            return
+        if not self.auth.guards_api:
+            if request[CALLER].is_local:
+                return
+            raise RtpushError(
+                "not_authenticated",
+                "The HTTP API serves this machine only, until `api_keys` lists a key.",
+            )
+        token = self._token(request)
+        if token is not None and self.auth.is_api_key(token):
+            return
+        if not self.auth.wants_tokens:
+            raise RtpushError(
+                "not_authenticated", "An API key is needed: send it as `Authorization: Bearer`."
+            )
+        grant = await self.auth.grant(token)
+        if not grant.publish:
+            raise RtpushError("forbidden", "The token has no right to publish.")

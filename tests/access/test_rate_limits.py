@@ -1,0 +1,190 @@
+"""What a client may send, and for how long it may keep a connection without sending anything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from clients import PATIENCE, LongPoll, WebSocket, until
+from frames import PING, Raw, frame
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtpush.access.rate_limits import BURST, Allowance
+from rtpush.config.settings import Settings
+from rtpush.server import Server
+
+# ---- the bucket --------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 200)), max_size=50))
+def test_nobody_is_let_more_than_the_rate_and_the_burst(steps: list[tuple[float, int]]) -> None:
+    """A client that always waits as told never gets ahead of its rate by more than a burst."""
+    rate, now, taken = 10.0, 0.0, 0
+    allowance = Allowance(rate, 1e9, now)
+    for pause, count in steps:
+        now += pause
+        taken += count
+        now += allowance.charge(count, 0, now)
+        assert taken <= rate * (now + BURST) + 1e-6
+
+
+@given(st.lists(st.floats(0.1, 5), max_size=50))
+def test_who_keeps_to_the_rate_never_waits(pauses: list[float]) -> None:
+    now = 0.0
+    allowance = Allowance(10.0, 1000.0, now)
+    for pause in pauses:
+        now += pause
+        assert allowance.charge(int(10 * pause), int(1000 * pause), now) == 0.0
+
+
+# ---- a connection ------------------------------------------------------------
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(trust_env=False) as session:
+        yield session
+
+
+def running(**settings: object) -> Server:
+    return Server(Settings(port=0, log="memory:", **settings))  # type: ignore[arg-type]
+
+
+async def test_a_websocket_that_sends_too_much_is_read_slowly_and_loses_nothing(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with running(rate_messages=1000) as server:
+        sender = await WebSocket.open(server.url.rstrip("/"), http)
+        for i in range(10_200):
+            await sender.send({"event": "tick", "data": i})
+        (connection,) = server._front.wires
+        found = await sender.take(10_200)
+        assert [e["data"] for e in found] == list(range(10_200))
+        # The last of them had to wait: what was taken was more than a burst.
+        assert await sender.accepted({"event": "ping"}) is None
+        assert connection._waiting or server.log.last == 10_200
+        await sender.close()
+
+
+async def test_a_flood_of_control_frames_counts(http: aiohttp.ClientSession) -> None:
+    async with running(rate_bytes=4096) as server:
+        raw = await Raw.upgraded(server.port)
+        raw.send(frame(PING, b"*" * 125) * 320)
+        (connection,) = server._front.wires
+        await until(lambda: connection._held)
+        raw.abort()
+
+
+async def test_posts_beyond_the_rate_are_refused(http: aiohttp.ClientSession) -> None:
+    async with running(rate_messages=10) as server:
+        url = server.url.rstrip("/")
+        client = await LongPoll.open(url, http)
+        assert isinstance(client, LongPoll)
+        assert len(await client.post(json.dumps([{"event": "ping"}] * 200))) == 200
+        async with http.post(f"{url}/poll", params={"sid": client.sid}, data="{}") as answer:
+            assert answer.status == 429
+            assert (await answer.json())["error"]["code"] == "rate_limited"
+            assert int(answer.headers["Retry-After"]) == 10
+        other = await LongPoll.open(url, http)
+        assert await other.accepted({"event": "ping"}) is None
+
+
+async def test_an_address_has_its_share_however_many_connections(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with running(rate_messages=1, trusted_proxies=("127.0.0.1",)) as server:
+        url = server.url.rstrip("/")
+
+        async def send(address: str, count: int) -> int:
+            headers = {"X-Forwarded-For": address}
+            async with http.get(f"{url}/poll", headers=headers) as answer:
+                sid = (await answer.json())["events"][0]["data"]["sid"]
+            body = json.dumps([{"event": "ping"}] * count)
+            for _ in range(2):
+                async with http.post(
+                    f"{url}/poll", params={"sid": sid}, data=body, headers=headers
+                ) as answer:
+                    status = answer.status
+            return status
+
+        # Each connection within its own rate, and together beyond that of one address.
+        statuses = [await send("203.0.113.7", 5) for _ in range(12)]
+        assert (statuses[0], statuses[-1]) == (200, 429)
+        assert await send("203.0.113.8", 5) == 200
+
+
+async def test_a_head_that_does_not_end_is_cut() -> None:
+    async with running(request_timeout=1) as server:
+        slow, idle = await Raw.connect(server.port), await Raw.connect(server.port)
+        slow.send(b"GET / HTTP/1.1\r\nX-Slow: ")
+        idle.send(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert (await idle.head()).startswith(b"HTTP/1.1 200 ")
+        assert await slow.rest() == b""
+        await idle.rest()
+        for raw in (slow, idle):
+            raw.abort()
+
+
+async def test_a_body_that_does_not_come_is_refused(http: aiohttp.ClientSession) -> None:
+    async with running(request_timeout=1) as server:
+        slow = await Raw.connect(server.port)
+        slow.send(b"POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 20\r\n\r\n{")
+        assert (await slow.head()).startswith(b"HTTP/1.1 408 ")
+        assert b'"request_timeout"' in await slow.rest()
+        slow.abort()
+
+
+async def test_waiting_for_events_is_no_slow_request(http: aiohttp.ClientSession) -> None:
+    async with running(request_timeout=1) as server:
+        url = server.url.rstrip("/")
+        client = await LongPoll.open(url, http)
+        quiet = {"sid": client.sid, "last": str(client.position), "timeout": "2.5"}
+        async with http.get(f"{url}/poll", params=quiet) as answer:
+            assert (await answer.json())["events"] == []
+
+
+async def test_bodies_have_a_bound_together(http: aiohttp.ClientSession) -> None:
+    async with running(max_body=2**16) as server:
+        head = b"POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 65536\r\n\r\n"
+        raws = [await Raw.connect(server.port) for _ in range(9)]
+        for raw in raws:
+            raw.send(head + b" " * 60_000)
+        async with asyncio.timeout(PATIENCE):
+            done, _ = await asyncio.wait(
+                [asyncio.create_task(raw.head()) for raw in raws],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        assert [task.result()[:13] for task in done] == [b"HTTP/1.1 503 "]
+        for raw in raws:
+            raw.abort()
+        async with http.post(f"{server.url}api/publish", json={"event": "x"}) as answer:
+            assert answer.status == 200
+
+
+async def test_readers_without_a_session_count_as_connections(http: aiohttp.ClientSession) -> None:
+    async with running(max_connections=2) as server:
+        raws = [await Raw.connect(server.port) for _ in range(3)]
+        request = (
+            f"GET /poll?last={server.log.position} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+        )
+        for raw in raws[:2]:
+            raw.send(request)
+        await until(lambda: sum(len(group.sessions) for group in server.hub.groups) == 2)
+        raws[2].send(request)
+        assert (await raws[2].head()).startswith(b"HTTP/1.1 503 ")
+        for raw in raws:
+            raw.abort()
+
+
+async def test_the_board_has_limits(http: aiohttp.ClientSession) -> None:
+    async with running(max_tasks=1, max_task=1024) as server:
+        client = await WebSocket.open(server.url.rstrip("/"), http)
+        large = {"id": 1, "text": "*" * 1024}
+        assert await client.refused({"event": "task_created", "data": large}) == "task_too_large"
+        await client.accepted({"event": "task_created", "data": {"id": 1}})
+        assert await client.refused({"event": "task_created", "data": {"id": 2}}) == "board_full"
+        await client.close()

@@ -1,0 +1,166 @@
+"""The worker: every task is done once somebody can, and nobody is told what is over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import aiohttp
+import pytest
+
+from rtpush.application.worker import Report, TaskEnded, Work
+from rtpush.config.settings import Settings
+from rtpush.server import Server
+
+PATIENCE = 10.0
+
+
+class Watcher:
+    """A client on a WebSocket."""
+
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        self._ws = ws
+
+    async def ask(self, id_: str, **fields: Any) -> None:
+        room = fields.pop("room", None)
+        data = {"id": id_, "formData": {"prompt": id_}, "mode": "any", **fields}
+        await self._ws.send_json({"event": "task_created", "data": data, "room": room})
+
+    async def cancel(self, id_: str) -> None:
+        await self._ws.send_json(
+            {"event": "task_failed", "data": {"id": id_, "error": "cancelled"}}
+        )
+
+    async def wait(self, event: str) -> dict[str, Any]:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                envelope = await self._ws.receive_json()
+                if envelope["event"] == event:
+                    data: dict[str, Any] = envelope["data"]
+                    return data
+
+
+@asynccontextmanager
+async def serving(work: Work, log: str = "memory:") -> AsyncIterator[Watcher]:
+    server = Server(Settings(port=0, log=log), work=work)
+    await server.start()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{server.url}ws") as ws,
+    ):
+        yield Watcher(ws)
+    await server.stop()
+
+
+async def wait_for(event: Event) -> None:
+    assert await asyncio.to_thread(event.wait, PATIENCE)
+
+
+async def test_progress_and_result_reach_everybody() -> None:
+    def work(task: dict[str, Any], report: Report) -> str:
+        report(50, "half", detail=task["mode"])
+        return "done"
+
+    async with serving(work) as watcher:
+        await watcher.ask("a")
+        progress = await watcher.wait("task_progress")
+        assert progress == {"id": "a", "progress": 50, "message": "half", "detail": "any"}
+        assert await watcher.wait("task_completed") == {"id": "a", "result": "done"}
+
+
+async def test_the_reason_of_a_refusal_is_shown() -> None:
+    def work(task: dict[str, Any], report: Report) -> None:
+        raise ValueError("A prompt has words.")
+
+    async with serving(work) as watcher:
+        await watcher.ask("a")
+        assert (await watcher.wait("task_failed"))["error"] == "A prompt has words."
+
+
+async def test_the_details_of_a_failure_are_for_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    def work(task: dict[str, Any], report: Report) -> None:
+        raise KeyError("/etc/secret")
+
+    async with serving(work) as watcher:
+        await watcher.ask("a")
+        assert (await watcher.wait("task_failed"))["error"] == "The work failed (KeyError)."
+        await watcher.ask("b")
+        await watcher.wait("task_failed")
+    assert "/etc/secret" in caplog.text
+
+
+async def test_a_task_that_somebody_else_does_is_left_alone() -> None:
+    async with serving(lambda task, report: "done") as watcher:
+        await watcher.ask("theirs", worker="publisher")
+        await watcher.ask("ours")
+        assert await watcher.wait("task_completed") == {"id": "ours", "result": "done"}
+
+
+async def test_a_cancelled_task_is_dropped_at_its_next_report() -> None:
+    begun, cancelled, cleaned_up = Event(), Event(), Event()
+
+    def work(task: dict[str, Any], report: Report) -> str:
+        if task["id"] == "next":
+            return "the worker lives"
+        begun.set()
+        cancelled.wait(PATIENCE)
+        try:
+            report(50, "half")
+        except TaskEnded:
+            cleaned_up.set()
+            raise
+        return "too late"
+
+    async with serving(work) as watcher:
+        await watcher.ask("a")
+        await wait_for(begun)
+        await watcher.cancel("a")
+        assert (await watcher.wait("task_failed"))["error"] == "cancelled"
+        cancelled.set()
+        await wait_for(cleaned_up)
+        await watcher.ask("next")
+        assert (await watcher.wait("task_completed"))["id"] == "next"
+
+
+async def test_what_a_server_left_undone_is_done_by_the_next(tmp_path: Path) -> None:
+    log = f"sqlite:{tmp_path / 'rtpush.db'}"
+    begun, never = Event(), Event()
+
+    def stuck(task: dict[str, Any], report: Report) -> None:
+        report(10, "begun")
+        begun.set()
+        never.wait(PATIENCE)
+
+    async with serving(stuck, log) as watcher:
+        await watcher.ask("a")
+        await wait_for(begun)
+
+    release = Event()
+
+    def work(task: dict[str, Any], report: Report) -> str:
+        release.wait(PATIENCE)
+        return f"{task['message']}, and ended"
+
+    async with serving(work, log) as watcher:
+        board = await watcher.wait("active_tasks")
+        assert [task["id"] for task in board["tasks"]] == ["a"]
+        release.set()
+        assert (await watcher.wait("task_completed"))["result"] == "begun, and ended"
+    never.set()
+
+
+async def test_tasks_of_a_room_are_left_to_others() -> None:
+    seen: list[str] = []
+
+    def work(task: dict[str, Any], report: Report) -> None:
+        seen.append(task["id"])
+
+    async with serving(work) as watcher:
+        await watcher.ask("private", room="attic")
+        await watcher.ask("public")
+        await watcher.wait("task_completed")
+    assert seen == ["public"]

@@ -1,0 +1,132 @@
+"""`rtpush.SimpleClient`: from any thread, interrupted, forked, ended from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from rtpush import ConnectError, Server, SimpleClient
+
+PATIENCE = 10.0
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server on a loop of its own."""
+    loop, found = asyncio.new_event_loop(), Future[Server]()
+    over = asyncio.Event()
+
+    async def serve() -> None:
+        async with Server(port=0, log="memory:") as server:
+
+            @server.event
+            async def never(sid: str) -> None:
+                await over.wait()
+
+            found.set_result(server)
+            await over.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=[serve()])
+    thread.start()
+    yield found.result(PATIENCE)
+    loop.call_soon_threadsafe(over.set)
+    thread.join(PATIENCE)
+    loop.close()
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    """What it returned, or what it raised."""
+    try:
+        return call()
+    except Exception as exc:
+        return type(exc)
+
+
+def begun(call: Callable[[], Any]) -> Future[Any]:
+    """The outcome of a call in a thread that, should it hang, holds nobody up."""
+    found: Future[Any] = Future()
+    threading.Thread(target=lambda: found.set_result(outcome(call)), daemon=True).start()
+    return found
+
+
+def test_it_comes_and_goes(server: Server) -> None:
+    client = SimpleClient()
+    for number in range(3):
+        with client:
+            client.connect(server.url)
+            client.emit("n", number)
+            assert client.receive(PATIENCE) == ["n", number]
+        with pytest.raises(ConnectError):
+            client.emit("n")
+    client.disconnect()
+
+
+def test_what_is_there_is_received_without_time(server: Server) -> None:
+    with SimpleClient() as client:
+        client.connect(server.url)
+        client.call("n", 1)
+        # Over one WebSocket, events and answers come in order.
+        client.call("ping")
+        assert client.receive(timeout=0) == ["n", 1]
+        with pytest.raises(TimeoutError):
+            client.receive(timeout=0)
+
+
+@pytest.mark.parametrize(
+    ("wait", "told"),
+    [
+        (lambda client: client.receive(), ConnectError),
+        (lambda client: client.receive(60), ConnectError),
+        (lambda client: client.call("never"), ConnectError),
+        (lambda client: type(list(client.events())), list),
+    ],
+)
+def test_who_waits_is_told_of_the_end(
+    server: Server, monkeypatch: pytest.MonkeyPatch, wait: Callable[[Any], Any], told: Any
+) -> None:
+    monkeypatch.setattr("rtpush.client.async_client._PATIENCE", 0.1)
+    client = SimpleClient()
+    client.connect(server.url)
+    waiting = [begun(lambda: wait(client)) for _ in range(5)]
+    ending = [begun(client.disconnect) for _ in range(5)]
+    assert [one.result(PATIENCE) for one in ending] == [None] * 5
+    # Or it came too late to wait at all.
+    assert {one.result(PATIENCE) for one in waiting} <= {told, ConnectError}
+
+
+def test_an_interrupt_takes_no_event(server: Server) -> None:
+    def interrupt(*_args: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with SimpleClient() as client:
+            client.connect(server.url)
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(KeyboardInterrupt):
+                client.receive()
+            client.emit("n", 1)
+            assert client.receive(PATIENCE) == ["n", 1]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_the_child_of_a_fork_is_told_and_harms_nobody(server: Server) -> None:
+    with SimpleClient() as client:
+        client.connect(server.url)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(5)
+            told = outcome(lambda: client.emit("n")) is ConnectError
+            client.disconnect()
+            os._exit(0 if told else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        client.emit("n", 1)
+        assert client.receive(PATIENCE) == ["n", 1]

@@ -1,0 +1,556 @@
+"""The task board, rule by rule, and against a model that is naive on purpose."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtpush.errors import RtpushError
+from rtpush.log.board import TASK_EVENTS, TaskBoard, task_key
+
+CREATED, PROGRESS, COMPLETED, FAILED = (
+    "task_created",
+    "task_progress",
+    "task_completed",
+    "task_failed",
+)
+
+
+def refusal(board: Any, event: str, data: object, room: str | None = None) -> str | None:
+    try:
+        board.check(event, data, room)
+    except RtpushError as error:
+        return error.code
+    return None
+
+
+def put(
+    board: TaskBoard, event: str, data: object, room: str | None = None, time: float = 0.0
+) -> None:
+    board.check(event, data, room)
+    assert board.apply(event, data, room, time) == task_key(data)
+
+
+def ids(tasks: list[dict[str, Any]]) -> list[object]:
+    return [task["id"] for task in tasks]
+
+
+@pytest.fixture
+def board() -> TaskBoard:
+    return TaskBoard()
+
+
+# -------------------------------------------------------------------- rules
+
+
+def test_the_four_events() -> None:
+    assert {CREATED, PROGRESS, COMPLETED, FAILED} == TASK_EVENTS
+
+
+@pytest.mark.parametrize(
+    ("id_", "key"),
+    [("a", "a"), (1, "1"), ("1", "1"), (-(2**53), str(-(2**53))), ("任" * 128, "任" * 128)],
+)
+def test_keys(id_: object, key: str) -> None:
+    assert task_key({"id": id_}) == key
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        "a",
+        {},
+        {"id": None},
+        {"id": ""},
+        {"id": "a" * 129},
+        {"id": True},
+        {"id": 1.0},
+        {"id": 2**53 + 1},
+        {"id": ["a"]},
+    ],
+)
+def test_bad_ids(board: TaskBoard, data: object) -> None:
+    with pytest.raises(RtpushError, match="bad_task"):
+        task_key(data)
+    for event in TASK_EVENTS:
+        assert refusal(board, event, data) == "bad_task"
+        assert board.apply(event, data, None, 0.0) is None
+
+
+def test_other_events_are_none_of_its_business(board: TaskBoard) -> None:
+    assert refusal(board, "chat", {"id": None}) is None
+    assert board.apply("chat", {"id": "a"}, None, 0.0) is None
+    assert len(board) == 0
+
+
+def test_created_is_stored_and_copied(board: TaskBoard) -> None:
+    data = {"id": 7, "mode": "weave", "formData": {"__proto__": {"x": 1}}}
+    put(board, CREATED, data)
+    data["mode"] = "changed"
+    expected = {"id": 7, "mode": "weave", "formData": {"__proto__": {"x": 1}}}
+    assert board.snapshot((), 0.0) == {"tasks": [expected], "finished": []}
+
+
+def test_the_first_of_two_births_stays(board: TaskBoard) -> None:
+    put(board, CREATED, {"id": 1, "mode": "first"})
+    assert refusal(board, CREATED, {"id": "1", "mode": "second"}) == "task_exists"
+    assert board.apply(CREATED, {"id": "1", "mode": "second"}, None, 0.0) is None
+    assert board.snapshot((), 0.0)["tasks"] == [{"id": 1, "mode": "first"}]
+
+
+def test_progress_merges_and_keeps_the_id(board: TaskBoard) -> None:
+    put(board, CREATED, {"id": 1, "mode": "m"})
+    put(board, PROGRESS, {"id": "1", "progress": 50, "serverTaskId": "s"})
+    put(board, PROGRESS, {"id": "1", "progress": 75.5})
+    expected = {"id": 1, "mode": "m", "progress": 75.5, "serverTaskId": "s"}
+    assert board.snapshot((), 0.0)["tasks"] == [expected]
+
+
+def test_proto_is_a_plain_key(board: TaskBoard) -> None:
+    put(board, PROGRESS, {"id": 1, "__proto__": {"admin": True}, "__class__": "x"})
+    assert board.snapshot((), 0.0)["tasks"][0]["__proto__"] == {"admin": True}
+
+
+def test_progress_of_an_unknown_id_creates(board: TaskBoard) -> None:
+    put(board, PROGRESS, {"id": "a", "progress": 1})
+    assert board.is_active("a")
+    assert refusal(board, CREATED, {"id": "a"}) == "task_exists"
+
+
+@pytest.mark.parametrize("event", sorted(TASK_EVENTS))
+@pytest.mark.parametrize(
+    "progress", [None, True, "50", -0.1, 100.1, float("nan"), float("inf"), [], 10**400]
+)
+def test_bad_progress(board: TaskBoard, event: str, progress: object) -> None:
+    assert refusal(board, event, {"id": "a", "progress": progress}) == "bad_task"
+    assert board.apply(event, {"id": "a", "progress": progress}, None, 0.0) is None
+
+
+@pytest.mark.parametrize("progress", [0, 100, 0.0, 100.0, 33.3])
+def test_good_progress(board: TaskBoard, progress: float) -> None:
+    assert refusal(board, PROGRESS, {"id": "a", "progress": progress}) is None
+
+
+@pytest.mark.parametrize(("event", "status"), [(COMPLETED, "completed"), (FAILED, "failed")])
+def test_the_end(board: TaskBoard, event: str, status: str) -> None:
+    put(board, CREATED, {"id": "a", "status": "new"})
+    put(board, event, {"id": "a", "result": 1, "status": "forged", "endTime": 0}, time=12.3456)
+    ended = {"id": "a", "status": status, "result": 1, "endTime": 12346}
+    assert board.snapshot((), 13.0) == {"tasks": [], "finished": [ended]}
+    assert len(board) == 0
+    for later in TASK_EVENTS:
+        assert refusal(board, later, {"id": "a"}) == "task_finished"
+        assert board.apply(later, {"id": "a"}, None, 13.0) is None
+
+
+def test_the_end_of_an_unknown_task_is_kept(board: TaskBoard) -> None:
+    put(board, FAILED, {"id": "a", "error": "x"})
+    assert ids(board.snapshot((), 0.0)["finished"]) == ["a"]
+
+
+def test_finished_are_newest_first_and_fade(board: TaskBoard) -> None:
+    for n in range(3):
+        put(board, COMPLETED, {"id": n}, time=n * 300.0)
+    assert ids(board.snapshot((), 600.0)["finished"]) == [2, 1, 0]
+    assert ids(board.snapshot((), 600.1)["finished"]) == [2, 1]
+    put(board, CREATED, {"id": "x"}, time=601.0)
+    assert board.get("0") is None
+    put(board, CREATED, {"id": 0}, time=602.0)
+
+
+# -------------------------------------------------------------------- rooms
+
+
+def test_rooms_are_seen_by_those_inside() -> None:
+    board = TaskBoard()
+    put(board, CREATED, {"id": 1})
+    put(board, CREATED, {"id": 2}, "red")
+    put(board, CREATED, {"id": 3}, "blue")
+    put(board, COMPLETED, {"id": 4}, "blue")
+    assert ids(board.snapshot((), 0.0)["tasks"]) == [1]
+    assert ids(board.snapshot(["red"], 0.0)["tasks"]) == [1, 2]
+    assert board.snapshot_room("blue", 0.0)["tasks"] == [{"id": 3, "room": "blue"}]
+    assert ids(board.snapshot_room("blue", 0.0)["finished"]) == [4]
+    assert ids(board.snapshot(["red"], 0.0)["finished"]) == []
+
+
+@pytest.mark.parametrize("room", [None, "blue"])
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("event", sorted(TASK_EVENTS))
+def test_outside_its_room_a_task_cannot_be_touched_or_told_apart(
+    room: str | None, ended: bool, event: str
+) -> None:
+    board = TaskBoard()
+    put(board, COMPLETED if ended else CREATED, {"id": 1, "secret": 1}, "red")
+    before = board.snapshot(["red"], 0.0)
+    with pytest.raises(RtpushError) as caught:
+        board.check(event, {"id": 1}, room)
+    assert caught.value.code == "bad_task"
+    assert caught.value.message == "A task with this id belongs to another room."
+    assert board.apply(event, {"id": 1}, room, 0.0) is None
+    assert board.snapshot(["red"], 0.0) == before
+
+
+def test_a_room_cannot_take_over_everybodys_task(board: TaskBoard) -> None:
+    put(board, CREATED, {"id": 1})
+    assert refusal(board, FAILED, {"id": 1}, "red") == "bad_task"
+
+
+def test_the_room_in_a_snapshot_is_the_servers_word(board: TaskBoard) -> None:
+    put(board, CREATED, {"id": 1, "room": "forged"})
+    put(board, CREATED, {"id": 2, "room": "forged"}, "red")
+    put(board, PROGRESS, {"id": 2, "room": "forged"}, "red")
+    assert board.snapshot(["red"], 0.0)["tasks"] == [{"id": 1}, {"id": 2, "room": "red"}]
+
+
+# ------------------------------------------------------------------- limits
+
+
+def test_a_task_of_exactly_the_limit_fits() -> None:
+    data = {"id": "a", "x": "é" * 500}
+    size = len(orjson.dumps(data))
+    assert refusal(TaskBoard(max_task_bytes=size), CREATED, data) is None
+    assert refusal(TaskBoard(max_task_bytes=size - 1), CREATED, data) == "task_too_large"
+
+
+def test_the_merged_task_is_measured() -> None:
+    board = TaskBoard(max_task_bytes=2000)
+    put(board, CREATED, {"id": "a", "x": "x" * 1500})
+    assert refusal(board, PROGRESS, {"id": "a", "y": "y" * 1000}) == "task_too_large"
+    put(board, PROGRESS, {"id": "a", "x": "y" * 1500})
+    put(board, PROGRESS, {"id": "a", "x": ""})
+    put(board, PROGRESS, {"id": "a", "y": "y" * 1900})
+
+
+def test_a_full_task_can_still_end_unless_the_end_is_large() -> None:
+    board = TaskBoard(max_task_bytes=2000)
+    put(board, CREATED, {"id": "a", "x": "x" * 1980})
+    assert refusal(board, FAILED, {"id": "a", "error": "e" * 1500}) == "task_too_large"
+    put(board, FAILED, {"id": "a", "error": "expired"})
+
+
+def test_the_board_fills_up() -> None:
+    board = TaskBoard(max_active=1)
+    put(board, CREATED, {"id": "a"})
+    assert refusal(board, CREATED, {"id": "b"}) == "board_full"
+    assert refusal(board, PROGRESS, {"id": "b"}) == "board_full"
+    assert refusal(board, COMPLETED, {"id": "b"}) is None
+    put(board, PROGRESS, {"id": "a"})
+    put(board, COMPLETED, {"id": "a"})
+    put(board, CREATED, {"id": "b"})
+
+
+def test_the_board_fills_up_by_bytes() -> None:
+    board = TaskBoard(max_active_bytes=100)
+    put(board, CREATED, {"id": "a", "x": "x" * 60})
+    assert refusal(board, CREATED, {"id": "b", "x": "x" * 60}) == "board_full"
+    assert refusal(board, PROGRESS, {"id": "a", "y": "x" * 60}) == "board_full"
+    put(board, PROGRESS, {"id": "a", "x": "y" * 60})
+    put(board, COMPLETED, {"id": "a", "result": "x" * 60})
+
+
+def test_lower_limits_do_not_change_what_was_accepted() -> None:
+    strict = TaskBoard(max_active=1, max_task_bytes=10, max_active_bytes=10)
+    strict.apply(CREATED, {"id": "a", "x": "x" * 60}, None, 0.0)
+    strict.apply(CREATED, {"id": "b", "x": 1}, None, 0.0)
+    assert len(strict) == 2
+    assert refusal(strict, PROGRESS, {"id": "a", "x": "y" * 60}) is None
+
+
+def test_old_finished_tasks_make_way() -> None:
+    board = TaskBoard(max_finished=2)
+    for n in range(4):
+        put(board, COMPLETED, {"id": n})
+    assert ids(board.snapshot((), 0.0)["finished"]) == [3, 2]
+    put(board, CREATED, {"id": 0})
+
+
+def test_the_newest_finished_task_is_kept_whatever_its_size() -> None:
+    board = TaskBoard(max_finished_bytes=100)
+    put(board, COMPLETED, {"id": 1})
+    put(board, COMPLETED, {"id": 2, "result": "x" * 500})
+    assert ids(board.snapshot((), 0.0)["finished"]) == [2]
+    put(board, COMPLETED, {"id": 3})
+    assert ids(board.snapshot((), 0.0)["finished"]) == [3]
+
+
+def test_expired_are_the_longest_silent(board: TaskBoard) -> None:
+    for n in range(4):
+        put(board, CREATED, {"id": n}, "red", time=float(n))
+    put(board, PROGRESS, {"id": 0}, "red", time=4.0)
+    put(board, COMPLETED, {"id": 2}, "red", time=5.0)
+    assert [task.key for task in board.expired(103.0, 100.0)] == ["1", "3"]
+    assert board.expired(100.9, 100.0) == []
+    fork = board.fork()
+    put(fork, PROGRESS, {"id": 1}, "red", time=6.0)
+    assert [task.key for task in fork.expired(106.0, 100.0)] == ["3", "0", "1"]
+
+
+def test_a_fork_sees_an_end_whose_trace_it_dropped() -> None:
+    board = TaskBoard(max_finished=1)
+    put(board, CREATED, {"id": "a"})
+    fork = board.fork()
+    put(fork, COMPLETED, {"id": "a"})
+    put(fork, COMPLETED, {"id": "b"})
+    assert fork.get("a") is None
+    assert fork.stored("a") is None
+    put(fork, CREATED, {"id": "a"})
+    assert fork.is_active("a")
+    assert board.get("b") is None
+
+
+def test_all_tasks_for_the_api(board: TaskBoard) -> None:
+    put(board, CREATED, {"id": 1}, "red")
+    put(board, CREATED, {"id": 2})
+    put(board, PROGRESS, {"id": 1}, "red")
+    put(board, FAILED, {"id": 3})
+    assert [(task.key, task.room) for task in board.all_active()] == [("1", "red"), ("2", None)]
+    assert [task.data["status"] for task in board.all_finished(0.0)] == ["failed"]
+
+
+# -------------------------------------------------------------------- model
+
+
+LIMITS: dict[str, Any] = {
+    "finished_for": 20.0,
+    "max_active": 3,
+    "max_task_bytes": 1500,
+    "max_active_bytes": 2500,
+    "max_finished": 3,
+    "max_finished_bytes": 2500,
+}
+
+
+def measure(value: object) -> int:
+    return len(orjson.dumps(value))
+
+
+class Model:
+    """The rules once more, with nothing kept that can be worked out."""
+
+    def __init__(self) -> None:
+        self.active: dict[str, dict[str, Any]] = {}
+        self.finished: list[tuple[str, float, dict[str, Any]]] = []
+
+    def refusal(self, event: str, data: Any, room: str | None) -> str | None:
+        if event not in TASK_EVENTS:
+            return None
+        return self.state_refusal(event, data, room) or self.limit_refusal(event, data, room)
+
+    def state_refusal(self, event: str, data: Any, room: str | None) -> str | None:
+        if type(data) is not dict or type(data.get("id")) not in (int, str) or data["id"] == "":
+            return "bad_task"
+        if "progress" in data:
+            progress = data["progress"]
+            if type(progress) not in (int, float) or not 0 <= progress <= 100:
+                return "bad_task"
+        key = str(data["id"])
+        ended = {k: task for k, _, task in self.finished}
+        known = self.active.get(key) or ended.get(key)
+        if known and known.get("room") != room:
+            return "bad_task"
+        if key in ended:
+            return "task_finished"
+        return "task_exists" if event == CREATED and key in self.active else None
+
+    def limit_refusal(self, event: str, data: dict[str, Any], room: str | None) -> str | None:
+        old = self.active.get(str(data["id"]))
+        new = self.merged(data, room)
+        end = event in (COMPLETED, FAILED)
+        grows = not old or measure(new) > measure(old)
+        event_size = measure(
+            {k: v for k, v in new.items() if not old or (k in data and k not in ("id", "room"))}
+        )
+        if grows and measure(new) > 1500 and not (end and event_size - 1 <= 1024):
+            return "task_too_large"
+        if end or not grows:
+            return None
+        board = self.active | {str(data["id"]): new}
+        full = len(board) > 3 or sum(measure(task) for task in board.values()) > 2500
+        return "board_full" if full else None
+
+    def merged(self, data: dict[str, Any], room: str | None) -> dict[str, Any]:
+        old = self.active.get(str(data["id"]), {"id": data["id"]})
+        new = {**old, **data, "id": old["id"]}
+        new.pop("room", None)
+        return new if room is None else {**new, "room": room}
+
+    def apply(self, event: str, data: Any, room: str | None, time: float) -> str | None:
+        if event not in TASK_EVENTS or self.state_refusal(event, data, room):
+            return None
+        key, new = str(data["id"]), self.merged(data, room)
+        if event in (CREATED, PROGRESS):
+            self.active[key] = new
+        else:
+            self.active.pop(key, None)
+            end = {"status": event.removeprefix("task_"), "endTime": round(time * 1000)}
+            self.finished.append((key, time, new | end))
+        self.finished = [row for row in self.finished if time - row[1] <= 20.0]
+        while len(self.finished) > 1 and (
+            len(self.finished) > 3 or sum(measure(row[2]) for row in self.finished) > 2500
+        ):
+            del self.finished[0]
+        return key
+
+    def snapshot(self, rooms: tuple[str, ...], now: float) -> dict[str, Any]:
+        visible = (None, *rooms)
+        recent = [task for _, time, task in self.finished if now - time <= 20.0]
+        return {
+            "tasks": [task for task in self.active.values() if task.get("room") in visible],
+            "finished": [task for task in reversed(recent) if task.get("room") in visible],
+        }
+
+
+texts = st.sampled_from(["", "x", "é", "任务", "z" * 400, "w" * 900, "q" * 1300])
+values = st.one_of(
+    texts,
+    st.none(),
+    st.integers(-5, 5),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.lists(st.booleans(), max_size=3),
+)
+datas = st.fixed_dictionaries(
+    {
+        "id": st.sampled_from([1, "1", 2, "2", "a", "b", "c"]),
+        # Sizes at which tasks of one and of two fields meet each of the limits.
+        "big": st.sampled_from([0, 0, 0, 300, 700, 1000, 1010, 1450, 1480]).map("x".__mul__),
+    },
+    optional={
+        "progress": st.one_of(st.integers(0, 100), st.floats(0, 100), st.just(101)),
+        "message": values,
+        "result": values,
+        "status": values,
+        "room": values,
+        "__proto__": values,
+        "ключ": values,
+    },
+)
+events = st.sampled_from([*sorted(TASK_EVENTS), CREATED, PROGRESS, PROGRESS, COMPLETED, "chat"])
+# (event, data, room, seconds since the one before)
+op = st.tuples(
+    events,
+    st.one_of(datas, datas, datas, datas, datas, datas, values),
+    st.sampled_from([None, None, None, None, None, "red"]),
+    st.sampled_from([0.0, 0.0, 0.0, 0.001, 1.5, 10.0]),
+)
+# Short histories meet no limit, so none are made; Hypothesis shortens what fails.
+ops = st.lists(op, min_size=25, max_size=60)
+Op = tuple[str, Any, str | None, float]
+
+
+def timed(raw: list[Op]) -> list[Op]:
+    now, result = 1000.0, []
+    for event, data, room, step in raw:
+        now += step
+        result.append((event, data, room, now))
+    return result
+
+
+def view(board: Any, now: float = 1000.0) -> list[Any]:
+    return [board.snapshot(rooms, now) for rooms in [(), ("red",), ("blue",)]]
+
+
+def log(board: TaskBoard, todo: list[Op]) -> set[str]:
+    """Append as a log does: check, then apply what passed."""
+    changed = set()
+    for event, data, room, time in todo:
+        if refusal(board, event, data, room) is None:
+            key = board.apply(event, data, room, time)
+            changed |= set() if key is None else {key}
+    return changed
+
+
+def assert_totals(board: TaskBoard) -> None:
+    active, finished = board.all_active(), board.all_finished(0.0)
+    for task in active + finished:
+        assert task.size == measure(task.data)
+    assert (board._active, board._active_bytes) == (len(active), sum(t.size for t in active))
+    assert board._finished_bytes == sum(task.size for task in finished)
+    assert board._finished == len(finished)
+
+
+@given(ops)
+def test_board_is_the_model(raw: list[Op]) -> None:
+    board, model = TaskBoard(**LIMITS), Model()
+    for event, data, room, time in timed(raw):
+        wanted = model.refusal(event, data, room)
+        before = view(board)
+        assert refusal(board, event, data, room) == wanted
+        assert view(board) == before
+        if wanted is None:
+            expected = model.apply(event, data, room, time)
+            assert board.apply(event, data, room, time) == expected
+        assert view(board, time) == view(model, time)
+        assert view(board, time + 5.0) == view(model, time + 5.0)
+        assert len(board) == len(model.active)
+        assert_totals(board)
+
+
+@given(ops)
+def test_apply_is_total(raw: list[Op]) -> None:
+    """Unasked-for, `apply` still agrees with the model, which knows no limits there."""
+    board, model = TaskBoard(**LIMITS), Model()
+    for event, data, room, time in timed(raw):
+        expected = model.apply(event, data, room, time)
+        assert board.apply(event, data, room, time) == expected
+        assert view(board, time) == view(model, time)
+    assert_totals(board)
+
+
+@given(ops, ops, ops)
+def test_a_fork_goes_its_own_way(first: list[Op], second: list[Op], third: list[Op]) -> None:
+    steps = timed(first + second + third)
+    a, b = len(first), len(first) + len(second)
+    board, twin = TaskBoard(**LIMITS), TaskBoard(**LIMITS)
+    log(board, steps[:a])
+    log(twin, steps[:a])
+    before, expired = view(board), board.expired(2000.0, 0.0)
+    fork = board.fork()
+    assert log(fork, steps[a:b]) == log(twin, steps[a:b])
+    deeper = fork.fork()
+    middle = view(fork)
+    log(deeper, steps[b:])
+    assert view(fork) == middle == view(twin)
+    assert_totals(fork)
+    log(twin, steps[b:])
+    for key in "12abcde":
+        assert deeper.get(key) == twin.get(key)
+        assert deeper.stored(key) == twin.stored(key)
+    assert view(deeper) == view(twin)
+    assert deeper.expired(2000.0, 0.0) == twin.expired(2000.0, 0.0)
+    assert_totals(deeper)
+    assert view(board) == before
+    assert board.expired(2000.0, 0.0) == expired
+
+
+@given(ops, st.integers(1, 7), st.integers(0, 60), st.randoms(use_true_random=False))
+def test_restored_at_any_position_it_goes_on_the_same(
+    raw: list[Op], batch: int, cut: int, rng: random.Random
+) -> None:
+    """Stored as the log stores it: batch by batch, only what the batch changed."""
+    steps = timed(raw)
+    board = TaskBoard(**LIMITS)
+    rows: dict[str, bytes] = {}
+    for start in range(0, min(cut, len(steps)), batch):
+        for key in log(board, steps[start : min(start + batch, cut)]):
+            row = board.stored(key)
+            rows.pop(key, None)
+            if row is not None:
+                rows[key] = row
+    shuffled = list(rows.values())
+    rng.shuffle(shuffled)
+    restored = TaskBoard(**LIMITS)
+    restored.restore(shuffled)
+    assert view(restored) == view(board)
+    assert restored.expired(2000.0, 0.0) == board.expired(2000.0, 0.0)
+    assert_totals(restored)
+    assert log(restored, steps[cut:]) == log(board, steps[cut:])
+    assert view(restored) == view(board)
+    assert restored.all_active() == board.all_active()

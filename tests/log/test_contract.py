@@ -1,0 +1,591 @@
+"""The contract of every log. A new log is one more row in `KINDS`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, assume, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+from needs import has, needs
+from redisserver import RedisServer
+
+from rtpush.config.settings import Settings
+from rtpush.errors import RtpushError
+from rtpush.log.base import IDEMPOTENCY_FOR, PAGE_BYTES, Draft, Entry, Log, Outcome, Position
+from rtpush.log.memory import MemoryLog
+from rtpush.log.redis.log import RedisLog
+from rtpush.log.sqlite import SqliteLog
+from rtpush.protocol import Envelope
+
+PATIENCE = 10.0
+
+
+class Clock:
+    """The time of a test."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+Make = Callable[[Settings, Path, Clock], Log]
+
+
+def memory(settings: Settings, _folder: Path, clock: Clock) -> Log:
+    return MemoryLog(settings, clock)
+
+
+def sqlite(settings: Settings, folder: Path, clock: Clock) -> Log:
+    return SqliteLog(settings, folder / "rtpush.db", clock)
+
+
+def small_tail(settings: Settings, folder: Path, clock: Clock) -> Log:
+    """So small a memory that most reads go to the file."""
+    return SqliteLog(settings, folder / "rtpush.db", clock, tail_count=3, tail_bytes=2000)
+
+
+# The one that runs.
+REDIS: list[RedisServer] = []
+
+
+def in_redis(settings: Settings, folder: Path, clock: Clock) -> Log:
+    return RedisLog(settings, _url(folder), clock)
+
+
+def in_redis_small_tail(settings: Settings, folder: Path, clock: Clock) -> Log:
+    return RedisLog(settings, _url(folder), clock, tail_count=3, tail_bytes=2000)
+
+
+def _url(folder: Path) -> str:
+    """Where each folder has a log of its own."""
+    prefix = hashlib.sha1(str(folder).encode(), usedforsecurity=False).hexdigest()
+    return REDIS[0].url(prefix)
+
+
+KINDS: dict[str, Make] = {
+    "memory": memory,
+    "sqlite": sqlite,
+    "sqlite-small-tail": small_tail,
+    "redis": in_redis,
+    "redis-small-tail": in_redis_small_tail,
+}
+KEPT = {name: make for name, make in KINDS.items() if name != "memory"}
+
+
+def each(kinds: Iterable[str]) -> list[Any]:
+    """Parameters; those that this machine cannot have are skipped."""
+    return [
+        pytest.param(name, marks=needs("redis")) if name.startswith("redis") else name
+        for name in kinds
+    ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _redis(request: pytest.FixtureRequest) -> None:
+    if has("redis"):
+        REDIS[:] = [request.getfixturevalue("redis_server")]
+
+
+class Desk:
+    """A log under test: its clock, and a way to close and open it again."""
+
+    def __init__(self, make: Make, folder: Path, **changes: Any) -> None:
+        self.clock = Clock()
+        self._make = make
+        self._folder = folder
+        self._settings = Settings(**changes)
+
+    async def open(self) -> Log:
+        self.log = self._make(self._settings, self._folder, self.clock)
+        await self.log.open()
+        return self.log
+
+    async def reopen(self) -> Log:
+        await self.log.close()
+        return await self.open()
+
+    async def append(self, *drafts: Draft) -> list[Outcome]:
+        async with asyncio.timeout(PATIENCE):
+            return await self.log.append(drafts)
+
+    async def trimmed(self, first: int) -> None:
+        """Until retention has let go of everything before an entry."""
+        async with asyncio.timeout(PATIENCE):
+            while self.log.first < first:
+                self.log.tick(self.clock.now)
+                await asyncio.sleep(0)
+
+
+@pytest.fixture(params=each(KINDS))
+async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
+    mark = request.node.get_closest_marker("settings")
+    desk = Desk(KINDS[request.param], tmp_path, **(mark.kwargs if mark else {}))
+    await desk.open()
+    yield desk
+    await desk.log.close()
+
+
+def draft(event: str = "x", data: Any = None, **fields: Any) -> Draft:
+    skip, ack = fields.pop("skip", ()), fields.pop("ack", None)
+    return Draft.of(Envelope(event, data, **fields), skip, ack)
+
+
+def task(event: str, id_: Any, room: str | None = None, **fields: Any) -> Draft:
+    return draft(f"task_{event}", {"id": id_, **fields}, room=room)
+
+
+def codes(outcomes: Sequence[Outcome]) -> list[int | str]:
+    return [one.code if isinstance(one, RtpushError) else one for one in outcomes]
+
+
+async def everything(log: Log, after: int = 0, **options: Any) -> list[Entry]:
+    """All that can be read after a number, page by page."""
+    found: list[Entry] = []
+    after = max(after, log.first - 1)
+    while after < log.last:
+        page = await log.read(after, 7, **options)
+        assert page.upto > after, "a page must get ahead"
+        assert all(after < entry.seq <= page.upto for entry in page.entries)
+        found += page.entries
+        after = page.upto
+    return found
+
+
+# ---- appending ---------------------------------------------------------------
+
+
+async def test_numbers_rise_by_one_and_positions_name_them(desk: Desk) -> None:
+    assert (desk.log.first, desk.log.last) == (1, 0)
+    assert await desk.append(draft(), draft()) == [1, 2]
+    assert await desk.append(draft()) == [3]
+    assert desk.log.position == Position(desk.log.epoch, 3)
+    assert [entry.id for entry in await everything(desk.log)] == [
+        f"{desk.log.epoch}-{number}" for number in (1, 2, 3)
+    ]
+
+
+async def test_what_is_appended_at_once_keeps_its_order(desk: Desk) -> None:
+    futures = [desk.log.append([draft(data=[i, j]) for j in range(3)]) for i in range(50)]
+    outcomes = [number for future in futures for number in await future]
+    assert outcomes == list(range(1, 151))
+    jsons = [entry.json for entry in await everything(desk.log)]
+    assert all(f"[{i},{j}]".encode() in jsons[3 * i + j] for i in range(50) for j in range(3))
+
+
+async def test_an_entry_is_what_was_sent(desk: Desk) -> None:
+    data = {"text": "你好", "n": [1, 2.5, None, True]}
+    await desk.append(draft("e", data, room="r", key="k", skip=("s1", "s2"), ack="a"))
+    for entry in (*(desk.log.recent(0, 1) or ()), *await everything(desk.log)):
+        assert (entry.seq, entry.event, entry.room, entry.key) == (1, "e", "r", "k")
+        assert entry.skip == ("s1", "s2")
+        assert entry.time == desk.clock.now
+        assert entry.json.decode() == (
+            '{"event":"e","data":{"text":"你好","n":[1,2.5,null,true]},"room":"r","key":"k",'
+            f'"ack":"a","id":"{desk.log.epoch}-1"}}'
+        )
+
+
+async def test_growth_is_told_when_it_can_be_read(desk: Desk) -> None:
+    seen: list[int] = []
+    desk.log.on_grow = lambda: seen.append(len(desk.log.recent(0, 1 << 20) or ()))
+    future = desk.log.append([draft() for _ in range(2)])
+    assert seen == []
+    await future
+    assert seen == [2]
+    await desk.append(draft(idempotency_key="k"))
+    await desk.append(draft(idempotency_key="k"))
+    assert len(seen) == 2, "a repeat is no growth"
+
+
+async def test_nothing_to_append(desk: Desk) -> None:
+    assert await desk.append() == []
+    assert desk.log.last == 0
+
+
+async def test_waiting_for_idleness(desk: Desk) -> None:
+    futures = [desk.log.append([draft()]) for _ in range(5)]
+    await desk.log.wait_idle()
+    assert all(future.done() for future in futures)
+    await desk.log.wait_idle()
+
+
+async def test_time_never_falls(desk: Desk) -> None:
+    await desk.append(draft())
+    desk.clock.now -= 3600
+    await desk.append(draft())
+    first, second = await everything(desk.log)
+    assert second.time >= first.time
+
+
+# ---- idempotency -------------------------------------------------------------
+
+
+async def test_a_repeated_key_is_answered_the_same(desk: Desk) -> None:
+    (first,) = await desk.append(draft(data=1, idempotency_key="k"))
+    await desk.append(draft())
+    desk.clock.now += IDEMPOTENCY_FOR - 1
+    assert await desk.append(draft(data=2, idempotency_key="k")) == [first]
+    assert desk.log.last == 2
+
+
+async def test_a_key_is_forgotten_after_its_time(desk: Desk) -> None:
+    (first,) = await desk.append(draft(idempotency_key="k"))
+    desk.clock.now += IDEMPOTENCY_FOR + 1
+    (second,) = await desk.append(draft(idempotency_key="k"))
+    assert second != first
+
+
+async def test_a_key_twice_in_one_call_and_in_two_at_once(desk: Desk) -> None:
+    one = desk.log.append([draft(idempotency_key="k"), draft(idempotency_key="k")])
+    two = desk.log.append([draft(idempotency_key="k")])
+    assert [*await one, *await two] == [1, 1, 1]
+
+
+async def test_a_refused_draft_does_not_use_up_its_key(desk: Desk) -> None:
+    await desk.append(task("failed", 1))
+    again = Draft.of(Envelope("task_created", {"id": 1}, idempotency_key="k"))
+    assert codes(await desk.append(again)) == ["task_finished"]
+    assert codes(await desk.append(draft(idempotency_key="k"))) == [2]
+
+
+# ---- the board ---------------------------------------------------------------
+
+
+async def test_the_board_is_the_fold_of_the_log(desk: Desk) -> None:
+    outcomes = await desk.append(
+        task("created", 1, mode="m"),
+        task("created", "1"),
+        task("progress", 1, progress=5),
+        task("completed", 2),
+        task("progress", 2),
+        draft(),
+    )
+    assert codes(outcomes) == [1, "task_exists", 2, 3, "task_finished", 4]
+    assert [t.data for t in desk.log.board.all_active()] == [{"id": 1, "mode": "m", "progress": 5}]
+
+
+async def test_board_and_log_change_together(desk: Desk) -> None:
+    """Whoever is told of growth sees a board that is true at the log's position."""
+    seen: list[tuple[int, int]] = []
+    desk.log.on_grow = lambda: seen.append((desk.log.last, len(desk.log.board)))
+    for i in range(20):
+        desk.log.append([task("created", i)])
+    await desk.log.wait_idle()
+    assert seen
+    assert all(last == tasks for last, tasks in seen)
+
+
+# ---- reading -----------------------------------------------------------------
+
+
+async def test_recent_gives_at_least_one_and_what_fits(desk: Desk) -> None:
+    await desk.append(draft(), draft(), draft())
+    assert len(desk.log.recent(0, 0) or ()) == 1
+    assert len(desk.log.recent(0, 1 << 20) or ()) == 3
+    assert desk.log.recent(3, 1 << 20) == []
+
+
+async def test_a_page_has_at_most_its_entries_and_its_bytes(desk: Desk) -> None:
+    await desk.append(*(draft(data="x" * (PAGE_BYTES // 4)) for _ in range(10)))
+    page = await desk.log.read(0, 100)
+    assert sum(len(entry.json) for entry in page.entries) <= PAGE_BYTES
+    assert page.upto == page.entries[-1].seq
+    assert len((await desk.log.read(0, 2)).entries) == 2
+    assert len(await everything(desk.log)) == 10
+
+
+async def test_an_entry_larger_than_a_page_is_read(desk: Desk) -> None:
+    await desk.append(draft(), draft(data="x" * PAGE_BYTES), draft())
+    assert [entry.seq for entry in await everything(desk.log)] == [1, 2, 3]
+
+
+async def test_what_is_superseded_can_be_left_out(desk: Desk) -> None:
+    await desk.append(
+        draft("a", 1, key="k"),
+        draft("a", 2),
+        draft("a", 3, key="k", room="r"),
+        draft("b", 4, key="k"),
+        draft("a", 5, key="other"),
+        draft("a", 6, key="k"),
+        draft("a", 7, key="k", room="r"),
+    )
+    newest = [2, 4, 5, 6, 7]
+    assert [e.seq for e in await everything(desk.log, whole_until=0)] == newest
+    assert [e.seq for e in await everything(desk.log, whole_until=1)] == [1, *newest]
+    assert len(await everything(desk.log)) == 7
+    found = {e.seq: desk.log.superseded(e) for e in await everything(desk.log)}
+    # Memory may not reach back that far; what it says must be true.
+    assert [seq for seq, gone in found.items() if not gone and seq >= 5] == [5, 6, 7]
+
+
+async def test_what_some_do_not_see_supersedes_nothing(desk: Desk) -> None:
+    await desk.append(draft(data=1, key="k"), draft(data=2, key="k", skip=("s",)))
+    entries = await everything(desk.log, whole_until=0)
+    assert [entry.seq for entry in entries] == [1, 2]
+    assert not any(desk.log.superseded(entry) for entry in entries)
+
+
+async def test_pages_get_ahead_when_all_is_superseded(desk: Desk) -> None:
+    await desk.append(*(draft(key="k") for _ in range(50)))
+    assert [e.seq for e in await everything(desk.log, whole_until=0)] == [50]
+
+
+# ---- retention ---------------------------------------------------------------
+
+
+@pytest.mark.settings(retention_count=10)
+async def test_retention_by_count(desk: Desk) -> None:
+    for _ in range(4):
+        await desk.append(*(draft() for _ in range(10)))
+    await desk.trimmed(31)
+    assert [entry.seq for entry in await everything(desk.log)] == list(range(31, 41))
+
+
+@pytest.mark.settings(retention_bytes=20_000)
+async def test_retention_by_bytes(desk: Desk) -> None:
+    for _ in range(40):
+        await desk.append(draft(data="x" * 1000))
+    await desk.trimmed(20)
+    kept = await everything(desk.log)
+    assert kept[-1].seq == 40
+    assert 0 < sum(len(entry.json) for entry in kept) <= 20_000
+
+
+@pytest.mark.settings(retention_age=60)
+async def test_retention_by_age_also_while_nobody_writes(desk: Desk) -> None:
+    await desk.append(draft(), draft())
+    desk.clock.now += 30
+    await desk.append(draft())
+    desk.clock.now += 31
+    await desk.trimmed(3)
+    assert [entry.seq for entry in await everything(desk.log)] == [3]
+
+
+@pytest.mark.settings(retention_age=60)
+async def test_the_newest_entry_stays(desk: Desk) -> None:
+    """It tells the number that comes next."""
+    await desk.append(draft(), draft())
+    desk.clock.now += 1000
+    await desk.trimmed(2)
+    assert await desk.append(draft()) == [3]
+
+
+@pytest.mark.settings(retention_count=5)
+async def test_which_positions_are_covered(desk: Desk) -> None:
+    for _ in range(4):
+        await desk.append(*(draft() for _ in range(5)))
+    await desk.trimmed(16)
+    epoch, first = desk.log.epoch, desk.log.first
+    assert desk.log.covers(Position(epoch, first - 1)) is None
+    assert desk.log.covers(desk.log.position) is None
+    assert desk.log.covers(Position(epoch, first - 2)) == "expired"
+    assert desk.log.covers(Position(epoch, 21)) == "ahead"
+    assert desk.log.covers(Position("other", first)) == "epoch"
+
+
+@pytest.mark.settings(retention_count=1)
+async def test_the_board_outlives_the_entries_it_is_made_of(desk: Desk) -> None:
+    await desk.append(task("created", 1), task("progress", 1, progress=1))
+    await desk.append(*(draft() for _ in range(20)))
+    await desk.trimmed(22)
+    assert desk.log.board.is_active("1")
+    assert codes(await desk.append(task("created", 1))) == ["task_exists"]
+
+
+# ---- logs that are kept ------------------------------------------------------
+
+
+@pytest.fixture(params=each(KEPT))
+async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
+    desk = Desk(KEPT[request.param], tmp_path, finished_for=600)
+    await desk.open()
+    yield desk
+    await desk.log.close()
+
+
+async def test_everything_is_there_again(kept: Desk) -> None:
+    await kept.append(
+        task("created", 1, mode="m"),
+        task("progress", 1, progress=40),
+        task("created", "done", room="r"),
+        task("failed", "done", room="r", error="e"),
+        draft("x", {"a": 1}, key="k", room="r", skip=("s",), ack="a"),
+        draft(idempotency_key="i"),
+    )
+    before = [entry.json for entry in await everything(kept.log)]
+    board = kept.log.board.snapshot(["r"], kept.clock.now)
+    epoch = kept.log.epoch
+    log = await kept.reopen()
+    assert log.epoch == epoch
+    assert [entry.json for entry in await everything(log)] == before
+    assert [entry.skip for entry in await everything(log)][4] == ("s",)
+    assert log.board.snapshot(["r"], kept.clock.now) == board
+    assert codes(await kept.append(task("created", 1))) == ["task_exists"]
+    assert codes(await kept.append(task("progress", "done", room="r"))) == ["task_finished"]
+    assert await kept.append(draft(idempotency_key="i")) == [6]
+    assert await kept.append(draft()) == [7]
+
+
+async def test_closing_stores_what_was_accepted(kept: Desk) -> None:
+    futures = [kept.log.append([draft(data=i)]) for i in range(100)]
+    await kept.reopen()
+    assert [future.result() for future in futures] == [[i + 1] for i in range(100)]
+    assert kept.log.last == 100
+
+
+# ---- any sequence of everything ----------------------------------------------
+
+
+class Model:
+    """What a log is, without any machinery."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[int, str, str | None, str | None, int]] = []
+        self.keys: dict[str, tuple[int, float]] = {}
+
+    @property
+    def last(self) -> int:
+        return self.entries[-1][0] if self.entries else 0
+
+    def newest(self, after: int, whole_until: int) -> list[int]:
+        """Numbers after one, without those that a later entry supersedes."""
+        latest = {entry[1:4]: entry[0] for entry in self.entries}
+        return [
+            seq
+            for seq, event, room, key, _ in self.entries
+            if seq > after
+            and (key is None or seq <= whole_until or latest[event, room, key] == seq)
+        ]
+
+
+NAMES = st.sampled_from(["a", "b"])
+MAYBE = st.none() | NAMES
+
+
+class AnyLog(RuleBasedStateMachine):
+    """Subclasses name the log. What was appended is found again by every reader."""
+
+    make: Make
+    folders: Callable[[], Path]
+
+    @initialize()
+    def begin(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.desk = Desk(type(self).make, type(self).folders(), retention_count=20)
+        self.model = Model()
+        self.run(self.desk.open())
+
+    def run(self, work: Awaitable[Any]) -> Any:
+        return self.loop.run_until_complete(asyncio.wait_for(work, PATIENCE))
+
+    def teardown(self) -> None:
+        if hasattr(self, "desk"):
+            self.run(self.desk.log.close())
+            self.loop.close()
+
+    @rule(
+        drafts=st.lists(
+            st.tuples(NAMES, MAYBE, MAYBE, st.none() | st.sampled_from("pq"), st.integers(0, 300)),
+            max_size=6,
+        )
+    )
+    def append(self, drafts: list[tuple[str, str | None, str | None, str | None, int]]) -> None:
+        made = [
+            draft(event, "x" * size, room=room, key=key, idempotency_key=once)
+            for event, room, key, once, size in drafts
+        ]
+        outcomes = self.run(self.desk.append(*made))
+        for (event, room, key, once, size), outcome in zip(drafts, outcomes, strict=True):
+            seen = self.model.keys.get(once or "")
+            if seen is not None and self.desk.clock.now - seen[1] <= IDEMPOTENCY_FOR:
+                assert outcome == seen[0]
+                continue
+            assert outcome == self.model.last + 1
+            self.model.entries.append((outcome, event, room, key, size))
+            if once is not None:
+                self.model.keys[once] = outcome, self.desk.clock.now
+
+    @rule(seconds=st.sampled_from([1, 59, IDEMPOTENCY_FOR - 1, IDEMPOTENCY_FOR + 1]))
+    def wait(self, seconds: float) -> None:
+        self.desk.clock.now += seconds
+
+        async def tick() -> None:
+            self.desk.log.tick(self.desk.clock.now)
+
+        self.run(tick())
+
+    @precondition(lambda self: type(self).make is not memory)
+    @rule()
+    def reopen(self) -> None:
+        epoch = self.desk.log.epoch
+        self.run(self.desk.reopen())
+        assert self.desk.log.epoch == epoch
+
+    @rule(back=st.integers(0, 30), limit=st.integers(1, 9), ahead=st.none() | st.integers(0, 30))
+    def read(self, back: int, limit: int, ahead: int | None) -> None:
+        log = self.desk.log
+        after = max(log.last - back, log.first - 1)
+        assume(after >= 0)
+        whole_until = after + ahead if ahead is not None else None
+        found: list[int] = []
+        cursor = after
+        while cursor < log.last:
+            page = self.run(log.read(cursor, limit, whole_until))
+            assert page.upto > cursor
+            found += [entry.seq for entry in page.entries]
+            cursor = page.upto
+        assert found == self.model.newest(after, log.last if whole_until is None else whole_until)
+
+    @rule(back=st.integers(0, 30), size=st.integers(0, 3000))
+    def recent(self, back: int, size: int) -> None:
+        log = self.desk.log
+        after = max(log.last - back, 0)
+        entries = log.recent(after, size)
+        if entries is None:
+            return
+        seqs = [entry.seq for entry in entries]
+        assert seqs == list(itertools.islice(itertools.count(after + 1), len(seqs)))
+        assert bool(seqs) is (after < log.last)
+
+    @invariant()
+    def numbers_agree(self) -> None:
+        if not hasattr(self, "desk"):
+            return
+        log = self.desk.log
+        assert log.last == self.model.last
+        assert 1 <= log.first <= max(1, log.last)
+        assert log.covers(Position(log.epoch, log.first - 1)) is None
+
+
+@pytest.mark.parametrize("name", each(KINDS))
+def test_any_sequence_of_everything(name: str, tmp_path: Path) -> None:
+    numbers = itertools.count()
+
+    def folder() -> Path:
+        path = tmp_path / str(next(numbers))
+        path.mkdir()
+        return path
+
+    fields = {"make": staticmethod(KINDS[name]), "folders": staticmethod(folder)}
+    machine = type(f"Any_{name}", (AnyLog,), fields)
+    run = machine.TestCase  # type: ignore[attr-defined]
+    run.settings = settings(
+        stateful_step_count=20,
+        suppress_health_check=list(HealthCheck),
+    )
+    run().runTest()

@@ -1,0 +1,162 @@
+"""All that is public, used as its types allow: `mypy --strict` reads this, nothing runs it.
+
+`tests/project/test_public.py` holds it to be complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, assert_type
+
+from aiohttp import ClientSession, web
+
+import rtpush
+from rtpush import (
+    AsyncPublisher,
+    Client,
+    ConnectError,
+    Event,
+    Publisher,
+    RtpushError,
+    Server,
+    Settings,
+    SimpleClient,
+    track,
+)
+from rtpush.contrib.tqdm import tqdm, trange
+
+server = Server(Settings(port=8080, log="memory:"), relay=("chat",))
+
+
+@server.event
+async def connect(sid: str, environ: dict[str, Any], auth: Any) -> bool | None:
+    if auth is None:
+        return False
+    await server.save_session(sid, {"name": environ["rtpush.subject"]})
+    await server.enter_room(sid, "lobby")
+    return None
+
+
+@server.event()
+def disconnect(sid: str, reason: str) -> None:
+    if reason == server.reason.PING_TIMEOUT:
+        print(server.rooms(sid))
+
+
+@server.on("chat")
+async def chat(sid: str, data: dict[str, str]) -> str:
+    async with server.session(sid) as session:
+        session["said"] = data["text"]
+    position = await server.emit("chat", data, room="lobby", skip_sid=sid, key="k", volatile=False)
+    assert_type(position, str | None)
+    await server.emit("seen", to=[sid], callback=print)
+    await server.send("hello", to=sid)
+    answer: int = await server.call("age", to=sid, timeout=5)
+    return f"{answer} {server.transport(sid)} {(await server.get_session(sid))['said']}"
+
+
+async def run_it(app: web.Application) -> None:
+    server.on("leave", chat)
+    server.attach(app, "/push")
+    await server.leave_room("sid", "lobby")
+    await server.close_room("lobby")
+    await server.disconnect("sid")
+    server.start_background_task(server.sleep, 1)
+    async with server:
+        assert_type(server.url, str)
+        assert_type(server.port, int)
+    await server.start()
+    await server.serve(lambda: None)
+    await server.stop()
+
+
+def run_for_good() -> None:
+    server.run()
+
+
+async def talk(http: ClientSession) -> AsyncIterator[Event]:
+    client = Client(reconnection_attempts=3, http_session=http, ssl_verify=True)
+
+    @client.event
+    async def age() -> int:
+        return 7
+
+    client.on("*", lambda event, data: print(event, data))
+    try:
+        await client.connect("http://127.0.0.1", {"X": "y"}, lambda: "token", ["websocket"])
+    except ConnectError as error:
+        assert_type(error.code, str)
+        raise ConnectionError from error
+    await client.emit("chat", {"text": "hi"}, callback=print, room="lobby", key="k")
+    await client.send("hello")
+    assert_type(await client.call("chat", 1, timeout=1), Any)
+    await client.join("lobby", "token")
+    await client.leave("lobby")
+    async for event in client.events("task_*"):
+        assert_type(event, Event)
+        assert_type(event.event, str)
+        assert_type(event.id, str | None)
+        print(event.data, event.room, event.key)
+        yield event
+    print(client.sid, client.connected, client.position, client.rooms, client.transport())
+    print(client.reason.CLIENT_DISCONNECT)
+    await client.start_background_task(client.sleep, 0)
+    await client.wait()
+    await client.shutdown()
+    await client.disconnect()
+
+
+def talk_simply() -> Iterator[Event]:
+    with SimpleClient(reconnection=False) as client:
+        client.connect("http://127.0.0.1", auth={"token": "t"}, rooms=["a"], retry=True)
+        client.join("b")
+        client.leave("b")
+        client.emit("x", 1, volatile=True)
+        client.send("y")
+        print(client.call("z", timeout=1), client.receive(timeout=1))
+        print(client.sid, client.transport, client.position, client.connected)
+        yield from client.events("n")
+        client.disconnect()
+
+
+def publish() -> str | None:
+    with Publisher("http://127.0.0.1", key="k", when_away="drop", timeout=1) as publisher:
+        publisher.publish_many([{"event": "a"}])
+        with publisher.task("id", formData={}) as task:
+            task.progress(40, "hills", detail=1)
+            task.result = {"layers": 3}
+            task.complete()
+            task.fail("no")
+        assert_type(publisher.flush(1), bool)
+        print(publisher.dropped, publisher.rejected)
+        position = publisher.publish("a", 1, room="r", key="k", idempotency_key="i")
+        publisher.close()
+    return position
+
+
+async def publish_too() -> None:
+    async with AsyncPublisher(when_away="spool", spool="a.spool") as publisher:
+        await publisher.publish("a", volatile=True)
+        await publisher.publish_many([{"event": "a"}])
+        async with publisher.task() as task:
+            await task.progress(1)
+            await task.complete()
+            await task.fail("no")
+        await publisher.flush()
+        print(publisher.dropped, publisher.rejected)
+        await publisher.close()
+
+
+def show() -> None:
+    for number in track(range(10), "Counting", url="http://127.0.0.1"):
+        assert_type(number, int)
+    for number in trange(10):
+        assert_type(number, int)
+    for letter in tqdm("abc", desc="Spelling", room="r"):
+        assert_type(letter, str)
+
+
+def refuse() -> None:
+    print(rtpush.__version__)
+    error = RtpushError("forbidden", "Not here.", retry_after=1)
+    raise RtpushError.of(error.as_data())

@@ -1,0 +1,404 @@
+"""Publishers: real servers that go away, answers that are lost, threads and forks."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from clients import PATIENCE
+from processes import ServerProcess, free_port, running
+from relay import relay
+
+from rtpush import AsyncPublisher, Publisher, RtpushError
+from rtpush.access.auth import hash_api_key, new_api_key
+from rtpush.publisher import spool
+
+# Seconds that 10,000 events and two restarts may take on a busy machine.
+LONG = 60.0
+
+
+async def get(url: str) -> Any:
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        return await answer.json()
+
+
+async def history(url: str) -> list[dict[str, Any]]:
+    """Everything that is logged, the oldest first."""
+    events: list[dict[str, Any]] = []
+    after, more = "", True
+    while more:
+        page = await get(f"{url}/api/history?limit=1000{after}")
+        events += page["events"]
+        after, more = f"&after={page['last']}", page["more"]
+    return events
+
+
+async def logged(url: str) -> list[tuple[str, Any]]:
+    return [(event["event"], event.get("data")) for event in await history(url)]
+
+
+async def reach(url: str, count: int) -> None:
+    """Wait until so many events are logged."""
+    async with asyncio.timeout(LONG):
+        while len(await history(url)) < count:
+            pass
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
+    async with running(tmp_path) as process:
+        yield process
+
+
+# ---- one event, and many -----------------------------------------------------
+
+
+async def test_an_event_and_its_fields(server: ServerProcess) -> None:
+    with Publisher(server.url) as publisher:
+        position = await asyncio.to_thread(
+            publisher.publish, "e", {"n": 1}, room="lobby", key="k", idempotency_key="once"
+        )
+        again = await asyncio.to_thread(publisher.publish, "e", {"n": 2}, idempotency_key="once")
+        assert await asyncio.to_thread(publisher.publish, "now", volatile=True) is None
+    (event,) = await history(server.url)
+    assert again == position == event.pop("id")
+    assert event == {"event": "e", "data": {"n": 1}, "room": "lobby", "key": "k"}
+
+
+async def test_many_events_stay_in_order(server: ServerProcess) -> None:
+    with Publisher(server.url) as publisher:
+        events = [{"event": "e", "data": n} for n in range(1200)]
+        positions = await asyncio.to_thread(publisher.publish_many, events)
+    found = await history(server.url)
+    assert [event["id"] for event in found] == positions
+    assert [event["data"] for event in found] == list(range(1200))
+
+
+async def test_a_refusal_is_raised(server: ServerProcess) -> None:
+    for publisher in (Publisher(server.url), Publisher(server.url, when_away="drop")):
+        with publisher:
+            with pytest.raises(RtpushError, match="reserved_event"):
+                await asyncio.to_thread(publisher.publish, "connect")
+            with pytest.raises(RtpushError, match="reserved_event"):
+                await asyncio.to_thread(
+                    publisher.publish_many, [{"event": "e"}, {"event": "connect"}]
+                )
+            with pytest.raises(RtpushError, match="bad_envelope"):
+                publisher.publish("e", object())
+        assert publisher.dropped == 0
+
+
+async def test_a_connection_is_kept(server: ServerProcess) -> None:
+    async with relay(server.port) as between:
+        with Publisher(between.url) as publisher:
+            for n in range(5):
+                await asyncio.to_thread(publisher.publish, "e", n)
+            assert between.accepted == 1
+            # The server let go of it meanwhile; that is no failure.
+            between.cut()
+            await asyncio.to_thread(publisher.publish, "e", 5)
+            assert between.accepted == 2
+    assert len(await history(server.url)) == 6
+
+
+async def test_a_lost_answer_is_no_second_event(server: ServerProcess) -> None:
+    async with relay(server.port) as between:
+        with Publisher(between.url, timeout=PATIENCE) as publisher:
+            between.deaf = True
+            publishing = asyncio.create_task(asyncio.to_thread(publisher.publish, "paid", 17))
+            await reach(server.url, 1)
+            between.deaf = False
+            between.cut()
+            position = await publishing
+    (event,) = await history(server.url)
+    assert event["id"] == position
+
+
+async def test_the_environment_says_where(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RTPUSH_URL", server.url)
+    with Publisher() as publisher:
+        assert await asyncio.to_thread(publisher.publish, "e")
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:5000", "ftp://x", "http://"])
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(ValueError, match="is not an address"):
+        Publisher(url)
+
+
+def test_options_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="spool"):
+        Publisher(when_away="spool")
+    with pytest.raises(ValueError, match="spool"):
+        Publisher(spool="x")
+
+
+# ---- the server is away ------------------------------------------------------
+
+
+def test_raise() -> None:
+    with (
+        Publisher(f"http://127.0.0.1:{free_port()}", timeout=0.2) as publisher,
+        pytest.raises(RtpushError, match="unavailable: The server cannot be reached"),
+    ):
+        publisher.publish("e")
+
+
+async def test_it_is_tried_until_the_time_is_up(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path)
+    server.port = free_port()
+    with Publisher(server.url, timeout=PATIENCE) as publisher:
+        publishing = asyncio.create_task(asyncio.to_thread(publisher.publish, "e"))
+        await server.start()
+        position = await publishing
+    (event,) = await history(server.url)
+    assert event["id"] == position
+    await server.stop()
+
+
+async def test_drop(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path)
+    server.port = free_port()
+    with Publisher(server.url, when_away="drop") as publisher:
+        assert publisher.publish("lost") is None
+        assert publisher.publish_many([{"event": "lost"}] * 3) == [None] * 3
+        assert publisher.dropped == 4
+        await server.start()
+        async with asyncio.timeout(PATIENCE):
+            while await asyncio.to_thread(publisher.publish, "found") is None:
+                pass
+    assert [event for event, _ in await logged(server.url)] == ["found"]
+    await server.stop()
+
+
+async def test_another_program_on_the_port_is_told() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}]")
+        writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as other:
+        port = other.sockets[0].getsockname()[1]
+        with (
+            Publisher(f"http://127.0.0.1:{port}", timeout=0.1) as publisher,
+            pytest.raises(RtpushError, match="HTTP 502 without an answer of rtpush"),
+        ):
+            await asyncio.to_thread(publisher.publish, "e")
+
+
+# ---- spool -------------------------------------------------------------------
+
+
+def spooling(server: ServerProcess, folder: Path, **options: Any) -> Publisher:
+    return Publisher(server.url, when_away="spool", spool=folder / "spool.db", **options)
+
+
+async def test_every_event_once_and_in_order_while_the_server_is_killed(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path)
+    await server.start()
+    threads, each = 8, 1250
+    with spooling(server, tmp_path) as publisher:
+
+        def publish(thread: int) -> None:
+            for n in range(each):
+                publisher.publish("e", [thread, n])
+
+        work = [asyncio.create_task(asyncio.to_thread(publish, i)) for i in range(threads)]
+        for count in (1000, 5000):
+            await reach(server.url, count)
+            await server.kill()
+            await server.start()
+        await asyncio.gather(*work)
+        assert await asyncio.to_thread(publisher.flush, LONG)
+        assert publisher.rejected == 0
+    found = [event["data"] for event in await history(server.url)]
+    assert len(found) == threads * each
+    for thread in range(threads):
+        assert [n for i, n in found if i == thread] == list(range(each))
+    await server.stop()
+
+
+async def test_what_is_left_is_sent_by_the_next_process(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path)
+    server.port = free_port()
+    publisher = spooling(server, tmp_path)
+    for n in range(3):
+        assert publisher.publish("e", n) is None
+    assert publisher.publish("now", volatile=True) is None
+    assert not publisher.flush(0)
+    publisher.close(0)
+    assert publisher.dropped == 1
+    await server.start()
+    with spooling(server, tmp_path) as publisher:
+        assert await asyncio.to_thread(publisher.flush, PATIENCE)
+    assert await logged(server.url) == [("e", n) for n in range(3)]
+    await server.stop()
+
+
+async def test_a_refused_event_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    async with running(tmp_path, "--max-body=64KiB") as server:
+        with spooling(server, tmp_path) as publisher:
+            bad = [{"event": "connect"}, {"event": "big", "data": "x" * 70_000}]
+            publisher.publish_many([{"event": "a"}, *bad, {"event": "b"}])
+            assert await asyncio.to_thread(publisher.flush, PATIENCE)
+            assert publisher.rejected == 2
+        assert await logged(server.url) == [("a", None), ("b", None)]
+
+
+async def test_a_wrong_key_loses_nothing(tmp_path: Path) -> None:
+    key = new_api_key()
+    async with running(tmp_path, f"--api-keys={hash_api_key(key)}") as server:
+        with spooling(server, tmp_path, key="wrong") as publisher:
+            publisher.publish("e")
+            assert not await asyncio.to_thread(publisher.flush, 0.2)
+            publisher.close(0)
+        with spooling(server, tmp_path, key=key) as publisher:
+            assert await asyncio.to_thread(publisher.flush, PATIENCE)
+            assert publisher.rejected == 0
+
+
+def test_a_full_spool_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "_MAX_PAGES", 20)
+    nowhere = ServerProcess(tmp_path)
+    nowhere.port = free_port()
+    publisher = spooling(nowhere, tmp_path)
+    publisher.publish("fits")
+    with pytest.raises(RtpushError, match="unavailable: The spool cannot be written"):
+        publisher.publish_many([{"event": "e", "data": "x" * 10_000}] * 20)
+    publisher.close(0)
+    with sqlite3.connect(tmp_path / "spool.db") as db:
+        assert db.execute("SELECT count(*) FROM envelopes").fetchone() == (1,)
+    db.close()
+
+
+def test_what_is_no_spool(tmp_path: Path) -> None:
+    (tmp_path / "spool.db").write_text("nonsense " * 1000)
+    with pytest.raises(sqlite3.DatabaseError):
+        Publisher(when_away="spool", spool=tmp_path / "spool.db")
+
+
+# ---- forks -------------------------------------------------------------------
+
+FORKING = """
+import os, sys, threading
+from rtpush import Publisher
+
+options = {"when_away": "spool", "spool": sys.argv[2]} if len(sys.argv) > 2 else {}
+publisher = Publisher(sys.argv[1], timeout=20, **options)
+publisher.publish("begin")
+
+def publish(who):
+    for n in range(100):
+        publisher.publish("e", [who, n])
+
+# Forks while threads are at it, and children that fork again.
+busy = threading.Thread(target=publish, args=("parent",))
+busy.start()
+children = [0] * 4
+for i in range(4):
+    children[i] = os.fork()
+    if children[i] == 0:
+        if i == 3 and os.fork() == 0:
+            publish("grandchild")
+        else:
+            publish(i)
+        publisher.close(20)
+        os._exit(0)
+busy.join()
+codes = [os.waitpid(child, 0)[1] for child in children]
+assert publisher.flush(20), "something is left"
+publisher.close()
+assert codes == [0] * 4, codes
+"""
+
+
+@pytest.mark.parametrize("spooled", [False, True], ids=["raise", "spool"])
+async def test_threads_and_forks(server: ServerProcess, tmp_path: Path, spooled: bool) -> None:
+    arguments = [server.url, *([str(tmp_path / "spool.db")] if spooled else [])]
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", FORKING, *arguments)
+    assert await asyncio.wait_for(process.wait(), LONG) == 0
+    await reach(server.url, 601)
+    found = await logged(server.url)
+    assert found[0] == ("begin", None)
+    assert len(found) == 601
+    for who in ("parent", 0, 1, 2, 3, "grandchild"):
+        assert [data[1] for _, data in found[1:] if data[0] == who] == list(range(100))
+
+
+# ---- tasks -------------------------------------------------------------------
+
+
+async def test_a_task_completes_with_its_result(server: ServerProcess) -> None:
+    async with AsyncPublisher(server.url) as publisher:
+        async with publisher.task("t", formData={"prompt": "a lake"}, room="ada") as task:
+            await task.progress(40, "hills", layer=2)
+            (active,) = (await get(f"{server.url}/api/tasks"))["tasks"]
+            task.result = {"hills": 3}
+        async with publisher.task() as early:
+            await early.complete("done", by="hand")
+        async with publisher.task() as bad:
+            await bad.fail("no ink")
+    assert active.pop("startTime") > 0
+    assert active == {
+        "id": "t",
+        "worker": "publisher",
+        "room": "ada",
+        "formData": {"prompt": "a lake"},
+        "progress": 40,
+        "message": "hills",
+        "layer": 2,
+    }
+    ended = {t["id"]: t for t in (await get(f"{server.url}/api/tasks"))["finished"]}
+    assert ended["t"]["result"] == {"hills": 3}
+    assert (ended[early.id]["result"], ended[early.id]["by"]) == ("done", "hand")
+    assert (ended[bad.id]["status"], ended[bad.id]["error"]) == ("failed", "no ink")
+
+
+async def test_a_task_fails_with_its_exception(server: ServerProcess) -> None:
+    publisher = Publisher(server.url)
+
+    def work() -> None:
+        with publisher.task("t"):
+            raise KeyError("ink")
+
+    with publisher, pytest.raises(KeyError):
+        await asyncio.to_thread(work)
+    (ended,) = (await get(f"{server.url}/api/tasks"))["finished"]
+    assert (ended["status"], ended["error"]) == ("failed", "'ink'")
+
+
+async def test_a_cancelled_task_stops_the_work(
+    server: ServerProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with AsyncPublisher(server.url) as publisher, AsyncPublisher(server.url) as other:
+
+        async def work() -> None:
+            async with publisher.task("t") as task:
+                await other.publish("task_failed", {"id": "t", "error": "cancelled"})
+                await task.progress(50)
+
+        with pytest.raises(RtpushError, match="task_finished"):
+            await work()
+    (ended,) = (await get(f"{server.url}/api/tasks"))["finished"]
+    assert ended["error"] == "cancelled"
+    assert "could not be told" in caplog.text
+
+
+async def test_coroutines(server: ServerProcess, tmp_path: Path) -> None:
+    async with AsyncPublisher(server.url) as publisher:
+        positions = await asyncio.gather(*(publisher.publish("e", n) for n in range(20)))
+        positions += await publisher.publish_many([{"event": "f"}])
+    assert {event["id"] for event in await history(server.url)} == set(positions)
+    spool_to = tmp_path / "spool.db"
+    async with AsyncPublisher(server.url, when_away="spool", spool=spool_to) as publisher:
+        await publisher.publish("late")
+        assert await publisher.flush(PATIENCE)
+        assert (publisher.rejected, publisher.dropped) == (0, 0)

@@ -1,0 +1,469 @@
+"""The hub without sockets and without an event loop: the tests own the time and the turns."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from rtpush.config.settings import Settings
+from rtpush.errors import RtpushError
+from rtpush.hub import Hub
+from rtpush.log.base import Draft, Position
+from rtpush.log.memory import MemoryLog
+from rtpush.protocol import FORMS, JSON, Envelope, Form
+from rtpush.sessions.delivery import WRITE_BYTES, Runtime
+from rtpush.sessions.session import Session
+
+Event = dict[str, Any]
+
+
+class Turns:
+    """An event loop of which the test does every turn, and a clock."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.soon: deque[Callable[[], None]] = deque()
+        self.spawned: deque[Coroutine[Any, Any, None]] = deque()
+        self.runtime = Runtime(self.soon.append, self.spawned.append, self._tick, lambda: self.now)
+        # Every look at the clock may cost a turn: passes then breathe as often as they can.
+        self.step = 0.0
+
+    def _tick(self) -> float:
+        self.now += self.step
+        return self.now
+
+    def turn(self) -> None:
+        """Do what is due, not what that makes due."""
+        for _ in range(len(self.soon)):
+            self.soon.popleft()()
+        for _ in range(len(self.spawned)):
+            finish(self.spawned.popleft())
+
+    def settle(self) -> None:
+        """Until nothing is due."""
+        while self.soon or self.spawned:
+            self.turn()
+
+
+def finish(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine that waits for nothing."""
+    with pytest.raises(StopIteration):
+        work.send(None)
+
+
+class Wire:
+    """Takes what is written, up to a high-water mark that the test sets."""
+
+    def __init__(self, hub: Hub, form: Form = JSON, room_for: int = 1 << 30) -> None:
+        self.form = form
+        self.hub = hub
+        self.session: Session | None = None
+        self.written: list[bytes] = []
+        self.room_for = room_for
+        self.held = 0
+        self.beats = 0
+        self.closed: tuple[int, str] | None = None
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+        self.held += len(data)
+        if self.held >= self.room_for and self.session is not None:
+            self.hub.pause(self.session)
+
+    def drain(self) -> None:
+        """The client has read everything."""
+        full, self.held = self.held >= self.room_for, 0
+        if full and self.session is not None and self.session.paused:
+            self.hub.resume(self.session)
+
+    def backlog(self) -> int:
+        return self.held
+
+    def heartbeat(self) -> None:
+        self.beats += 1
+
+    def close(self, code: int, reason: str) -> None:
+        self.closed = code, reason
+
+    @property
+    def events(self) -> list[Event]:
+        """Everything that was written, in order."""
+        found: list[Event] = json.loads(b"[%b]" % b",".join(self.written))
+        return found
+
+
+class House:
+    """A hub over a memory log, and a way to publish without an event loop."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.turns = Turns()
+        self.settings = Settings(log="memory:", **changes)
+        self.log = MemoryLog(self.settings, lambda: self.turns.now)
+        self.hub = Hub(self.log, self.settings, self.turns.runtime)
+
+    def publish(self, *envelopes: Envelope, skip: tuple[str, ...] = ()) -> None:
+        async def append() -> None:
+            await self.log.append([Draft.of(envelope, skip) for envelope in envelopes])
+
+        asyncio.run(append())
+
+    def open(
+        self,
+        *rooms: str,
+        last: str | None = None,
+        form: Form = JSON,
+        room_for: int = 1 << 30,
+        **options: Any,
+    ) -> tuple[Session, Wire]:
+        wire = Wire(self.hub, form, room_for)
+        session = self.hub.prepare(rooms, last, **options)
+        session.admitted = True
+        self.hub.open(session, wire, last)
+        wire.session = session
+        return session, wire
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def x(data: Any = None, **fields: Any) -> Envelope:
+    return Envelope("x", data, **fields)
+
+
+def told(wire: Wire) -> list[Any]:
+    return [event["data"] for event in wire.events if event["event"] == "x"]
+
+
+# ---- passes ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.index}-{form.name}")
+def test_all_of_a_group_get_the_same_bytes(house: House, form: Form) -> None:
+    wires = [house.open("a", form=form)[1] for _ in range(3)]
+    before = [len(wire.written) for wire in wires]
+    house.publish(x(1, room="a"), x(2))
+    shared = [wire.written[n:] for wire, n in zip(wires, before, strict=True)]
+    assert len(shared[0]) == 1, "one write for a pass"
+    assert all(written[0] is shared[0][0] for written in shared)
+
+
+def test_a_broken_wire_does_not_end_the_pass(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    wires = [house.open()[1] for _ in range(3)]
+
+    def fail(data: bytes) -> None:
+        raise OSError("gone")
+
+    wires[1].write = fail  # type: ignore[method-assign]
+    house.publish(x(1))
+    assert [told(wires[0]), told(wires[2])] == [[1], [1]]
+    assert len(house.hub.sessions) == 2
+    assert "a wire failed" in caplog.text
+
+
+def test_a_long_pass_breathes_and_whoever_comes_meanwhile_misses_nothing(house: House) -> None:
+    wires = [house.open()[1] for _ in range(500)]
+    house.turns.step = 0.002
+    house.publish(x(1))
+    assert house.turns.soon, "it lets the loop breathe"
+    assert not house.hub.idle.is_set()
+    late = house.open()[1]
+    back = house.open(last=str(Position(house.log.epoch, 0)))[1]
+    house.publish(x(2))
+    house.turns.settle()
+    assert house.hub.idle.is_set()
+    assert all(told(wire) == [1, 2] for wire in [*wires, back])
+    assert told(late) == [2]
+
+
+def test_a_session_that_is_named_reads_for_itself(house: House) -> None:
+    (one, first), (two, second) = house.open("a"), house.open("a")
+    house.publish(x(1, room="a"), skip=(one.sid,))
+    house.publish(x(2, room=two.sid))
+    house.publish(x(3, room="a"), x(4))
+    assert told(first) == [3, 4]
+    assert told(second) == [1, 2, 3, 4]
+
+
+# ---- groups ------------------------------------------------------------------
+
+
+def test_nothing_is_left_of_those_who_have_gone(house: House) -> None:
+    sessions = [house.open(*rooms)[0] for rooms in ((), ("a",), ("a", "b"), ("b",), ("a",))]
+    assert house.hub.groups.rooms() == {"a": 3, "b": 2}
+    for session in sessions:
+        house.hub.join(session, "c")
+        house.hub.leave(session, "a")
+    assert house.hub.groups.rooms() == {"b": 2, "c": 5}
+    for session in sessions:
+        house.hub.close(session)
+        house.hub.close(session)
+    assert house.hub.groups.rooms() == {}
+    assert list(house.hub.groups) == []
+    assert house.hub.sessions == {}
+
+
+def test_snapshots_are_shared_until_the_board_changes(house: House) -> None:
+    house.publish(Envelope("task_created", {"id": 1, "text": "x" * 10_000}))
+    wires = [house.open()[1] for _ in range(3)]
+    assert len({id(wire.written[-1]) for wire in wires}) == 1
+    house.publish(Envelope("task_progress", {"id": 1, "progress": 5}))
+    (task,) = house.open()[1].events[-1]["data"]["tasks"]
+    assert task["progress"] == 5
+
+
+# ---- time --------------------------------------------------------------------
+
+
+def test_heartbeats_are_spread_and_everybody_gets_them() -> None:
+    house = House(heartbeat=10)
+    wires = [house.open()[1] for _ in range(200)]
+    each_second = []
+    for _ in range(10):
+        before = sum(wire.beats for wire in wires)
+        house.hub.tick()
+        each_second.append(sum(wire.beats for wire in wires) - before)
+    assert all(wire.beats == 1 for wire in wires)
+    assert max(each_second) < 100, "a crowd does not beat at once"
+
+
+def test_a_wire_of_which_nothing_leaves_is_closed() -> None:
+    house = House(write_timeout=60)
+    stuck, slow = house.open(room_for=500)[1], house.open(room_for=500)[1]
+    house.publish(x("y" * 1000))
+    assert house.hub.lagging() == 2
+    house.turns.now += 59
+    house.hub.tick()
+    slow.held -= 1
+    house.turns.now += 2
+    house.hub.tick()
+    assert stuck.closed == (4508, "too_slow")
+    assert stuck.events[-1]["event"] == "disconnect"
+    assert slow.closed is None
+    house.turns.now += 61
+    house.hub.tick()
+    assert slow.closed == (4508, "too_slow")
+
+
+def test_a_session_that_was_lost_can_be_taken_up_for_a_while() -> None:
+    house = House(session_lease=60)
+    ends: list[tuple[str, str]] = []
+    house.hub.on_closed = lambda session, reason: ends.append((session.sid, reason))
+    session, _ = house.open("a")
+    house.hub.join(session, "b")
+    house.hub.close(session, "transport error")
+    assert ends == [(session.sid, "transport error")]
+    house.turns.now += 59
+    house.hub.tick()
+    again, wire = house.open("c", last=str(house.log.position), sid=session.sid)
+    assert again is session
+    assert wire.events[0]["data"]["rooms"] == ["a", "b", "c"]
+    house.hub.close(again)
+    house.turns.now += 61
+    house.hub.tick()
+    assert house.open(last=str(house.log.position), sid=session.sid)[0] is not session
+
+
+def test_who_was_sent_away_cannot_take_its_session_up(house: House) -> None:
+    session, wire = house.open()
+    house.hub.disconnect(session, RtpushError("forbidden", "Go."))
+    assert wire.closed == (4403, "forbidden")
+    last = str(house.log.position)
+    assert house.open(last=last, sid=session.sid)[0] is not session
+
+
+# ---- any interleaving of everything ------------------------------------------
+
+
+class Reader:
+    """A client that keeps the protocol's rules, and what it has seen."""
+
+    def __init__(self, form: Form, rooms: set[str], conflate: bool) -> None:
+        self.form = form
+        self.rooms = rooms
+        self.conflate = conflate
+        self.session: Session | None = None
+        self.wire: Wire | None = None
+        self.position: str | None = None
+        self.seen: list[int] = []
+        # The log's end when this connection began: up to there it is owed everything.
+        self.owed = 0
+        # Each step of the position: from, to, and what was owed then.
+        self.steps: list[tuple[int, int, int]] = []
+        # What it may be missing: ends of stretches that a resync has skipped.
+        self.gaps: set[int] = set()
+        self.since: dict[str, int] = {}
+
+    def take(self) -> None:
+        """Read what is on the wire, as PROTOCOL.md, section 3, asks of a client."""
+        assert self.wire is not None
+        for event in self.wire.events:
+            if event["event"] == "active_tasks":
+                seq = int(event["id"].partition("-")[2])
+                if "room" in event:
+                    self.since[event["room"]] = seq
+                else:
+                    self.gaps.add(seq)
+                    self.position = event["id"]
+            elif "id" in event:
+                seq = int(event["id"].partition("-")[2])
+                before = int((self.position or "-0").partition("-")[2])
+                assert seq > before
+                assert seq > self.since.get(event.get("room", ""), 0)
+                self.steps.append((before, seq, self.owed))
+                self.position = event["id"]
+                self.seen.append(seq)
+        self.wire.written.clear()
+
+
+ROOMS = st.sampled_from(["a", "b"])
+
+
+class AnyInterleaving(RuleBasedStateMachine):
+    """Publishing, lagging, leaving, coming back, trimming: each reader gets what is promised."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.house = House(retention_count=15)
+        # Passes breathe after each handful of sessions.
+        self.house.turns.step = 0.003
+        self.readers: list[Reader] = []
+        self.published: list[tuple[int, str | None, str | None]] = []
+
+    def teardown(self) -> None:
+        if hasattr(self, "house"):
+            self.check_all()
+
+    # ---- what happens
+
+    @rule(
+        events=st.lists(
+            st.tuples(st.none() | ROOMS, st.none() | st.sampled_from("kl"), st.integers(0, 4)),
+            min_size=1,
+            max_size=8,
+        )
+    )
+    def publish(self, events: list[tuple[str | None, str | None, int]]) -> None:
+        first = self.house.log.last + 1
+        self.published += [(first + i, room, key) for i, (room, key, _) in enumerate(events)]
+        self.house.publish(
+            *(x("y" * (size * WRITE_BYTES // 4), room=room, key=key) for room, key, size in events)
+        )
+
+    @rule()
+    def turn(self) -> None:
+        self.house.turns.turn()
+
+    @precondition(lambda self: len(self.readers) < 5)
+    @rule(
+        form=st.just(JSON),
+        rooms=st.sets(ROOMS),
+        conflate=st.booleans(),
+        room_for=st.sampled_from([400, 40_000, 1 << 30]),
+    )
+    def connect(self, form: Form, rooms: set[str], conflate: bool, room_for: int) -> None:
+        reader = Reader(form, set(rooms), conflate)
+        self.readers.append(reader)
+        self._open(reader, None, room_for)
+
+    def _open(self, reader: Reader, last: str | None, room_for: int) -> None:
+        reader.owed = self.house.log.last
+        reader.session, reader.wire = self.house.open(
+            *sorted(reader.rooms),
+            last=last,
+            room_for=room_for,
+            conflate=reader.conflate,
+            sid=reader.session.sid if reader.session else None,
+        )
+
+    def _some(self, data: st.DataObject) -> Reader:
+        return data.draw(st.sampled_from(self.readers))
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data())
+    def read(self, data: st.DataObject) -> None:
+        reader = self._some(data)
+        reader.take()
+        assert reader.wire is not None
+        reader.wire.drain()
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data(), taken=st.booleans(), room_for=st.sampled_from([400, 40_000, 1 << 30]))
+    def lose_the_connection(self, data: st.DataObject, taken: bool, room_for: int) -> None:
+        """And come back with what was read before, or with nothing of it."""
+        reader = self._some(data)
+        assert reader.session is not None
+        if taken:
+            reader.take()
+        self.house.hub.close(reader.session)
+        self._open(reader, reader.position, room_for)
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data())
+    def poll_again(self, data: st.DataObject) -> None:
+        """The next request of a long-poll: the same session over another wire."""
+        reader = self._some(data)
+        reader.take()
+        assert reader.session is not None
+        if reader.position is None:
+            return
+        reader.owed = self.house.log.last
+        wire = Wire(self.house.hub, JSON, 40_000)
+        wire.session = reader.session
+        reader.wire = wire
+        self.house.hub.reattach(reader.session, wire, reader.position)
+
+    # ---- what must hold
+
+    @invariant()
+    def nothing_is_repeated_or_out_of_order(self) -> None:
+        for reader in getattr(self, "readers", ()):
+            assert reader.seen == sorted(set(reader.seen))
+
+    def check_all(self) -> None:
+        """After everybody has read everything, what is missing is only what may be."""
+        for reader in self.readers:
+            assert reader.wire is not None
+            for _ in range(10_000):
+                self.house.turns.settle()
+                if not reader.wire.written:
+                    break
+                reader.take()
+                reader.wire.drain()
+            assert not reader.wire.written
+            self._check(reader)
+
+    def _check(self, reader: Reader) -> None:
+        seen = set(reader.seen)
+        mine = [one for one in self.published if one[1] is None or one[1] in reader.rooms]
+        assert seen <= {seq for seq, _, _ in mine}, "nothing of other rooms"
+        newest: dict[Any, int] = {(room, key): seq for seq, room, key in mine if key is not None}
+        start = min(reader.gaps, default=0)
+        missing = {seq for seq, _, _ in mine if seq > start} - seen
+        for seq, room, key in mine:
+            if seq not in missing:
+                continue
+            superseded = reader.conflate and key is not None and newest[room, key] > seq
+            # Who lags may miss that, who comes back may not.
+            superseded &= all(seq > owed for a, b, owed in reader.steps if a < seq < b)
+            # A resync hands over the board in place of all up to its position.
+            skipped = any(seq <= gap for gap in reader.gaps - {start})
+            assert superseded or skipped, f"{seq} is missing"
+
+
+TestAnyInterleaving = AnyInterleaving.TestCase
+TestAnyInterleaving.settings = settings(
+    stateful_step_count=30,
+    suppress_health_check=list(HealthCheck),
+)
