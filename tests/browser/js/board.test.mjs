@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import * as boards from '../../client/board.js';
+import * as boards from '../../../client/board.js';
 
 const NOW = 1_800_000_000_000;
 const PNG = 'data:image/png;base64,AAAA';

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-import { MESSAGES, pickLanguage } from '../../client/i18n.js';
-import { io } from '../../client/rtpush.js';
-import { Cursor, isBehind, parsePosition } from '../../client/rtpush/cursor.js';
-import { Emitter } from '../../client/rtpush/emitter.js';
-import { Ladder, backoff } from '../../client/rtpush/ladder.js';
-import { readOptions, tokenOf } from '../../client/rtpush/options.js';
-import { Outbox } from '../../client/rtpush/outbox.js';
-import { TaskList } from '../../client/rtpush/tasks.js';
+import { MESSAGES, pickLanguage } from '../../../client/i18n.js';
+import { io } from '../../../client/rtpush.js';
+import { Cursor, isBehind, parsePosition } from '../../../client/rtpush/cursor.js';
+import { Emitter } from '../../../client/rtpush/emitter.js';
+import { Ladder, backoff } from '../../../client/rtpush/ladder.js';
+import { readOptions, tokenOf } from '../../../client/rtpush/options.js';
+import { Outbox } from '../../../client/rtpush/outbox.js';
+import { TaskList } from '../../../client/rtpush/tasks.js';
 
 const KINDS = ['websocket', 'sse', 'poll'];
 const DELAYS = { reconnectionDelay: 1000, reconnectionDelayMax: 5000, randomizationFactor: 0.5 };
@@ -234,7 +234,7 @@ test('an option without meaning is said once', (context) => {
 
 /** The rows of a table: the names in its first column, and what it says of them. */
 function table(heading) {
-  const page = readFileSync(new URL('../../docs/how-to/from-socketio.md', import.meta.url), 'utf8');
+  const page = readFileSync(new URL('../../../docs/how-to/from-socketio.md', import.meta.url), 'utf8');
   const section = page.split(/^## /m).find((text) => text.startsWith(heading));
   const rows = [...section.matchAll(/^\| (.*`.*) \| (.*) \|$/gm)];
   return rows.map(([, names, words]) => [[...names.matchAll(/`(\w+)(?:\(\))?`/g)].map(([, name]) => name), words]);

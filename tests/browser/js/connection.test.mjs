@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
-import { Connection } from '../../client/rtpush/connection.js';
-import { readOptions } from '../../client/rtpush/options.js';
+import { Connection } from '../../../client/rtpush/connection.js';
+import { readOptions } from '../../../client/rtpush/options.js';
 
 const STEP = 100;
 let clock = 0;

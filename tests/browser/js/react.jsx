@@ -1,8 +1,8 @@
 // The page of tests/browser/pages/react, before it is bundled.
 import { StrictMode, useState } from 'react';
 import { createRoot } from 'react-dom/client';
-import { useEvent, useTasks } from '../../client/react.js';
-import { io } from '../../client/rtpush.js';
+import { useEvent, useTasks } from '../../../client/react.js';
+import { io } from '../../../client/rtpush.js';
 
 const socket = io();
 window.socket = socket;
