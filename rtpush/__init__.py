@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from .client.async_client import Client, Event
     from .client.simple_client import SimpleClient
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from .publisher.publisher import AsyncPublisher, Publisher
     from .server import Server
 
-__version__ = "0.1.0"
 __all__ = [
     "AsyncPublisher",
     "Client",

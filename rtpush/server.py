@@ -33,7 +33,7 @@ from .application.dispatcher import Intake
 from .application.worker import Work, Worker
 from .cluster.nodes import Nodes
 from .cluster.supervisor import Place, Supervisor, WorkersError
-from .config.settings import Settings, client_dir
+from .config.settings import Settings
 from .demo import draw_picture
 from .errors import RtpushError
 from .handlers.compat import settings_of
@@ -52,6 +52,7 @@ from .transports.websocket import WebSocketTransport
 from .web.api import Api, answer_errors
 from .web.body import Bodies
 from .web.middleware import Door
+from .web.static import StaticFiles
 
 __all__ = ["Server", "StartError", "check_exposure"]
 
@@ -267,7 +268,6 @@ class Server(Application):
             self._door.check_api,
             self._metrics,
             settings,
-            settings.client or client_dir(),
         )
         poll = LongPollTransport(self._front)
         app = web.Application(middlewares=[self._door.middleware(), answer_errors(self._metrics)])
@@ -276,6 +276,7 @@ class Server(Application):
         app.router.add_get("/poll", poll.read, allow_head=False)
         app.router.add_post("/poll", poll.post)
         app.router.add_routes(api.routes())
+        app.router.add_routes(StaticFiles(settings.client).routes())
         return app
 
     async def _listen(self, runner: web.AppRunner) -> None:

@@ -13,8 +13,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from ..config.help import make_parser as make_settings_parser
 from ..config.settings import ConfigError, Settings
-from ..config.settings import make_parser as make_settings_parser
 from .common import FAILED, complain
 from .serve import add_target, read_target
 

@@ -15,13 +15,16 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
+from itertools import takewhile
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, Final
 
 from ..config.kinds import did_you_mean
 from ..server import Server
 
 __all__ = ["LoadError", "load_server"]
+
+_PACKAGE: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 class LoadError(Exception):
@@ -87,7 +90,9 @@ def _summary(exc: BaseException) -> str:
 def _place(exc: BaseException, frames: TracebackType | None) -> str:
     if isinstance(exc, SyntaxError):
         return f" ({exc.filename}, line {exc.lineno})"
-    found = traceback.extract_tb(frames)
+    # The line of the module, not the one at which this package refuses it.
+    steps = traceback.extract_tb(frames)
+    found = list(takewhile(lambda step: not step.filename.startswith(_PACKAGE), steps))
     return f" ({found[-1].filename}, line {found[-1].lineno})" if found else ""
 
 

@@ -24,7 +24,7 @@ from importlib import import_module
 from itertools import groupby
 from typing import Final
 
-from .. import __version__
+from ..version import __version__
 from .common import COMMANDS, FAILED, USAGE, complain
 
 __all__ = ["main"]

@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ..config.settings import ConfigError, Settings, read
-from ..config.settings import make_parser as make_settings_parser
+from ..config.help import make_parser as make_settings_parser
+from ..config.settings import ConfigError, Settings
+from ..config.sources import read
 from .common import FAILED, USAGE, complain, tell
 
 __all__ = ["add_target", "main", "make_parser", "read_target"]

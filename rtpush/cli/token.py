@@ -16,7 +16,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..config.settings import ConfigError, load
+from ..config.settings import ConfigError
+from ..config.sources import load
 from .common import FAILED, USAGE, Parser, complain, duration
 
 __all__ = ["main", "make_parser"]

@@ -1,5 +1,5 @@
 """Every setting once: flags, environment, TOML, Python and the docs come from it."""
 
-from .settings import Settings
+from .settings import ConfigError, Settings
 
-__all__ = ["Settings"]
+__all__ = ["ConfigError", "Settings"]

@@ -1,9 +1,12 @@
-"""How a setting's value is written: durations, sizes, switches, names.
+"""Kinds of setting values: durations, sizes, switches, lists of names.
 
 Rules that hold here:
 
-- A kind of value is a `Kind`: how to parse it, how to show it, and the words
-  that say what is allowed. `show` gives text that `parse` reads back.
+- A kind says how a value is written as text, which Python values it takes
+  beside text, how a value is shown, and the words for what is allowed. `show`
+  gives text that `parse` reads back.
+- Text is parsed in the same way whatever source it comes from. A Python value
+  (of a TOML file or a program) is checked against the same limits.
 - Durations are seconds (float) and sizes are bytes (int) once parsed.
 """
 
@@ -12,10 +15,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "duration",
     "parse_duration",
     "parse_size",
+    "shorten",
     "show_clock",
     "show_duration",
     "show_size",
@@ -51,17 +55,44 @@ class Hint(ValueError):
     """A bad value of which we can guess what was meant."""
 
 
+def shorten(value: object) -> str:
+    """A value as an error message quotes it: text in quotation marks, 80 characters at most."""
+    text = str(value)
+    text = text if len(text) <= 80 else text[:77] + "..."
+    return repr(text) if isinstance(value, str) else text
+
+
+def _only_text(value: object) -> NoReturn:
+    raise ValueError(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """How a value is written: `parse` raises ValueError, `show` is its inverse.
+    """How a value is written, checked and shown."""
 
-    `allowed` completes the sentence "'x' is not …".
-    """
-
+    # What --help calls a value; empty for a switch, which takes none.
     metavar: str
+    # Completes the sentence "'x' is not ...".
     allowed: str
+    # From text. Raises ValueError; a Hint when we can guess what was meant.
     parse: Callable[[str], T]
+    # From any other Python value. Raises likewise.
+    accept: Callable[[object], T] = _only_text
+    # To text that `parse` reads back.
     show: Callable[[T], str] = str
+    # To text for an error message, without what must stay secret.
+    quote: Callable[[object], str] = shorten
+    # Does the value hold several items? The flag can then be repeated.
+    many: bool = False
+
+    def take(self, value: object) -> T:
+        """The checked value. Raises as `parse` does."""
+        return self.parse(value) if isinstance(value, str) else self.accept(value)
+
+    def refusal(self, value: object, reason: ValueError) -> str:
+        """A sentence about a value that `take` has refused."""
+        hint = f"; {reason}" if isinstance(reason, Hint) and str(reason) else ""
+        return f"{self.quote(value)} is not {self.allowed}{hint}"
 
 
 DURATIONS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -123,31 +154,60 @@ def _scaled(text: str, units: Mapping[str, float]) -> float:
     return float(whole + fraction) * scale if fraction else int(whole) * scale
 
 
-def _ranged(parse: Callable[[str], T], low: Any, high: Any) -> Callable[[str], T]:
-    def checked(text: str) -> T:
-        value = parse(text)
-        if not low <= value <= high:
-            raise ValueError(text)
+def _number(types: Any, low: float, high: float) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        # A bool is an int to Python, but no number to a person.
+        if isinstance(value, bool) or not isinstance(value, types) or not low <= value <= high:
+            raise ValueError(value)
         return value
 
-    return checked
+    return check
 
 
 def count(low: int, high: int = 10**12) -> Kind[int]:
     limits = f"from {low} to {high}" if high < 10**12 else f"of at least {low}"
-    return Kind("N", f"a whole number {limits}", _ranged(int, low, high))
+    check = _number(int, low, high)
+    return Kind("N", f"a whole number {limits}", lambda text: check(int(text)), check)
 
 
 def duration(low: float, high: float = FOREVER) -> Kind[float]:
     limits = f"from {show_duration(low)} to {show_duration(high)}"
-    parse = _ranged(lambda text: float(parse_duration(text)), low, high)
-    return Kind("TIME", f"a duration {limits}, like 30s, 10m, 24h or 7d", parse, show_duration)
+    check = _number((int, float), low, high)
+    return Kind(
+        "TIME",
+        f"a duration {limits}, like 30s, 10m, 24h or 7d",
+        lambda text: float(check(parse_duration(text))),
+        lambda value: float(check(value)),
+        show_duration,
+    )
 
 
 def size(low: int, high: int = HUGE) -> Kind[int]:
     limits = f"from {show_size(low)} to {show_size(high)}"
-    parse = _ranged(parse_size, low, high)
-    return Kind("SIZE", f"a size {limits}, like 4096, 64KiB or 256MB", parse, show_size)
+    check = _number(int, low, high)
+    return Kind(
+        "SIZE",
+        f"a size {limits}, like 4096, 64KiB or 256MB",
+        lambda text: check(parse_size(text)),
+        check,
+        show_size,
+    )
+
+
+def several(metavar: str, allowed: str, check: Callable[[str], str]) -> Kind[tuple[str, ...]]:
+    """Items that `check` takes one by one: text with commas, or a collection of such text."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        return tuple(check(part.strip()) for part in text.split(",") if part.strip())
+
+    def accept(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple | set | frozenset):
+            raise ValueError(value)
+        if not all(isinstance(item, str) for item in value):
+            raise ValueError(value)
+        return parse(",".join(value))
+
+    return Kind(metavar, f"{allowed}, separated by commas", parse, accept, ",".join, many=True)
 
 
 def choice(*words: str) -> Kind[str]:
@@ -209,77 +269,87 @@ def _parse_redis(text: str) -> str:
     return text
 
 
-def _parse_patterns(text: str) -> tuple[str, ...]:
-    patterns = tuple(part.strip() for part in text.split(",") if part.strip())
-    if any(len(pattern) > 128 for pattern in patterns):
-        raise ValueError(text)
-    return patterns
-
-
-def _parse_directory(text: str) -> Path:
-    if not text:
-        raise ValueError(text)
-    return Path(text)
-
-
 def _parse_text(text: str) -> str:
     if not text.isprintable():
         raise ValueError(text)
     return text
 
 
-def _parse_networks(text: str) -> tuple[str, ...]:
-    networks = tuple(part.strip() for part in text.split(",") if part.strip())
-    for network in networks:
-        ip_network(network, strict=False)  # raises a ValueError of its own
-    return networks
+def _check_name(name: str) -> str:
+    if len(name) > 128:
+        raise ValueError(name)
+    return name
 
 
-def _parse_hashes(text: str) -> tuple[str, ...]:
-    hashes = tuple(part.strip().lower() for part in text.split(",") if part.strip())
-    if any(part.startswith("rtpk_") for part in hashes):
+def _check_network(network: str) -> str:
+    ip_network(network, strict=False)  # raises a ValueError of its own
+    return network
+
+
+def _check_hash(text: str) -> str:
+    if text.startswith("rtpk_"):
         raise Hint("this is a key itself; write its hash, which `rtpush token --api-key` prints")
-    if not all(re.fullmatch(r"[0-9a-f]{64}", part) for part in hashes):
+    if not re.fullmatch(r"[0-9a-f]{64}", text.lower()):
         raise ValueError(text)
-    return hashes
+    return text.lower()
 
 
-def _parse_file(text: str) -> Path:
+def _accept_switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(value)
+    return value
+
+
+def _parse_path(text: str) -> Path:
     if not text:
         raise ValueError(text)
     return Path(_parse_text(text))
 
 
-SWITCH: Final = Kind("", "true or false", _parse_switch, lambda on: "true" if on else "false")
+def _parse_directory(text: str) -> Path:
+    path = _parse_path(text)
+    if not path.is_dir():
+        raise Hint(f"there is no {path.absolute()}")
+    return path
+
+
+def _path(metavar: str, allowed: str, parse: Callable[[str], Path]) -> Kind[Path | None]:
+    def accept(value: object) -> Path | None:
+        if value is not None and not isinstance(value, Path):
+            raise ValueError(value)
+        return None if value is None else parse(str(value))
+
+    return Kind(metavar, allowed, parse, accept, lambda path: "" if path is None else str(path))
+
+
+def _hide(value: object) -> str:
+    return f"the value ({type(value).__name__}, not shown)"
+
+
+def _hide_credentials(value: object) -> str:
+    return shorten(re.sub(r"//.*@", "//***@", value) if isinstance(value, str) else value)
+
+
+SWITCH: Final = Kind(
+    "", "true or false", _parse_switch, _accept_switch, lambda on: "true" if on else "false"
+)
 HOST: Final = Kind("HOST", "a host name or an IP address", _parse_host)
-LOG: Final = Kind("LOG", "memory:, sqlite:PATH or redis://HOST", _parse_log)
-PATTERNS: Final = Kind(
-    "NAMES", "event names of up to 128 characters, separated by commas", _parse_patterns, ",".join
+LOG: Final = Kind(
+    "LOG", "memory:, sqlite:PATH or redis://HOST", _parse_log, quote=_hide_credentials
 )
-NAMES: Final = Kind(
-    "NAMES", "names of up to 128 characters, separated by commas", _parse_patterns, ",".join
-)
-NETWORKS: Final = Kind(
-    "NETS",
-    "addresses or networks like 10.0.0.0/8, separated by commas",
-    _parse_networks,
-    ",".join,
-)
-HASHES: Final = Kind(
-    "HASHES",
-    "SHA-256 hashes of 64 hexadecimal digits, separated by commas",
-    _parse_hashes,
-    ",".join,
+PATTERNS: Final = several("NAMES", "event names of up to 128 characters", _check_name)
+NAMES: Final = several("NAMES", "names of up to 128 characters", _check_name)
+NETWORKS: Final = several("NETS", "addresses or networks like 10.0.0.0/8", _check_network)
+HASHES: Final = replace(
+    several("HASHES", "SHA-256 hashes of 64 hexadecimal digits", _check_hash), quote=_hide
 )
 TEXT: Final = Kind("TEXT", "printable text", _parse_text)
-# Shown nowhere: not in --help, not in an error line.
-SECRET: Final = Kind("TEXT", "printable text", _parse_text, lambda text: "set" if text else "")
-FILE: Final[Kind[Path | None]] = Kind(
-    "FILE", "a file", _parse_file, lambda path: "" if path is None else str(path)
+# Shown nowhere: not in --help, not in an error message.
+SECRET: Final = Kind(
+    "TEXT", "printable text", _parse_text, show=lambda text: "set" if text else "", quote=_hide
 )
-DIRECTORY: Final[Kind[Path | None]] = Kind(
-    "DIR", "a directory", _parse_directory, lambda path: "" if path is None else str(path)
-)
+FILE: Final = _path("FILE", "a file", _parse_path)
+DIRECTORY: Final = _path("DIR", "a directory", _parse_directory)
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:

@@ -6,25 +6,17 @@ Rules that hold here:
   there and nowhere else. Flags (`--max-rooms`), environment variables
   (`RTPUSH_MAX_ROOMS`), TOML keys (`max_rooms`), `--help` and the table of the
   documentation are derived from it.
-- Precedence: flag, then environment, then TOML file, then default.
-- Nothing is ignored: an unknown name or a bad value is refused by name in any
-  source, also one that a stronger source overrides. All problems are reported
-  at once.
-- Every source speaks text. A TOML value is turned into the text that the
-  environment would hold, so a value means the same wherever it stands.
-- Building `Settings` directly checks nothing: that is for programs and tests.
+- Nothing is ignored: an unknown name or a bad value is refused by name, in a
+  program as in every other source. All problems are reported at once.
 """
 
 from __future__ import annotations
 
-import argparse
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar, Unpack
 
-from .. import __version__
 from .kinds import (
     DIRECTORY,
     FILE,
@@ -37,7 +29,6 @@ from .kinds import (
     SECRET,
     SWITCH,
     TEXT,
-    Hint,
     Kind,
     choice,
     count,
@@ -45,38 +36,14 @@ from .kinds import (
     duration,
     size,
 )
+from .options import Options
 
-__all__ = [
-    "SETTINGS",
-    "ConfigError",
-    "Setting",
-    "Settings",
-    "client_dir",
-    "load",
-    "make_parser",
-    "markdown_table",
-    "read",
-]
+__all__ = ["BY_NAME", "SETTINGS", "ConfigError", "Given", "Setting", "Settings", "check", "unknown"]
 
 T = TypeVar("T")
 
-# Variables that share our prefix and are no settings.
-NOT_SETTINGS: Final = ("RTPUSH_CONFIG", "RTPUSH_KEY", "RTPUSH_TEST_ALL", "RTPUSH_URL")
 
-DEFAULT_FILE: Final = "rtpush.toml"
-
-
-POINTER: Final = """\
-Each setting is also an environment variable (its name is in the brackets) and
-a line of rtpush.toml (max_rooms = 50). A flag wins over the environment, and
-the environment over the file.
-Durations are written 30s, 10m, 24h or 7d, and sizes 4096, 64KiB or 256MB.
-
-Documentation: docs/configuration.md.
-"""
-
-
-class ConfigError(Exception):
+class ConfigError(ValueError):
     """The settings are wrong; `problems` has one sentence for each reason."""
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -84,18 +51,13 @@ class ConfigError(Exception):
         self.problems = list(problems)
 
 
-# ---- the settings ------------------------------------------------------------
-
-
 def _setting(default: T, kind: Kind[T], group: str, help: str) -> T:
-    # A secret must not stand in a traceback.
-    metadata = {"kind": kind, "group": group, "help": help}
-    return field(default=default, repr=kind is not SECRET, metadata=metadata)
+    return field(default=default, metadata={"kind": kind, "group": group, "help": help})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Settings:
-    """What a server is told. Durations are seconds, sizes are bytes."""
+    """The settings of a server, checked. Durations are seconds (float), sizes are bytes (int)."""
 
     host: str = _setting(
         "127.0.0.1",
@@ -197,7 +159,10 @@ class Settings:
         "close a connection that took nothing for this long",
     )
     poll_timeout: float = _setting(
-        25.0, duration(1, 60), "Connections", "how long a long-poll waits unless it asks otherwise"
+        25.0,
+        duration(0.1, 60),
+        "Connections",
+        "how long a long-poll waits unless it asks otherwise",
     )
     session_lease: float = _setting(
         60.0, duration(1, 86400), "Connections", "forget a long-poll session idle for this long"
@@ -274,6 +239,38 @@ class Settings:
         "least severe messages to print",
     )
 
+    def __init__(self, **given: Unpack[Options]) -> None:
+        """Take settings by name; the others have their defaults.
+
+        Args:
+            **given: A value of the setting's own type, or text as in a flag:
+                `retention_age="30d"`, `max_body="64KiB"`, `relay="chat_*"`.
+                docs/configuration.md lists all settings.
+
+        Raises:
+            ConfigError: A setting is unknown, or a value is not allowed. It
+                names every one of them.
+        """
+        problems = [unknown("setting", name, BY_NAME) for name in given if name not in BY_NAME]
+        values = check(
+            (Given(BY_NAME[name], name, value) for name, value in given.items() if name in BY_NAME),
+            problems,
+        )
+        if problems:
+            raise ConfigError(problems)
+        for setting in SETTINGS:
+            object.__setattr__(self, setting.name, values.get(setting.name, setting.default))
+
+    def __repr__(self) -> str:
+        """What differs from the defaults, without what is secret: it may stand in a traceback."""
+        values = [(setting, getattr(self, setting.name)) for setting in SETTINGS]
+        given = [
+            f"{setting.name}={setting.kind.quote(value)}"
+            for setting, value in values
+            if value != setting.default
+        ]
+        return f"Settings({', '.join(given)})"
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -299,235 +296,31 @@ class Setting:
 
 
 SETTINGS: Final = tuple(Setting(f.name, f.default, **f.metadata) for f in fields(Settings))
-
-
-# ---- the sources -------------------------------------------------------------
-
-
-def load(argv: Sequence[str] | None, environ: Mapping[str, str], cwd: Path) -> Settings:
-    """Settings from `argv` (None: the process's), `environ` and the TOML file.
-
-    Raises ConfigError with every problem of every source, and SystemExit(0)
-    after `--help` and `--version`.
-    """
-    return Settings(**read(make_parser(), argv, environ, cwd)[0])
-
-
-def read(
-    parser: argparse.ArgumentParser,
-    argv: Sequence[str] | None,
-    environ: Mapping[str, str],
-    cwd: Path,
-) -> tuple[dict[str, Any], argparse.Namespace]:
-    """The settings that are given, by name, and all that `parser` has found in `argv`.
-
-    `parser` is one of `make_parser`, perhaps with options on top. Raises as `load`.
-    """
-    problems: list[str] = []
-    found = _read_flags(parser, argv, problems)
-    flags = [
-        _Given(setting, setting.flag, _text(value))
-        for setting in SETTINGS
-        if (value := getattr(found, setting.name)) is not None
-    ]
-    env = _read_environ(environ, problems)
-    toml = _read_file(found.config or environ.get("RTPUSH_CONFIG"), cwd, problems)
-    # Later sources win.
-    values = _parse(toml, problems) | _parse(env, problems) | _parse(flags, problems)
-    client = values.get("client")
-    if client is not None and not (cwd / client).is_dir():
-        problems.append(f"client: there is no directory {cwd / client}")
-    if problems:
-        raise ConfigError(problems)
-    return values, found
+BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """One value as it was written: `where` names it to the person who wrote it."""
+class Given:
+    """One value as it was given; `where` names it to the user who gave it."""
 
     setting: Setting
     where: str
-    text: str
+    value: object
 
 
-def _parse(given: Iterable[_Given], problems: list[str]) -> dict[str, Any]:
+def check(given: Iterable[Given], problems: list[str]) -> dict[str, Any]:
+    """The checked values by name; a sentence for each bad one is added to `problems`."""
     values = {}
     for item in given:
         kind = item.setting.kind
         try:
-            values[item.setting.name] = kind.parse(item.text)
+            values[item.setting.name] = kind.take(item.value)
         except ValueError as exc:
-            hint = f"; {exc}" if isinstance(exc, Hint) and str(exc) else ""
-            problems.append(f"{item.where}: {_shorten(item.text)} is not {kind.allowed}{hint}")
+            problems.append(f"{item.where}: {kind.refusal(item.value, exc)}")
     return values
 
 
-def _read_flags(
-    parser: argparse.ArgumentParser, argv: Sequence[str] | None, problems: list[str]
-) -> argparse.Namespace:
-    known, unknown = parser.parse_known_args(argv)
-    options = [arg.partition("=")[0] for arg in unknown if arg.startswith("-")]
-    flags = [flag for action in parser._actions for flag in action.option_strings]
-    problems += [_unknown("option", option, flags) for option in options]
-    if not options:
-        # Beside an unknown option this would only be its value.
-        problems += [f"unexpected argument {_shorten(arg)}; see --help" for arg in unknown]
-    return known
-
-
-def _read_environ(environ: Mapping[str, str], problems: list[str]) -> list[_Given]:
-    by_env = {setting.env: setting for setting in SETTINGS}
-    ours = sorted(name for name in environ if name.startswith("RTPUSH_"))
-    names = [name for name in ours if name not in NOT_SETTINGS]
-    problems += [
-        _unknown("environment variable", name, [*by_env, "RTPUSH_CONFIG"])
-        for name in names
-        if name not in by_env
-    ]
-    return [_Given(by_env[name], name, environ[name]) for name in names if name in by_env]
-
-
-def _read_file(named: str | None, cwd: Path, problems: list[str]) -> list[_Given]:
-    path = cwd / (named or DEFAULT_FILE)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if named:
-            problems.append(f"the configuration file {path} does not exist")
-        return []
-    except OSError as exc:
-        problems.append(f"the configuration file {path} cannot be read: {exc.strerror}")
-        return []
-    except ValueError as exc:  # not TOML, or not UTF-8
-        problems.append(f"{path} is not valid TOML: {exc}")
-        return []
-    return _read_table(table, path.name, problems)
-
-
-def _read_table(table: Mapping[str, Any], file: str, problems: list[str]) -> list[_Given]:
-    by_name = {setting.name: setting for setting in SETTINGS}
-    given = []
-    for key, value in table.items():
-        if key not in by_name:
-            problems.append(f"{file}: {_unknown('key', key, by_name)}")
-        elif not _fits(value, by_name[key]):
-            allowed = by_name[key].kind.allowed
-            problems.append(f"{file}: {key}: {_shorten(str(value))} is not {allowed}")
-        else:
-            given.append(_Given(by_name[key], f"{file}: {key}", _text(value)))
-    return given
-
-
-def _fits(value: object, setting: Setting) -> bool:
-    if isinstance(value, list):
-        return setting.kind is PATTERNS and all(isinstance(item, str) for item in value)
-    return isinstance(value, str | int | float)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return ",".join(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _unknown(what: str, name: str, names: Iterable[str]) -> str:
-    return f"unknown {what} {name}; {did_you_mean(name, names) or 'see --help for all of them'}"
-
-
-def _shorten(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")
-
-
-# ---- help and documentation --------------------------------------------------
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError([f"{message}; see --help"])
-
-
-def make_parser(
-    usage: str = "rtpush serve [options]", description: str | None = None
-) -> argparse.ArgumentParser:
-    """A parser that knows every setting as a flag, `--config`, `--help` and `--version`."""
-    parser = _Parser(
-        prog="rtpush",
-        usage=usage,
-        description=description,
-        epilog=POINTER,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-            prog, max_help_position=28
-        ),
-        allow_abbrev=False,
-        add_help=False,
-    )
-    for group in _groups():
-        section = parser.add_argument_group(group)
-        for setting in _in_group(group):
-            _add_flag(section, setting)
-    _add_others(section)
-    return parser
-
-
-def _add_flag(section: argparse._ArgumentGroup, setting: Setting) -> None:
-    text = f"{setting.help} [{setting.shown_default}; {setting.env}]".replace("%", "%%")
-    common: dict[str, Any] = {"dest": setting.name, "help": text, "default": None}
-    if setting.kind is SWITCH:
-        section.add_argument(setting.flag, action=argparse.BooleanOptionalAction, **common)
-    else:
-        action = "append" if setting.kind is PATTERNS else "store"
-        section.add_argument(setting.flag, action=action, metavar=setting.kind.metavar, **common)
-
-
-def _add_others(section: argparse._ArgumentGroup) -> None:
-    section.add_argument(
-        "--config",
-        metavar="FILE",
-        help=f"TOML file of settings [./{DEFAULT_FILE} if it exists; RTPUSH_CONFIG]",
-    )
-    section.add_argument(
-        "--version",
-        action="version",
-        version=f"rtpush {__version__}",
-        help="show the version and exit",
-    )
-    section.add_argument("-h", "--help", action="help", help="show this and exit")
-
-
-def markdown_table() -> str:
-    """The settings as Markdown: a heading and a table for each group."""
-    parts = []
-    for group in _groups():
-        parts += [
-            f"### {group}",
-            "",
-            "| setting | default | allowed | meaning |",
-            "|---|---|---|---|",
-        ]
-        parts += [_markdown_row(setting) for setting in _in_group(group)]
-        parts.append("")
-    return "\n".join(parts)
-
-
-def _markdown_row(setting: Setting) -> str:
-    names = f"`{setting.flag}`<br>`{setting.env}`<br>`{setting.name}`"
-    return f"| {names} | `{setting.shown_default}` | {setting.kind.allowed} | {setting.help} |"
-
-
-def _groups() -> list[str]:
-    return list(dict.fromkeys(setting.group for setting in SETTINGS))
-
-
-def _in_group(group: str) -> list[Setting]:
-    return [setting for setting in SETTINGS if setting.group == group]
-
-
-# ---- files that come along ---------------------------------------------------
-
-
-def client_dir() -> Path:
-    """The directory of the browser client: in the wheel, else of the checkout."""
-    here = Path(__file__).resolve().parent.parent
-    packaged = here / "_client"
-    return packaged if packaged.is_dir() else here.parent / "client"
+def unknown(what: str, name: str, names: Iterable[str]) -> str:
+    """A sentence about a name that is none of `names`."""
+    guess = did_you_mean(name, names)
+    return f"unknown {what} {name}; {guess or 'see rtpush serve --help for all of them'}"

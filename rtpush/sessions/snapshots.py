@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from .. import __version__
 from ..log.base import Log, Position
 from ..protocol import PROTOCOL_VERSION, Form, encode
+from ..version import __version__
 from .session import Session
 
 __all__ = ["Snapshots", "connect"]

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from .. import __version__
 from ..config.settings import Settings
+from ..version import __version__
 
 __all__ = ["banner", "explain_bind_error", "lan_address"]
 

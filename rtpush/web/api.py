@@ -14,7 +14,6 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -23,7 +22,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from ..application.dispatcher import Intake, position_of
 from ..cluster.nodes import Nodes
-from ..config.settings import Settings, client_dir
+from ..config.settings import Settings
 from ..errors import RtpushError
 from ..hub import Hub
 from ..log.base import Log, Outcome, Position
@@ -49,23 +48,6 @@ HISTORY_SCAN: Final = 10_000
 
 # The answer ends here, and says that there is more.
 HISTORY_BYTES: Final = 4 << 20
-
-# What a browser may do with the page: run and fetch our own files, and show
-# pictures that tasks bring along as data. Tasks are other people's text.
-# The browser client's files, beside those of the demo page.
-_LIBRARY: Final = ("rtpush.js", "rtpush/", "dist/", "websocket.js", "react.js", "types/")
-
-PAGE_HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; "
-        "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
-    ),
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    # Always asked for again, and answered 304 by its ETag: a new release
-    # reaches every browser at once.
-    "Cache-Control": "no-cache",
-}
 
 
 def _unreadable() -> RtpushError:
@@ -133,7 +115,6 @@ class Api:
         guard: Guard,
         metrics: Metrics,
         settings: Settings,
-        client: Path,
     ) -> None:
         self._log = log
         self._hub = hub
@@ -143,7 +124,6 @@ class Api:
         self._guard = guard
         self._metrics = metrics
         self._settings = settings
-        self._client = client.resolve()
 
     def routes(self) -> list[web.RouteDef]:
         """Everything that this API answers."""
@@ -161,9 +141,6 @@ class Api:
             web.get("/api/openapi.json", self.openapi),
             web.get("/healthz", self.healthz, name=PROBES[0]),
             web.get("/readyz", self.readyz, name=PROBES[1]),
-            # Not over the others' paths: a method that one of these does not
-            # take would be a file that is not there.
-            web.get(r"/{path:(?!api/|(?:ws|sse|poll|healthz|readyz|metrics)$).*}", self.file),
         ]
 
     def _guarded(self, handler: Handler) -> Handler:
@@ -322,31 +299,6 @@ class Api:
     async def openapi(self, _request: web.Request) -> web.Response:
         """This API, described for machines."""
         return _json(document())
-
-    # ---------------------------------------------------------------- files
-
-    async def file(self, request: web.Request) -> web.StreamResponse:
-        """The page and its files. Nothing outside the folder, whatever the path says."""
-        path = self._find_file(request.match_info["path"] or "index.html")
-        if path is None:
-            raise RtpushError("not_found", f"There is nothing at {request.path}.")
-        return web.FileResponse(path, headers=PAGE_HEADERS)
-
-    def _find_file(self, name: str) -> Path | None:
-        folders = [self._client]
-        if name.startswith(_LIBRARY):
-            # Whoever brings a page of their own still finds the browser client.
-            folders.append(client_dir().resolve())
-        return next(filter(None, (_inside(folder, name) for folder in folders)), None)
-
-
-def _inside(folder: Path, name: str) -> Path | None:
-    try:
-        path = (folder / name).resolve()
-        return path if path.is_relative_to(folder) and path.is_file() else None
-    except (OSError, ValueError):
-        # A name that no file system takes: too long, or with a NUL.
-        return None
 
 
 def _whole(request: web.Request, name: str, default: int, highest: int) -> int:

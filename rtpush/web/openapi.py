@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .. import __version__
 from ..errors import CODES
+from ..version import __version__
 
 __all__ = ["document"]
 

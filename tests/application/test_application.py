@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from clients import KINDS, PATIENCE, Client, Ended, Envelope, WebSocket, until
 
-from rtpush.config.settings import Settings
+from rtpush.config import ConfigError, Settings
 from rtpush.errors import RtpushError
 from rtpush.server import Server
 
@@ -740,7 +740,7 @@ def test_the_options_of_a_socketio_server_are_understood(
 
 
 def test_unknown_options_are_refused_by_name() -> None:
-    with pytest.raises(TypeError, match="prot"):
+    with pytest.raises(ConfigError, match="unknown setting prot; did you mean port\\?"):
         Server(Settings(), prot=1)
 
 

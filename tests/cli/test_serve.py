@@ -129,7 +129,10 @@ APPS = {
             r"leaving cannot be loaded: SystemExit: no ink \(\S*leaving.py, line 2\)",
         ),
         ("needing:server", r"needing cannot be loaded: ModuleNotFoundError: No module named 'no_"),
-        ("optional:server", r"optional cannot be loaded: TypeError: .*colour"),
+        (
+            "optional:server",
+            r"optional cannot be loaded: ConfigError: .*colour.*optional.py, line 2\)",
+        ),
         ("wrong:server", r"wrong has no server; it has main$"),
         ("wrong:mian", r"wrong has no mian; did you mean main\?$"),
         ("wrong:number", r"wrong:number is no rtpush.Server but of type int; it has main$"),

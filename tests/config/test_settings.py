@@ -1,349 +1,133 @@
-"""Settings: where they come from, which wins, and what is refused how."""
+"""Settings in a program: every value is checked, and all that is wrong is told at once."""
 
 from __future__ import annotations
 
-import contextlib
+import copy
+import math
+import pickle
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from rtpush.config.kinds import parse_duration, parse_size, show_duration, show_size
-from rtpush.config.settings import (
-    SETTINGS,
-    ConfigError,
-    Setting,
-    Settings,
-    client_dir,
-    load,
-    markdown_table,
-)
-
-# A value for each setting that is allowed and not its default.
-OTHER = {
-    "host": ("0.0.0.0", "0.0.0.0"),
-    "port": ("8080", 8080),
-    "client": (".", Path(".")),
-    "log": ("memory:", "memory:"),
-    "retention_count": ("5", 5),
-    "retention_bytes": ("1MB", 10**6),
-    "retention_age": ("2d", 172800.0),
-    "task_ttl": ("1.5h", 5400.0),
-    "finished_for": ("0", 0.0),
-    "heartbeat": ("5", 5.0),
-    "write_timeout": ("2m", 120.0),
-    "poll_timeout": ("60", 60.0),
-    "session_lease": ("90s", 90.0),
-    "high_water": ("4096", 4096),
-    "grace": ("1500ms", 1.5),
-    "compress": ("false", False),
-    "relay": ("chat_*, ping_all", ("chat_*", "ping_all")),
-    "max_message": ("2KiB", 2048),
-    "max_batch": ("7", 7),
-    "max_body": ("1GiB", 2**30),
-    "max_rooms": ("3", 3),
-    "max_connections": ("9", 9),
-    "max_per_address": ("7", 7),
-    "max_per_subject": ("6", 6),
-    "tls_cert": ("cert.pem", Path("cert.pem")),
-    "tls_key": ("key.pem", Path("key.pem")),
-    "auth_secret": ("s3cret", "s3cret"),
-    "auth_keys": ("jwks.json", "jwks.json"),
-    "auth_audience": ("push", "push"),
-    "auth_leeway": ("1m", 60.0),
-    "token_in_query": ("true", True),
-    "api_keys": ("ab" * 32, ("ab" * 32,)),
-    "insecure": ("true", True),
-    "allow_origins": (
-        "https://a.example, https://b.example",
-        ("https://a.example", "https://b.example"),
-    ),
-    "allow_hosts": ("push.example.com", ("push.example.com",)),
-    "trusted_proxies": ("10.0.0.0/8,::1", ("10.0.0.0/8", "::1")),
-    "max_tasks": ("8", 8),
-    "max_task": ("4KiB", 4096),
-    "max_board": ("8KiB", 8192),
-    "rate_messages": ("10", 10),
-    "rate_bytes": ("1KiB", 1024),
-    "request_timeout": ("3s", 3.0),
-    "workers": ("4", 4),
-    "demo": ("true", True),
-    "log_level": ("debug", "debug"),
-}
-
-each_setting = pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.name)
+from rtpush.config import ConfigError, Settings
+from rtpush.config.kinds import Kind
+from rtpush.config.options import Options
+from rtpush.config.settings import SETTINGS
 
 
-def problems(tmp_path: Path, *argv: str, **environ: str) -> list[str]:
+def problems(**given: Any) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        load(argv, environ, tmp_path)
+        Settings(**given)
     return caught.value.problems
 
 
-def flags_for(setting: Setting, text: str) -> list[str]:
-    if setting.kind.metavar:
-        return [setting.flag, text]
-    return [setting.flag if text == "true" else setting.flag.replace("--", "--no-", 1)]
+def test_typed_values_are_taken_as_they_are() -> None:
+    settings = Settings(port=0, heartbeat=2, grace=0.5, relay=("a", "b"), client=None, demo=True)
+    assert (settings.port, settings.grace, settings.relay) == (0, 0.5, ("a", "b"))
+    assert isinstance(settings.heartbeat, float)
+    assert (settings.client, settings.demo) == (None, True)
 
 
-# ---- sources and precedence --------------------------------------------------
+def test_text_is_parsed_as_in_every_other_source(tmp_path: Path) -> None:
+    settings = Settings(retention_age="30d", max_body="64KiB", client=str(tmp_path))
+    assert settings.retention_age == 30 * 86400.0
+    assert settings.max_body == 65536
+    assert settings.client == tmp_path
 
 
-def test_without_sources_the_defaults_hold(tmp_path: Path) -> None:
-    assert load([], {}, tmp_path) == Settings()
+@pytest.mark.parametrize(
+    ("given", "relay"),
+    [
+        ("chat_*", ("chat_*",)),
+        ("chat_*, ping", ("chat_*", "ping")),
+        (["chat_*", "ping"], ("chat_*", "ping")),
+        ({"chat_*"}, ("chat_*",)),
+        ("", ()),
+        ((), ()),
+    ],
+)
+def test_a_list_of_names(given: Any, relay: tuple[str, ...]) -> None:
+    assert Settings(relay=given).relay == relay
 
 
-@each_setting
-def test_every_setting_has_a_flag_a_variable_and_a_key(setting: Setting, tmp_path: Path) -> None:
-    text, value = OTHER[setting.name]
-    expected = Settings(**{setting.name: value})
-    assert expected != Settings()
-    assert load(flags_for(setting, text), {}, tmp_path) == expected
-    assert load([], {setting.env: text}, tmp_path) == expected
-    (tmp_path / "rtpush.toml").write_text(f'{setting.name} = "{text}"\n')
-    assert load([], {}, tmp_path) == expected
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("heartbeat", 0, "0 is not a duration from 1s to 60m"),
+        ("heartbeat", math.nan, "nan is not a duration"),
+        ("heartbeat", None, "None is not a duration"),
+        ("session_lease", -5, "-5 is not a duration from 1s to 24h"),
+        ("retention_age", math.inf, "inf is not a duration from 1s to 3650d"),
+        ("retention_age", "30 days", "'30 days' is not a duration"),
+        ("port", 65536, "65536 is not a whole number from 0 to 65535"),
+        ("port", 80.0, "80.0 is not a whole number"),
+        ("workers", True, "True is not a whole number from 1 to 256"),
+        ("max_body", 1, "1 is not a size from 1KiB to 1GiB"),
+        ("max_body", 2048.5, "2048.5 is not a size"),
+        ("demo", 1, "1 is not true or false"),
+        ("host", b"::1", "b'::1' is not a host name"),
+        ("log", Path("x.db"), "x.db is not memory:, sqlite:PATH"),
+        ("relay", None, "None is not event names"),
+        ("relay", ["a", 1], "['a', 1] is not event names"),
+        ("relay", b"chat", "b'chat' is not event names"),
+        ("client", "/nowhere", "'/nowhere' is not a directory; there is no /nowhere"),
+        ("client", Path("/nowhere"), "/nowhere is not a directory; there is no /nowhere"),
+        ("tls_cert", 5, "5 is not a file"),
+        ("log_level", "wraning", "'wraning' is not debug, info, warning or error; did you mean"),
+        ("auth_secret", 5, "the value (int, not shown) is not printable text"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(name: str, value: Any, sentence: str) -> None:
+    [problem] = problems(**{name: value})
+    assert problem.startswith(f"{name}: {sentence}")
+    with pytest.raises(ConfigError):
+        replace(Settings(), **{name: value})
 
 
-def test_flag_wins_over_environment_over_file_over_default(tmp_path: Path) -> None:
-    assert load([], {}, tmp_path).port == 5000
-    (tmp_path / "rtpush.toml").write_text("port = 1")
-    assert load([], {}, tmp_path).port == 1
-    assert load([], {"RTPUSH_PORT": "2"}, tmp_path).port == 2
-    assert load(["--port", "3"], {"RTPUSH_PORT": "2"}, tmp_path).port == 3
+def test_all_problems_come_at_once() -> None:
+    assert [problem.partition(";")[0] for problem in problems(prot=1, port=-1, xyzzy=2)] == [
+        "unknown setting prot",
+        "unknown setting xyzzy",
+        "port: -1 is not a whole number from 0 to 65535",
+    ]
+    assert "did you mean port?" in problems(prot=1)[0]
 
 
-def test_named_file_wins_over_named_by_environment_over_default_file(tmp_path: Path) -> None:
-    for number, name in enumerate(["rtpush.toml", "env.toml", "flag.toml"], 1):
-        (tmp_path / name).write_text(f"port = {number}")
-    environ = {"RTPUSH_CONFIG": "env.toml"}
-    assert load([], {}, tmp_path).port == 1
-    assert load([], environ, tmp_path).port == 2
-    assert load(["--config", "flag.toml"], environ, tmp_path).port == 3
+def test_bad_settings_are_a_value_error() -> None:
+    with pytest.raises(ValueError, match="grace: -1 is not a duration"):
+        Settings(grace=-1)
 
 
-def test_toml_has_its_own_types(tmp_path: Path) -> None:
-    (tmp_path / "rtpush.toml").write_text(
-        'port = 0\nheartbeat = 2.5\ncompress = false\nrelay = ["chat", "note_*"]\nmax_body = 2048'
+def test_settings_are_a_value() -> None:
+    settings = Settings(port=80, relay="chat")
+    assert replace(settings, port="81") == Settings(port=81, relay=("chat",))
+    assert len({settings, Settings(relay=["chat"], port=80)}) == 1
+    for twin in (copy.deepcopy(settings), pickle.loads(pickle.dumps(settings))):
+        assert twin == settings
+
+
+def test_settings_are_shown_by_what_is_not_default_and_not_secret() -> None:
+    log = "redis://user:hush@host/0"
+    assert repr(Settings(port=80, auth_secret="hush", log=log)) == (
+        "Settings(port=80, auth_secret=the value (str, not shown), log='redis://***@host/0')"
     )
-    settings = load([], {}, tmp_path)
-    assert (settings.port, settings.heartbeat, settings.compress) == (0, 2.5, False)
-    assert (settings.relay, settings.max_body) == (("chat", "note_*"), 2048)
 
 
-@pytest.mark.parametrize(
-    ("argv", "relay"),
-    [
-        (["--relay", "a", "--relay", "b,c"], ("a", "b", "c")),
-        (["--relay", ""], ()),
-        (["--relay="], ()),
-    ],
-)
-def test_relay_is_repeatable(argv: list[str], relay: tuple[str, ...], tmp_path: Path) -> None:
-    assert load(argv, {}, tmp_path).relay == relay
+def type_of(kind: Kind[Any]) -> str:
+    """How a program may give a setting of this kind."""
+    if kind.many:
+        return "str | collections.abc.Sequence[str]"
+    path = "pathlib.Path | str | None"
+    types = {"": "bool", "N": "int", "SIZE": "int | str", "TIME": "float | str"}
+    return types.get(kind.metavar, path if kind.metavar in ("DIR", "FILE") else "str")
 
 
-def test_the_variables_of_the_test_suite_are_no_settings(tmp_path: Path) -> None:
-    assert load([], {"RTPUSH_TEST_ALL": "1", "PATH": "/bin"}, tmp_path) == Settings()
-
-
-# ---- refusals ----------------------------------------------------------------
-
-BAD = [
-    ("host", "", "is not a host name or an IP address"),
-    ("host", "a..b", "is not a host name or an IP address"),
-    ("host", "http://localhost", "without scheme or brackets"),
-    ("host", "[::1]", "without scheme or brackets"),
-    ("port", "65536", "'65536' is not a whole number from 0 to 65535"),
-    ("port", "-1", "from 0 to 65535"),
-    ("port", "http", "from 0 to 65535"),
-    ("log", "redis:6379", "redis://HOST:PORT/DB"),
-    ("log", "redis://h/0?prefix=a{b}", "prefix has 1 to 64"),
-    ("log", "redis+sentinel://a,b", "name the service"),
-    ("log", "redis://h/main", "number of a database"),
-    ("log", "rediss+sentinel://a,b/main/x", "number of a database"),
-    ("log", "redis+cluster://a", "redis://HOST:PORT/DB"),
-    ("log", "valkey://localhost", "write redis://HOST"),
-    ("log", "memory", "did you mean memory:?"),
-    ("log", "events.db", "did you mean sqlite:events.db?"),
-    ("log", "sqlite:", "is not memory:, sqlite:PATH or redis://HOST"),
-    ("log", "sqlite:///tmp/x.db", "PATH is a plain path"),
-    ("log", "postgres:x", "is not memory:, sqlite:PATH or redis://HOST"),
-    ("retention_count", "0", "a whole number of at least 1"),
-    ("retention_bytes", "1", "a size from 1KiB"),
-    ("retention_age", "0", "a duration from 1s"),
-    ("heartbeat", "0.5", "a duration from 1s to 60m"),
-    ("heartbeat", "1 fortnight", "like 30s, 10m, 24h or 7d"),
-    ("poll_timeout", "61", "a duration from 1s to 60s"),
-    ("high_water", "12 parsecs", "like 4096, 64KiB or 256MB"),
-    ("max_rooms", "1e3", "a whole number from 1 to 1000000"),
-    ("relay", "x" * 129, "event names of up to 128 characters"),
-    ("log_level", "wraning", "did you mean warning?"),
-]
-
-
-@pytest.mark.parametrize(("name", "text", "sentence"), BAD)
-def test_a_bad_value_is_refused_by_name(
-    name: str, text: str, sentence: str, tmp_path: Path
-) -> None:
-    setting = next(setting for setting in SETTINGS if setting.name == name)
-    [flag] = problems(tmp_path, f"{setting.flag}={text}")
-    [env] = problems(tmp_path, **{setting.env: text})
-    (tmp_path / "rtpush.toml").write_text(f'{name} = "{text}"')
-    [toml] = problems(tmp_path)
-    assert flag.startswith(f"{setting.flag}: ")
-    assert env.startswith(f"{setting.env}: ")
-    assert toml.startswith(f"rtpush.toml: {name}: ")
-    assert all(sentence in problem for problem in (flag, env, toml))
-
-
-@pytest.mark.parametrize("value", ["{}", "[5000]", "1979-05-27", "nan", "true"])
-def test_toml_values_of_another_type_are_refused(value: str, tmp_path: Path) -> None:
-    (tmp_path / "rtpush.toml").write_text(f"port = {value}")
-    [problem] = problems(tmp_path)
-    assert problem.startswith("rtpush.toml: port: ")
-    assert problem.endswith("is not a whole number from 0 to 65535")
-
-
-def test_switches_take_words(tmp_path: Path) -> None:
-    assert load([], {"RTPUSH_DEMO": "On"}, tmp_path).demo
-    assert problems(tmp_path, RTPUSH_DEMO="2") == ["RTPUSH_DEMO: '2' is not true or false"]
-
-
-def test_unknown_names_are_refused_with_a_guess(tmp_path: Path) -> None:
-    (tmp_path / "rtpush.toml").write_text('retention-age = "1d"\n[server]\nport = 1')
-    assert problems(tmp_path, "--prot", "1", RTPUSH_PORTS="1", RTPUSH_XYZZY="1") == [
-        "unknown option --prot; did you mean --port?",
-        "unknown environment variable RTPUSH_PORTS; did you mean RTPUSH_PORT?",
-        "unknown environment variable RTPUSH_XYZZY; see --help for all of them",
-        "rtpush.toml: unknown key retention-age; did you mean retention_age?",
-        "rtpush.toml: unknown key server; see --help for all of them",
-    ]
-
-
-def test_all_problems_come_at_once_even_of_values_that_would_lose(tmp_path: Path) -> None:
-    found = problems(tmp_path, "--port", "1", "--log", "x", RTPUSH_PORT="x", RTPUSH_GRACE="x")
-    assert [problem.partition(":")[0] for problem in found] == [
-        "RTPUSH_GRACE",
-        "RTPUSH_PORT",
-        "--log",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("argv", "sentence"),
-    [
-        (["--port"], "argument --port: expected one argument; see --help"),
-        (["8080"], "unexpected argument '8080'; see --help"),
-        (["--por", "1"], "unknown option --por; did you mean --port?"),
-    ],
-)
-def test_a_bad_command_line(argv: list[str], sentence: str, tmp_path: Path) -> None:
-    assert problems(tmp_path, *argv) == [sentence]
-
-
-def test_files_that_cannot_be_used(tmp_path: Path) -> None:
-    assert "absent.toml does not exist" in problems(tmp_path, "--config", "absent.toml")[0]
-    assert "cannot be read" in problems(tmp_path, "--config", ".")[0]
-    (tmp_path / "rtpush.toml").write_text("port 5000")
-    assert "rtpush.toml is not valid TOML" in problems(tmp_path)[0]
-    (tmp_path / "rtpush.toml").write_bytes(b"\xff")
-    assert "rtpush.toml is not valid TOML" in problems(tmp_path)[0]
-
-
-def test_the_client_must_be_a_directory(tmp_path: Path) -> None:
-    assert problems(tmp_path, "--client", "absent") == [
-        f"client: there is no directory {tmp_path / 'absent'}"
-    ]
-
-
-def test_long_values_are_cut_in_messages(tmp_path: Path) -> None:
-    [problem] = problems(tmp_path, "--port", "9" * 9999)
-    assert len(problem) < 200
-
-
-# ---- durations and sizes -----------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("30", 30), ("30s", 30), ("10m", 600), ("24h", 86400), ("7d", 604800), ("250ms", 0.25)],
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("10", 10), ("10B", 10), ("256MB", 256_000_000), ("64KiB", 65536), ("1.5 mib", 3 * 2**19)],
-)
-def test_sizes(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", " ", "s", "-1", "1x", "1m30s", "1e3", "inf", "nan", "٣"])
-def test_what_is_neither(text: str) -> None:
-    with pytest.raises(ValueError):
-        parse_duration(text)
-    with pytest.raises(ValueError):
-        parse_size(text)
-
-
-@given(st.integers(0, 10**12))
-def test_durations_are_shown_as_they_are_read(seconds: int) -> None:
-    assert parse_duration(show_duration(float(seconds))) == seconds
-
-
-@given(st.integers(0, 2**50))
-def test_sizes_are_shown_as_they_are_read(size: int) -> None:
-    assert parse_size(show_size(size)) == size
-
-
-@given(st.text())
-def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
-    with contextlib.suppress(ValueError):
-        assert parse_duration(text) >= 0
-
-
-@each_setting
-def test_defaults_are_allowed_values(setting: Setting) -> None:
-    if setting.default is not None:
-        assert setting.kind.parse(setting.kind.show(setting.default)) == setting.default
-
-
-# ---- help and documentation --------------------------------------------------
-
-
-def test_help_tells_everything(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    with pytest.raises(SystemExit) as caught:
-        load(["--help"], {}, tmp_path)
-    assert caught.value.code == 0
-    shown = capsys.readouterr().out
-    assert shown.startswith("usage: rtpush serve [options]\n")
-    assert max(map(len, shown.splitlines())) <= 80
-    words = " ".join(shown.split())
+def test_the_types_of_the_options_are_those_of_the_settings() -> None:
+    types = get_type_hints(Options)
+    assert list(types) == [setting.name for setting in SETTINGS]
     for setting in SETTINGS:
-        assert setting.flag in words
-        assert f"[{setting.shown_default}; {setting.env}]" in words
-
-
-def test_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        load(["--version"], {}, tmp_path)
-    assert capsys.readouterr().out == "rtpush 0.1.0\n"
-
-
-def test_the_table_has_a_row_for_each_setting() -> None:
-    table = markdown_table()
-    rows = [line for line in table.splitlines() if line.startswith("| `")]
-    assert len(rows) == len(SETTINGS)
-    assert all(row.count("|") == 5 for row in rows)
-    assert "| `--port`<br>`RTPUSH_PORT`<br>`port` | `5000` |" in table
-    assert "### Limits" in table
-
-
-def test_the_client_comes_along() -> None:
-    assert client_dir().is_dir()
+        shown = types[setting.name]
+        name = shown.__name__ if isinstance(shown, type) else str(shown)
+        assert name == type_of(setting.kind), setting.name

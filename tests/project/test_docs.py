@@ -28,7 +28,9 @@ from browser import chromium
 from needs import needs, program
 from playwright.async_api import Route
 
-from rtpush.config.settings import Settings, load, markdown_table
+from rtpush.config.help import markdown_table
+from rtpush.config.settings import Settings
+from rtpush.config.sources import load
 from rtpush.server import Server
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from needs import needs
 from processes import ROOT
 from websockets.exceptions import WebSocketException
 
-from rtpush.config.settings import load
+from rtpush.config.sources import load
 
 pytestmark = needs("redis")
 

@@ -45,8 +45,7 @@ def imported(path: Path) -> Iterator[tuple[str, ...]]:
         if node.module:
             yield (*above, *node.module.split("."))
         else:
-            names = {alias.name for alias in node.names} - {"__version__"}
-            yield from ((*above, name) for name in names)
+            yield from ((*above, alias.name) for alias in node.names)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -60,6 +59,17 @@ def test_imports_point_one_way(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_every_module_opens_with_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_needs_the_face_of_the_package(path: Path) -> None:
+    own = path.relative_to(PACKAGE).parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        # `from .. import name` at this depth takes the name from rtpush/__init__.py.
+        if isinstance(node, ast.ImportFrom) and node.level == len(own) and not node.module:
+            assert {alias.name for alias in node.names} <= set(PLACES)
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            assert node.module != "rtpush"
 
 
 def test_every_place_is_taken() -> None:
