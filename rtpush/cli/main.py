@@ -47,6 +47,11 @@ rtpush COMMAND --help tells more, and rtpush serve --help every setting.
 # What becomes of writing to a disk that is full, or a terminal that is gone.
 _NOT_WRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
+# What each library of the extra `cli` is for. Commands import them where they use them.
+_EXTRA: Final = {
+    "watchfiles": "--reload",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command, or the server until it is told to stop; returns the exit code."""
@@ -100,7 +105,13 @@ def _run(given: list[str]) -> int:
 
 
 def _call(name: str, argv: Sequence[str]) -> int:
-    code: int = import_module(f".{name}", __package__).main(argv)
+    try:
+        code: int = import_module(f".{name}", __package__).main(argv)
+    except ModuleNotFoundError as exc:
+        if exc.name not in _EXTRA:
+            raise
+        need = f"{_EXTRA[exc.name]} needs {exc.name}; install it: pip install 'rtpush[cli]'"
+        return complain([need], FAILED)
     return code
 
 

@@ -1,12 +1,4 @@
-"""Start again when a Python file changes.
-
-Rules that hold here:
-
-- What is compared with is taken before the application is loaded: no change
-  falls between the two.
-- The server stops as it does on SIGTERM, so that nothing is lost; then the
-  process becomes a new one. Its id, its terminal and whoever watches it stay.
-"""
+"""Restart the server when a Python source file changes."""
 
 from __future__ import annotations
 
@@ -14,78 +6,84 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
+from watchfiles import Change, watch
+
 __all__ = ["Reloader"]
 
-# Seconds between two looks.
-_INTERVAL: Final = 0.25
-# What is below these is not what somebody is working on.
-_NOT_OURS: Final = ("__pycache__", "node_modules", "site-packages")
-
-_State = Mapping[str, tuple[int, int]]
+# Milliseconds that watchfiles waits before it asks whether to stop. One step of its own loop.
+_POLL: Final = 50
+# Directories of code that the user has installed and does not edit.
+_INSTALLED: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
 class Reloader:
-    """Watches the Python files below a directory. For Unix: elsewhere nothing becomes another."""
+    """Watches the source files below a directory, and replaces this process when one changes.
+
+    Watching begins in the constructor, before the application is imported: a
+    change that is saved during the import is not missed. The server stops as
+    on SIGTERM and drains its connections; then `exec` starts the new one in
+    the same process, so that its id, its terminal and its supervisor stay.
+    `exec` needs a Unix system.
+
+    Raises OSError when the system cannot watch the directory.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._before = _state_of(folder)
-        # The file that has changed, from the directory on; empty as long as none has.
+        self._folder = folder.resolve()
+        # The first file that changed, relative to the directory; empty until then.
         self.changed = ""
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._changes = watch(
+            self._folder,
+            watch_filter=self._is_source,
+            stop_event=self._stopping,
+            rust_timeout=_POLL,
+            yield_on_timeout=True,
+        )
+        # `watch` begins to watch at the first step.
+        self._note(next(self._changes))
+
+    def _note(self, changes: set[tuple[Change, str]]) -> None:
+        if changes and not self.changed:
+            self.changed = min(os.path.relpath(path, self._folder) for _, path in changes)
 
     def start(self) -> None:
-        """Watch in the background, and have this process stop by SIGTERM at the first change."""
-        threading.Thread(target=self._watch, name="rtpush-reload", daemon=True).start()
+        """Watch in a thread, and send SIGTERM to this process at the first change."""
+        self._thread = threading.Thread(target=self._watch, name="rtpush-reload", daemon=True)
+        self._thread.start()
 
     def _watch(self) -> None:
         self.wait()
-        os.kill(os.getpid(), signal.SIGTERM)
+        if self.changed:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def wait(self) -> None:
-        """Until a file has changed, come or gone."""
-        while not (found := _difference(self._before, _state_of(self._folder))):
-            time.sleep(_INTERVAL)
-        self.changed = os.path.relpath(found, self._folder)
+        """Wait until a file changes, or for `stop`."""
+        while not self.changed and not self._stopping.is_set():
+            self._note(next(self._changes, set()))
 
-    def start_again(self) -> NoReturn:
-        """Become what this process was when it began."""
+    def stop(self) -> None:
+        """End the thread: a thread in Rust code may abort an interpreter that exits."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def restart(self) -> NoReturn:
+        """Replace this process by one with the same command line."""
         sys.stdout.flush()
         sys.stderr.flush()
         os.chdir(self._folder)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
+    def _is_source(self, _change: Change, path: str) -> bool:
+        file = Path(path).relative_to(self._folder)
+        return file.suffix == ".py" and not any(map(self._is_excluded, [file, *file.parents[:-1]]))
 
-def _difference(before: _State, now: _State) -> str:
-    changed = before.items() ^ now.items()
-    return min(changed)[0] if changed else ""
-
-
-def _state_of(folder: Path) -> _State:
-    """Time of change (ns) and size of each file."""
-    return dict(_files(os.fspath(folder)))
-
-
-def _files(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    # Files and folders come and go while we look, and a link may lead nowhere.
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if _is_watched(entry):
-                    yield from _files(entry.path)
-            elif entry.name.endswith(".py"):
-                with suppress(OSError):
-                    stat = entry.stat()
-                    yield entry.path, (stat.st_mtime_ns, stat.st_size)
-
-
-def _is_watched(folder: os.DirEntry[str]) -> bool:
-    if folder.name.startswith(".") or folder.name in _NOT_OURS:
-        return False
-    # A virtual environment by any name.
-    return not os.path.exists(os.path.join(folder.path, "pyvenv.cfg"))
+    def _is_excluded(self, path: Path) -> bool:
+        # A virtual environment has this file, whatever its name.
+        is_environment = (self._folder / path / "pyvenv.cfg").exists()
+        return path.name.startswith(".") or path.name in _INSTALLED or is_environment

@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
     if not found.reload:
         return _serve(found.target, given, lambda: None)
     problem = _not_reloadable(found.target, given)
-    return complain([problem], USAGE) if problem else _serve_again_and_again(found.target, given)
+    return complain([problem], USAGE) if problem else _serve_with_reload(found.target, given)
 
 
 def _not_reloadable(target: str | None, given: Mapping[str, Any]) -> str | None:
@@ -108,17 +108,23 @@ def _serve(target: str | None, given: Mapping[str, Any], on_ready: Callable[[], 
     return 0
 
 
-def _serve_again_and_again(target: str, given: Mapping[str, Any]) -> int:
+def _serve_with_reload(target: str, given: Mapping[str, Any]) -> int:
     from .reloader import Reloader
 
-    # Of two versions that are saved within a second, it could keep the first.
+    # The bytecode of a module names its source by the second and the size: of two
+    # versions saved within a second, Python could load the first.
     sys.dont_write_bytecode = True
-    reloader = Reloader(Path.cwd())
+    try:
+        reloader = Reloader(Path.cwd())
+    except OSError as exc:
+        hint = "raise the system's limit of watched files, or set WATCHFILES_FORCE_POLLING=1"
+        return complain([f"--reload cannot watch this directory: {exc}; {hint}"], FAILED)
     code = _serve(target, given, reloader.start)
     if code:
         tell("waiting for a file to change")
         reloader.wait()
+    reloader.stop()
     if reloader.changed:
         tell(f"{reloader.changed} has changed; starting again")
-        reloader.start_again()
+        reloader.restart()
     return code

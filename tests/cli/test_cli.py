@@ -118,13 +118,35 @@ def test_what_an_encoding_cannot_say_is_written_out() -> None:
     assert "python -m rtpush \\u2026" in ran.stdout
 
 
+@pytest.mark.parametrize(
+    ("library", "module", "argv", "feature"),
+    [("watchfiles", "reloader", ["app:server", "--reload"], "--reload")],
+)
+def test_a_missing_extra_is_named(
+    library: str,
+    module: str,
+    argv: list[str],
+    feature: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, f"rtpush.cli.{module}", raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 1
+    hint = f"{feature} needs {library}; install it: pip install 'rtpush[cli]'"
+    assert capsys.readouterr() == ("", f"rtpush: {hint}\n")
+
+
 def test_commands_begin_without_a_server() -> None:
     """Nor anything else that takes time: they are for scripts and prompts."""
     begin = [f"rtpush.cli.{name}.make_parser()" for name in COMMANDS]
     names = ", ".join(f"rtpush.cli.{name}" for name in COMMANDS)
     code = f"import sys, rtpush.cli, {names}; {'; '.join(begin)}; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
-    heavy = {"aiohttp", "rtpush.server", "websockets", "uvloop", "redis", "jwt"}
+    heavy = {"aiohttp", "rtpush.server", "websockets", "uvloop", "redis", "jwt", "watchfiles"}
     assert heavy & set(out.decode().split()) == set()
 
 

@@ -6,7 +6,7 @@ import asyncio
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from clients import Ended, WebSocket
 from processes import PATIENCE, free_port
 from terminals import RTPUSH, environment
 
+from rtpush.cli import reloader
 from rtpush.cli.main import main
 
 APP = """
@@ -202,6 +203,8 @@ async def test_it_starts_again_when_a_file_changes(tmp_path: Path) -> None:
     app = tmp_path / "app.py"
     app.write_text(APP.format(port=port, answer="first"))
     (tmp_path / ".venv").mkdir()
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env/pyvenv.cfg").touch()
     async with own(tmp_path, "app:server", "--reload") as server, aiohttp.ClientSession() as http:
         await server.says("Stop")
         client = await WebSocket.open(url, http)
@@ -210,6 +213,7 @@ async def test_it_starts_again_when_a_file_changes(tmp_path: Path) -> None:
 
         # Not ours to watch; if it were, the next start would name it.
         (tmp_path / ".venv/lib.py").write_text("changed")
+        (tmp_path / "env/lib.py").write_text("changed")
         (tmp_path / "notes.txt").write_text("changed")
         # How Emacs marks a file that is being edited: a link to nowhere.
         (tmp_path / ".#app.py").symlink_to("me@here.1:2")
@@ -224,3 +228,19 @@ async def test_it_starts_again_when_a_file_changes(tmp_path: Path) -> None:
         await back.close()
         assert re.findall("rtpush: (.*) has changed", server.err)[0] == "app.py"
         assert await server.stop() == 0
+
+
+def test_a_directory_that_cannot_be_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*paths: Path, **options: object) -> Iterator[set[object]]:
+        raise OSError("OS file watch limit reached.")
+        yield set()
+
+    monkeypatch.setattr(reloader, "watch", full)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.chdir(tmp_path)
+    assert main(["app:server", "--reload"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("rtpush: --reload cannot watch this directory: OS file watch limit")
+    assert "WATCHFILES_FORCE_POLLING=1" in told
