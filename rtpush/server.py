@@ -18,9 +18,8 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import replace
 from ssl import SSLContext
-from typing import Any, Final, Self
+from typing import Any, Final, Self, Unpack
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -36,7 +35,7 @@ from .cluster.supervisor import Place, Supervisor, WorkersError
 from .config.settings import Settings
 from .demo import draw_picture
 from .errors import RtpushError
-from .handlers.compat import settings_of
+from .handlers.options import ServerOptions, settings_of
 from .hub import Hub
 from .log.base import Draft, Log, LogError
 from .log.factory import make_bus, make_log
@@ -80,17 +79,28 @@ class Server(Application):
     log: Log
 
     def __init__(
-        self, settings: Settings | None = None, *, work: Work | None = None, **options: Any
+        self,
+        settings: Settings | None = None,
+        *,
+        work: Work | None = None,
+        **options: Unpack[ServerOptions],
     ) -> None:
-        """`options` are settings by name: `Server(port=8080, log="memory:")`.
+        """Take the settings; nothing runs yet.
 
-        Those of python-socketio's `AsyncServer` are understood, too.
+        Args:
+            settings: The settings; None for the defaults.
+            work: A function that this server does tasks with. See
+                docs/how-to/use-your-model.md.
+            **options: Settings by name, which win over `settings`:
+                `Server(port=8080, log="memory:")`. The options of
+                python-socketio's `AsyncServer` are understood, too.
 
-        With `work`, or the demo's when the settings ask for it, tasks are done
-        here. Raises TypeError for an option that is no setting.
+        Raises:
+            ConfigError: An option is unknown, or a value is not allowed. It
+                names every one of them.
         """
         super().__init__()
-        self.settings = replace(settings or Settings(), **settings_of(options))
+        self.settings = settings_of(settings or Settings(), options)
         self._work = work
         self._worker: Worker | None = None
         self._runner: web.AppRunner | None = None

@@ -21,7 +21,8 @@ from typing import Any, ClassVar, Final, Self
 import aiohttp
 
 from ..errors import ConnectError, Reason, RtpushError
-from ..handlers.compat import Habits, forget_options
+from ..handlers.compat import Habits
+from ..handlers.options import forget_options
 from ..handlers.registry import Handler
 from ..protocol import check_name, check_room
 from ..publisher.http_client import encode_envelope

@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import aiohttp
 import pytest
@@ -15,7 +15,9 @@ from aiohttp import web
 from clients import KINDS, PATIENCE, Client, Ended, Envelope, WebSocket, until
 
 from rtpush.config import ConfigError, Settings
+from rtpush.config.options import Options
 from rtpush.errors import RtpushError
+from rtpush.handlers.options import RENAMED, RenamedOptions
 from rtpush.server import Server
 
 Open = Callable[..., Awaitable[Client]]
@@ -740,8 +742,32 @@ def test_the_options_of_a_socketio_server_are_understood(
 
 
 def test_unknown_options_are_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="unknown setting prot; did you mean port\\?"):
-        Server(Settings(), prot=1)
+    with pytest.raises(ConfigError, match="unknown option prot; did you mean port\\?"):
+        Server(Settings(), prot=1)  # type: ignore[call-arg]
+
+
+def test_all_problems_of_options_come_at_once_by_the_names_that_were_written() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Server(prot=1, ping_interval=0, retention_age="1y", cors_allowed_origins=5)  # type: ignore[call-arg, arg-type]
+    assert [problem.partition(" ")[0] for problem in caught.value.problems] == [
+        "unknown",
+        "ping_interval:",
+        "retention_age:",
+        "cors_allowed_origins:",
+    ]
+
+
+def test_options_are_checked_and_parsed_like_settings() -> None:
+    server = Server(
+        Settings(port=1, heartbeat=5), port=2, relay="chat_*", task_ttl="30d", ping_interval=None
+    )
+    expected = Settings(port=2, heartbeat=5, relay=("chat_*",), task_ttl=30 * 86400)
+    assert server.settings == expected
+
+
+def test_renamed_options_have_the_types_of_their_settings() -> None:
+    renamed, settings = get_type_hints(RenamedOptions), get_type_hints(Options)
+    assert renamed == {name: settings[ours] | None for name, ours in RENAMED.items()}
 
 
 async def test_what_is_sent_again_is_handled_once(server: Server, connect: Open) -> None:

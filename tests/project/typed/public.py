@@ -25,7 +25,21 @@ from rtpush import (
 )
 from rtpush.contrib.tqdm import tqdm, trange
 
-server = Server(Settings(port=8080, log="memory:"), relay=("chat",))
+server = Server(
+    Settings(port=8080, log="memory:"),
+    relay="chat",
+    retention_age="30d",
+    max_body=2**20,
+    cors_allowed_origins=["https://app.example.com"],
+    async_mode="aiohttp",
+)
+
+# What a type checker refuses: strict mypy complains of an `ignore` without an error.
+Server(prot=5000)  # type: ignore[call-arg]
+Server(log=3)  # type: ignore[arg-type]
+Settings(prot=5000)  # type: ignore[call-arg]
+Settings(log=3)  # type: ignore[arg-type]
+Settings(retention_age="30d", client="site")
 
 
 @server.event
