@@ -131,10 +131,14 @@ class Server(Application):
     # ---------------------------------------------------------------- start
 
     def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Run until SIGTERM or SIGINT, with a banner on stdout.
+        """Run until SIGTERM or SIGINT, with a banner on stdout. Blocks.
 
-        `on_ready` is called when it answers. Raises StartError, and SystemExit(1)
-        after a second signal.
+        Args:
+            on_ready: Called once the server answers.
+
+        Raises:
+            StartError: The server cannot start.
+            SystemExit: A second signal came while the server stopped.
         """
         _set_up_logging(self.settings.log_level)
 
@@ -178,10 +182,15 @@ class Server(Application):
         await self.stop()
 
     def attach(self, app: web.Application, prefix: str = "/rtpush") -> None:
-        """Be part of an aiohttp application: everything is below `prefix`.
+        """Be part of an aiohttp application, and start and stop with it.
 
-        The server starts and stops with it. `host` and `port` are the
-        application's affair.
+        Args:
+            app: The application; the settings `host` and `port` are its affair.
+            prefix: The path that everything of this server is below.
+
+        Raises:
+            StartError: The address of the log is wrong. Other reasons not to
+                start are raised when the application starts.
         """
 
         async def begin(_app: web.Application) -> None:
@@ -196,7 +205,11 @@ class Server(Application):
         app.on_shutdown.append(end)
 
     async def start(self) -> None:
-        """Open the log, then the port. Raises StartError and leaves nothing open."""
+        """Open the log, then the port. `stop` ends it.
+
+        Raises:
+            StartError: The server cannot start. Nothing is left open.
+        """
         self._runner = web.AppRunner(
             self._build(),
             access_log=None,
@@ -335,7 +348,15 @@ class Server(Application):
     # ----------------------------------------------------------------- stop
 
     async def serve(self, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Start, run until SIGTERM or SIGINT, stop. A second signal stops at once."""
+        """Start, run until SIGTERM or SIGINT, stop. A second signal stops at once.
+
+        Args:
+            on_ready: Called once the server answers.
+
+        Raises:
+            StartError: The server cannot start.
+            SystemExit: A second signal came while the server stopped.
+        """
         await self.start()
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):

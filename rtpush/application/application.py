@@ -83,14 +83,27 @@ class Application(Habits):
     ) -> str | None:
         """Send an event to everyone, to rooms, or to one session.
 
-        `to` and `room` are the same: a room, a `sid`, or several of them, and
-        who is in more than one gets the event once. Not to those in
-        `skip_sid`. `key` lets a later event of the same room, event and key
-        take this one's place for who is behind. A `volatile` event is not
-        logged. `callback` is called with the client's answer; it needs one
-        `sid`. Returns the event's position, of the last room if there are
-        several, and None when it is volatile. Raises RtpushError, and
-        ValueError for arguments that do not go together.
+        Args:
+            event: The name, of 1 to 128 characters.
+            data: Anything that JSON can hold.
+            to: A room, a `sid`, or several of them; a session that is in more
+                than one gets the event once. None is everyone.
+            room: The same as `to`, as python-socketio calls it.
+            skip_sid: The sessions that do not get the event.
+            callback: Called with the client's answer; `to` is then one `sid`.
+                It may be a coroutine function.
+            key: A later event of the same room, name and key takes this one's
+                place for sessions that are behind.
+            volatile: Do not log the event: a session that is away misses it.
+
+        Returns:
+            The event's position in the log, of the last room if there are
+            several; None for a volatile event.
+
+        Raises:
+            RtpushError: The event is refused, or the log cannot be written
+                (`unavailable`).
+            ValueError: There is a `callback`, and not one session to ask.
         """
         rooms = _rooms(to if to is not None else room)
         skip = set(_names(skip_sid))
@@ -115,7 +128,22 @@ class Application(Habits):
         skip_sid: str | Sequence[str] | None = None,
         callback: Callable[[Any], Any] | None = None,
     ) -> str | None:
-        """`emit` with the event `message`."""
+        """`emit` with the event `message`.
+
+        Args:
+            data: As of `emit`.
+            to: As of `emit`.
+            room: As of `emit`.
+            skip_sid: As of `emit`.
+            callback: As of `emit`.
+
+        Returns:
+            The event's position in the log.
+
+        Raises:
+            RtpushError: As of `emit`.
+            ValueError: As of `emit`.
+        """
         return await self.emit("message", data, to, room, skip_sid, callback)
 
     async def call(
@@ -126,11 +154,22 @@ class Application(Habits):
         sid: str | None = None,
         timeout: float = 60,
     ) -> Any:
-        """Ask one session; returns what its handler answers.
+        """Ask one session, and wait for the answer of its handler.
 
-        Raises TimeoutError when there is no answer in `timeout` seconds,
-        RtpushError when the client answers with an error, ValueError without
-        a session to ask.
+        Args:
+            event: The name, of 1 to 128 characters.
+            data: Anything that JSON can hold.
+            to: The session's `sid`.
+            sid: The same as `to`, as python-socketio calls it.
+            timeout: How many seconds the client has.
+
+        Returns:
+            What the client's handler returned.
+
+        Raises:
+            TimeoutError: There is no answer in time.
+            RtpushError: The client answers with an error, or the event is refused.
+            ValueError: There is no such session.
         """
         answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
@@ -229,12 +268,25 @@ class Application(Habits):
     async def enter_room(self, sid: str, room: str) -> None:
         """Put a session in a room. Its client is sent the room's tasks.
 
-        Raises RtpushError (`not_found`, `bad_room`, `too_many_rooms`).
+        Args:
+            sid: The session, on any node.
+            room: The name, of 1 to 128 characters.
+
+        Raises:
+            RtpushError: `not_found`, `bad_room` or `too_many_rooms`.
         """
         await self.nodes.enter(sid, room)
 
     async def leave_room(self, sid: str, room: str) -> None:
-        """Take a session out of a room. Raises RtpushError (`not_found`)."""
+        """Take a session out of a room.
+
+        Args:
+            sid: The session, on any node.
+            room: A room; nothing happens when the session is not in it.
+
+        Raises:
+            RtpushError: There is no such session (`not_found`).
+        """
         leaving = self.intake.leaving.get(sid)
         if leaving is not None:
             # A `disconnect` handler puts things in order.
@@ -243,20 +295,38 @@ class Application(Habits):
             await self.nodes.leave(sid, room)
 
     async def close_room(self, room: str) -> None:
-        """Take everybody out of a room."""
+        """Take every session out of a room.
+
+        Args:
+            room: A room, on all nodes.
+        """
         await self.nodes.close_room(room)
 
     def rooms(self, sid: str) -> list[str]:
-        """The rooms of a session, the one that it alone is in included.
+        """The rooms of a session.
 
-        Raises RtpushError (`not_found`).
+        Args:
+            sid: A session of this server, also in its `disconnect` handler.
+
+        Returns:
+            Names: first the room that the session alone is in (its `sid`).
+
+        Raises:
+            RtpushError: There is no such session here (`not_found`).
         """
         return [sid, *self._session(sid).rooms]
 
     def transport(self, sid: str) -> str | None:
-        """What a session is connected by: `websocket`, `sse` or `poll`; None when by nothing now.
+        """The transport that a session is connected by.
 
-        Raises RtpushError (`not_found`).
+        Args:
+            sid: A session of this server, also in its `disconnect` handler.
+
+        Returns:
+            `websocket`, `sse` or `poll`; None while the client is away.
+
+        Raises:
+            RtpushError: There is no such session here (`not_found`).
         """
         group = self._session(sid).group
         return group.form.name if group else None
@@ -271,25 +341,54 @@ class Application(Habits):
     # ------------------------------------------------------------- sessions
 
     async def get_session(self, sid: str) -> dict[str, Any]:
-        """A copy of what was saved with a session. Raises RtpushError (`not_found`)."""
+        """What was saved with a session.
+
+        Args:
+            sid: A session of this server, also in its `disconnect` handler.
+
+        Returns:
+            A copy; empty when nothing was saved.
+
+        Raises:
+            RtpushError: There is no such session here (`not_found`).
+        """
         return dict(self._session(sid).data or {})
 
     async def save_session(self, sid: str, session: dict[str, Any]) -> None:
         """Keep something with a session, for as long as it lives on this server.
 
-        Raises RtpushError (`not_found`).
+        Args:
+            sid: A session of this server, also in its `disconnect` handler.
+            session: What to keep, in place of what was saved before.
+
+        Raises:
+            RtpushError: There is no such session here (`not_found`).
         """
         self._session(sid).data = session
 
     @asynccontextmanager
     async def session(self, sid: str) -> AsyncIterator[dict[str, Any]]:
-        """What was saved with a session; changes are saved at the end of the block."""
+        """What was saved with a session, to be changed in an `async with` block.
+
+        Args:
+            sid: A session of this server, also in its `disconnect` handler.
+
+        Yields:
+            A copy, which is saved at the end of the block.
+
+        Raises:
+            RtpushError: There is no such session here (`not_found`).
+        """
         data = await self.get_session(sid)
         yield data
         await self.save_session(sid, data)
 
     async def disconnect(self, sid: str) -> None:
-        """End a session; its client does not come back by itself. Idempotent."""
+        """End a session. Its client does not come back by itself.
+
+        Args:
+            sid: The session, on any node; nothing happens when there is none.
+        """
         await self.nodes.disconnect(sid, "The application ended the connection.")
 
 

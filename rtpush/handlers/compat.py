@@ -35,10 +35,18 @@ class Habits(ABC):
     @overload
     def on(self, event: str, handler: None = None) -> Callable[[H], H]: ...
     def on(self, event: str, handler: H | None = None) -> H | Callable[[H], H]:
-        """Register a handler, as a call or as a decorator; `*` is for events without one.
+        """Register a handler, by a call or as a decorator.
 
-        It may declare fewer arguments than it is called with. Raises ValueError
-        for a reserved name.
+        Args:
+            event: The event's name; `*` is for events without a handler.
+            handler: A function or a coroutine function. It may declare fewer
+                arguments than it is called with. None makes a decorator.
+
+        Returns:
+            The handler, or the decorator.
+
+        Raises:
+            ValueError: The name is reserved.
         """
 
         def register(function: H) -> H:
@@ -52,7 +60,17 @@ class Habits(ABC):
     @overload
     def event(self, handler: None = None) -> Callable[[H], H]: ...
     def event(self, handler: H | None = None) -> H | Callable[[H], H]:
-        """Register a function as the handler of the event that it is named after."""
+        """Register a function as the handler of the event that it is named after.
+
+        Args:
+            handler: As of `on`. None makes a decorator: `@event()`.
+
+        Returns:
+            The handler, or the decorator.
+
+        Raises:
+            ValueError: The name is reserved.
+        """
 
         def register(function: H) -> H:
             self._add_handler(function.__name__, function)
@@ -63,7 +81,16 @@ class Habits(ABC):
     def start_background_task(
         self, target: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> asyncio.Task[Any]:
-        """Run a coroutine function beside everything else; returns its task."""
+        """Run a coroutine function beside everything else, until it ends.
+
+        Args:
+            target: A coroutine function.
+            *args: Its arguments.
+            **kwargs: Its keyword arguments.
+
+        Returns:
+            The task, which may be awaited or cancelled.
+        """
         return self._keep(asyncio.ensure_future(target(*args, **kwargs)))
 
     def _keep(self, task: asyncio.Task[Any]) -> asyncio.Task[Any]:
@@ -73,5 +100,9 @@ class Habits(ABC):
         return task
 
     async def sleep(self, seconds: float = 0) -> None:
-        """`asyncio.sleep`."""
+        """`asyncio.sleep`.
+
+        Args:
+            seconds: How long; 0 lets other tasks have their turn.
+        """
         await asyncio.sleep(seconds)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 import rtpush
 
 ROOT = Path(__file__).parents[2]
+# Public names whose docstrings have Google's sections.
+SHAPED = ["Server", "Settings"]
 CLASSES = [name for name in rtpush.__all__ if inspect.isclass(getattr(rtpush, name))]
 
 
@@ -55,6 +58,38 @@ def test_all_that_is_public_says_what_it_is(name: str) -> None:
     for member, value in members(name) if name in CLASSES else ():
         if inspect.isfunction(value) or isinstance(value, property | classmethod):
             assert inspect.getdoc(getattr(getattr(rtpush, name), member)), f"{name}.{member}"
+
+
+def sections(doc: str) -> dict[str, str]:
+    """The sections of a Google-style docstring, by name."""
+    parts = re.split(r"^(Args|Returns|Yields|Raises):\n", doc, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def functions(name: str) -> Iterator[tuple[str, Callable[..., Any], str]]:
+    """What is called of a public name: the function, and what is said of it."""
+    value = getattr(rtpush, name)
+    if not inspect.isclass(value):
+        yield name, value, inspect.getdoc(value) or ""
+        return
+    yield name, value.__init__, f"{inspect.getdoc(value)}\n\n{inspect.getdoc(value.__init__)}"
+    for member, function in members(name):
+        if inspect.isfunction(function):
+            yield f"{name}.{member}", function, inspect.getdoc(getattr(value, member)) or ""
+
+
+@pytest.mark.parametrize("name", SHAPED)
+def test_public_functions_tell_their_arguments_results_and_errors(name: str) -> None:
+    for shown, function, doc in functions(name):
+        told = sections(doc)
+        signature = inspect.signature(function)
+        arguments = re.findall(r"^    \*{0,2}(\w+): ", told.get("Args", ""), re.MULTILINE)
+        assert arguments == [arg for arg in signature.parameters if arg != "self"], shown
+        returns = signature.return_annotation not in ("None", None, "Self")
+        assert returns == ("Returns" in told or "Yields" in told), shown
+        assert "Raises" not in re.sub(r"^Raises:$", "", doc, flags=re.MULTILINE), shown
+        for error in re.findall(r"^    (\S.*)$", told.get("Raises", ""), re.MULTILINE):
+            assert re.match(r"\w+: \S", error), shown
 
 
 def test_all_that_is_public_is_in_the_documents() -> None:
