@@ -12,24 +12,29 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .application.worker import Report, TaskEnded
     from .client.async_client import Client, Event
     from .client.simple_client import SimpleClient
-    from .config.settings import Settings
+    from .config.settings import ConfigError, Settings
     from .errors import ConnectError, RtpushError
     from .publisher.progress import track
     from .publisher.publisher import AsyncPublisher, Publisher
-    from .server import Server
+    from .server import Server, StartError
 
 __all__ = [
     "AsyncPublisher",
     "Client",
+    "ConfigError",
     "ConnectError",
     "Event",
     "Publisher",
+    "Report",
     "RtpushError",
     "Server",
     "Settings",
     "SimpleClient",
+    "StartError",
+    "TaskEnded",
     "__version__",
     "track",
 ]
@@ -37,13 +42,17 @@ __all__ = [
 _MODULES = {
     "AsyncPublisher": "publisher.publisher",
     "Client": "client.async_client",
+    "ConfigError": "config.settings",
     "ConnectError": "errors",
     "Event": "client.async_client",
     "Publisher": "publisher.publisher",
+    "Report": "application.worker",
     "RtpushError": "errors",
     "Server": "server",
     "Settings": "config.settings",
     "SimpleClient": "client.simple_client",
+    "StartError": "server",
+    "TaskEnded": "application.worker",
     "track": "publisher.progress",
 }
 

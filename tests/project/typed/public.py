@@ -14,13 +14,17 @@ import rtpush
 from rtpush import (
     AsyncPublisher,
     Client,
+    ConfigError,
     ConnectError,
     Event,
     Publisher,
+    Report,
     RtpushError,
     Server,
     Settings,
     SimpleClient,
+    StartError,
+    TaskEnded,
     track,
 )
 from rtpush.contrib.tqdm import tqdm, trange
@@ -84,8 +88,22 @@ async def run_it(app: web.Application) -> None:
     await server.stop()
 
 
+def generate(task: dict[str, Any], report: Report) -> dict[str, Any]:
+    try:
+        report(50, "half", layer=1)
+    except TaskEnded:
+        print(task["id"], "was cancelled")
+        raise
+    return {"text": "done"}
+
+
 def run_for_good() -> None:
-    server.run()
+    try:
+        Server(work=generate).run()
+    except ConfigError as error:
+        print(*error.problems, sep="\n")
+    except StartError as error:
+        print(error)
 
 
 async def talk(http: ClientSession) -> AsyncIterator[Event]:
