@@ -22,7 +22,6 @@ from ssl import SSLContext
 from typing import Any, Final, Self, Unpack
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from .access.auth import Authenticator, AuthError
 from .access.origins import Origins, is_loopback
@@ -43,6 +42,7 @@ from .metrics import Metrics
 from .protocol import Envelope
 from .sessions.delivery import Runtime
 from .terminal.banner import banner, explain_bind_error, lan_address
+from .terminal.logs import http_logger, set_up_logging
 from .terminal.text import has_colours
 from .transports.base import Front, SlowRequests
 from .transports.longpoll import LongPollTransport
@@ -140,7 +140,7 @@ class Server(Application):
             StartError: The server cannot start.
             SystemExit: A second signal came while the server stopped.
         """
-        _set_up_logging(self.settings.log_level)
+        set_up_logging(self.settings.log_level)
 
         def ready(port: int) -> None:
             self._show_banner(port)
@@ -213,7 +213,7 @@ class Server(Application):
         self._runner = web.AppRunner(
             self._build(),
             access_log=None,
-            logger=_http_logger(),
+            logger=http_logger(),
             # Our own heartbeats find the dead sooner; a system call less for each connection.
             tcp_keepalive=False,
             keepalive_timeout=self.settings.request_timeout,
@@ -450,20 +450,6 @@ def check_exposure(server: Server) -> None:
     )
 
 
-def _http_logger() -> logging.Logger:
-    """aiohttp's messages without a traceback for each request that is no HTTP.
-
-    Anybody can send those, as fast as a disk can be filled.
-    """
-    http = logging.getLogger("rtpush.http")
-    http.addFilter(_is_ours)
-    return http
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
-
-
 def _call_soon(act: Callable[[], None]) -> object:
     return asyncio.get_running_loop().call_soon(act)
 
@@ -474,14 +460,3 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:  # Windows, and machines for which it is not built
         return None
     return uvloop.new_event_loop
-
-
-def _set_up_logging(level: str) -> None:
-    ours = logging.getLevelNamesMapping()[level.upper()]
-    # Libraries are heard when something is wrong; "debug" is about rtpush.
-    logging.basicConfig(
-        level=max(ours, logging.WARNING),
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("rtpush").setLevel(ours)
