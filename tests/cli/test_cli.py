@@ -120,7 +120,10 @@ def test_what_an_encoding_cannot_say_is_written_out() -> None:
 
 @pytest.mark.parametrize(
     ("library", "module", "argv", "feature"),
-    [("watchfiles", "reloader", ["app:server", "--reload"], "--reload")],
+    [
+        ("shtab", "completion", ["completion", "bash"], "rtpush completion"),
+        ("watchfiles", "reloader", ["app:server", "--reload"], "--reload"),
+    ],
 )
 def test_a_missing_extra_is_named(
     library: str,
@@ -146,7 +149,8 @@ def test_commands_begin_without_a_server() -> None:
     names = ", ".join(f"rtpush.cli.{name}" for name in COMMANDS)
     code = f"import sys, rtpush.cli, {names}; {'; '.join(begin)}; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
-    heavy = {"aiohttp", "rtpush.server", "websockets", "uvloop", "redis", "jwt", "watchfiles"}
+    heavy = {"aiohttp", "rtpush.server", "websockets", "uvloop", "redis", "jwt"}
+    heavy |= {"shtab", "watchfiles"}
     assert heavy & set(out.decode().split()) == set()
 
 

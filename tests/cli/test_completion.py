@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from needs import needs, program
+from terminals import Terminal
 
 from rtpush.cli.common import COMMANDS
 from rtpush.cli.main import main
@@ -16,7 +17,7 @@ TRY = """
 source "$1"; shift
 try() {
     COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
-    _rtpush; echo "${COMPREPLY[*]}"
+    _shtab_rtpush; echo "${COMPREPLY[*]}"
 }
 """
 
@@ -29,7 +30,7 @@ LINES = [
     ("rtpush serve --log-level w", "warning"),
     ("rtpush check --prod", "--production"),
     ("rtpush publish hello --vo", "--volatile"),
-    ("rtpush publish hello --room --vo", ""),
+    ("rtpush --tls-cert REA", "README.md"),
     ("rtpush completion z", "zsh"),
     ("rtpush exec --ti", "--title"),
     ("rtpush exec -- compge", "compgen"),
@@ -49,16 +50,57 @@ def script(
 @pytest.mark.parametrize("script", ["bash"], indirect=True)
 def test_bash(script: Path) -> None:
     tries = "\n".join(f"try {line}" for line, _ in LINES)
-    bash = ["bash", "--norc", "-euc", TRY.replace("_rtpush;", "_rtpush || true;") + tries, "bash"]
-    ran = subprocess.run([*bash, str(script)], capture_output=True, text=True, check=True)
+    # Outside of a Tab there is no compopt.
+    bash = ["bash", "--norc", "-euc", f"compopt() {{ :; }}\n{TRY}{tries}", "bash", str(script)]
+    (script.parent / "README.md").touch()
+    ran = subprocess.run(bash, capture_output=True, text=True, check=True, cwd=script.parent)
     assert ran.stderr == ""
     assert ran.stdout.splitlines() == [offered for _, offered in LINES]
+
+
+@pytest.mark.parametrize("script", ["bash"], indirect=True)
+def test_bash_completes_another_program_as_it_would(script: Path) -> None:
+    # What the package bash-completion calls it.
+    other = '_command_offset() { COMPREPLY=("${COMP_WORDS[$1]}: a b"); }'
+    line = f"compopt() {{ :; }}\n{other}\n{TRY}try rtpush exec --id 1 -- git chec"
+    ran = subprocess.run(["bash", "--norc", "-euc", line, "bash", script], capture_output=True)
+    assert (ran.stdout, ran.stderr) == (b"git: a b\n", b"")
+
+
+@needs("zsh")
+@pytest.mark.parametrize("script", ["zsh"], indirect=True)
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("pub", "publish"),
+        ("app:server --relo", "--reload"),
+        ("--port 1 --relo", "--reload"),
+        ("serve --log-level w", "warning"),
+        ("publish hello --vo", "--volatile"),
+        ("completion z", "zsh"),
+        ("exec --id 1 -- rtpush pub", "publish"),
+    ],
+)
+async def test_zsh(script: Path, typed: str, completed: str) -> None:
+    async with Terminal(200).running(program("zsh"), "-f", "-i") as terminal:
+        terminal.type("PS1='ready> '; autoload -U compinit && compinit -u -D; ")
+        terminal.type(f"eval \"$(cat {script})\"; echo loa''ded\n")
+        await terminal.shows("loaded.*ready> ")
+        terminal.type(f"rtpush {typed}\t")
+        await terminal.shows(f"loaded.*rtpush .*{completed}")
 
 
 @needs("fish")
 @pytest.mark.parametrize("script", ["fish"], indirect=True)
 def test_fish(script: Path) -> None:
-    for typed, offered in [("pub", "publish"), ("publish hello --vo", "--volatile")]:
+    tries = [
+        ("pub", "publish"),
+        ("publish hello --vo", "--volatile"),
+        ("app:server --relo", "--reload"),
+        ("serve --log-level w", "warning"),
+        ("exec --id 1 -- rtpush pub", "publish"),
+    ]
+    for typed, offered in tries:
         line = f"source {script}; complete -C 'rtpush {typed}'"
         ran = subprocess.run([program("fish"), "-Nc", line], capture_output=True, text=True)
         assert (ran.stdout.split("\t")[0].strip(), ran.stderr) == (offered, "")
