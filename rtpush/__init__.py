@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from .client.simple_client import SimpleClient
     from .config.settings import ConfigError, Settings
     from .errors import ConnectError, RtpushError
+    from .publisher.async_publisher import AsyncPublisher
     from .publisher.progress import track
-    from .publisher.publisher import AsyncPublisher, Publisher
+    from .publisher.publisher import Publisher
     from .server import Server, StartError
 
 __all__ = [
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AsyncPublisher": "publisher.publisher",
+    "AsyncPublisher": "publisher.async_publisher",
     "Client": "client.async_client",
     "ConfigError": "config.settings",
     "ConnectError": "errors",

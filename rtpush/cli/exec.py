@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from ..publisher.http_client import server_of
-from ..publisher.task_reporter import Reporter
+from ..publisher.request import resolve_server
+from ..publisher.task_reporter import TaskReporter
 from .common import FAILED, USAGE, Parser, add_server, clean, complain, tell
 
 __all__ = ["main", "make_parser"]
@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
     if not hasattr(os, "posix_spawn"):
         return complain(["exec needs a Unix system"], FAILED)
     try:
-        server_of(args.url, args.token)
+        resolve_server(args.url, args.token)
     except ValueError as exc:
         return complain([str(exc)], USAGE)
     return _run(args, command)
@@ -88,7 +88,7 @@ def _run(args: argparse.Namespace, command: Sequence[str]) -> int:
         why = "there is no such command" if missing else f"it cannot be run: {exc.strerror}"
         return complain([f"{command[0]}: {why}"], NOT_FOUND if missing else NOT_RUN)
     logging.basicConfig(handlers=[_Told()], level=logging.WARNING)
-    reporter = Reporter(
+    reporter = TaskReporter(
         args.title or _title(command),
         mode="exec",
         url=args.url,
@@ -122,7 +122,7 @@ def _title(command: Sequence[str]) -> str:
     return title if len(title) <= _TITLE else title[: _TITLE - 1] + "…"
 
 
-def _end(reporter: Reporter, code: int, message: str) -> None:
+def _end(reporter: TaskReporter, code: int, message: str) -> None:
     if code == 0:
         reporter.complete({"exit_code": 0})
         return

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from ..errors import Reason, RtpushError
-from ..publisher.http_client import encode_envelope, server_of
+from ..publisher.request import encode_envelope, resolve_server
 from ..terminal.text import BOLD, CYAN, DIM, has_colours, paint, plain
 from .common import AWAY, FAILED, USAGE, Parser, add_server, complain, tell
 
@@ -69,7 +69,7 @@ def run(
 ) -> int:
     """Do some work with a client, for the server that `args` name; the exit code."""
     try:
-        server_of(args.url, args.token)
+        resolve_server(args.url, args.token)
     except ValueError as exc:
         return complain([str(exc)], USAGE)
     from ..client.async_client import Client
@@ -81,14 +81,14 @@ def run(
     try:
         asyncio.run(begin())
     except RtpushError as exc:
-        url, _ = server_of(args.url, args.token)
+        url, _ = resolve_server(args.url, args.token)
         return complain([f"{url}: {exc.message}"], AWAY if exc.code == "unavailable" else FAILED)
     return 0
 
 
 async def connect(client: Client, args: argparse.Namespace, last: str | None = None) -> None:
     """Connect, and tell when that is lost and when it is back. Raises RtpushError."""
-    url, token = server_of(args.url, args.token)
+    url, token = resolve_server(args.url, args.token)
     await client.connect(url, auth=token, rooms=args.room, last=last)
     client.on("disconnect", _tell_of_loss)
     client.on("connect", lambda: tell("the connection is back"))

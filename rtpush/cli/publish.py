@@ -20,7 +20,8 @@ from typing import Any, Final
 import orjson
 
 from ..errors import RtpushError
-from ..publisher.http_client import Outcome, Wire, batches, encode_envelope, is_late
+from ..publisher.http_client import HttpClient
+from ..publisher.request import Outcome, batches, encode_envelope, is_retryable
 from ..terminal.text import plain
 from .common import AWAY, FAILED, USAGE, Parser, add_server, complain, duration
 
@@ -77,10 +78,10 @@ def main(argv: Sequence[str]) -> int:
     """Publish; the exit code."""
     args = make_parser().parse(argv)
     try:
-        wire = Wire(args.url, args.token)
+        http = HttpClient(args.url, args.token)
     except ValueError as exc:
         return complain([str(exc)], USAGE)
-    publisher = _Publisher(wire, args)
+    publisher = _Publisher(http, args)
     if args.data == "-":
         publisher.publish_stream(0)
         return publisher.code
@@ -109,9 +110,9 @@ def _data(text: str, is_text: bool) -> Any:
 class _Publisher:
     """Publishes and tells what came of it. `code` is what to exit with."""
 
-    def __init__(self, wire: Wire, args: argparse.Namespace) -> None:
+    def __init__(self, http: HttpClient, args: argparse.Namespace) -> None:
         self.code = 0
-        self._wire, self._timeout, self._is_text = wire, args.timeout, args.text
+        self._http, self._timeout, self._is_text = http, args.timeout, args.text
         self._fields = {"event": args.event, "room": args.room, "key": args.key}
         # Sent twice it does no harm, and cannot be told from another.
         self._is_volatile = args.volatile
@@ -123,7 +124,7 @@ class _Publisher:
         """
         numbers = iter([number for number, _ in numbered])
         for batch in batches([self._envelope(data) for _, data in numbered]):
-            for outcome in self._wire.post_until(batch, self._timeout):
+            for outcome in self._http.post_until(batch, self._timeout):
                 if not self._tell(next(numbers), outcome):
                     return False
         return True
@@ -134,8 +135,8 @@ class _Publisher:
 
     def _tell(self, number: int, outcome: Outcome) -> bool:
         if isinstance(outcome, RtpushError):
-            if is_late(outcome):
-                self._fail(number, f"{self._wire.url}: {outcome.message}", AWAY)
+            if is_retryable(outcome):
+                self._fail(number, f"{self._http.url}: {outcome.message}", AWAY)
             else:
                 self._fail(number, outcome.message)
             return outcome.code in _OF_ONE

@@ -25,7 +25,7 @@ from ..handlers.compat import Habits
 from ..handlers.options import forget_options
 from ..handlers.registry import Handler
 from ..protocol import check_name, check_room
-from ..publisher.http_client import encode_envelope
+from ..publisher.request import encode_envelope
 from .connection import Connection, Listener
 from .cursor import Cursor
 from .dispatch import LOCAL, Handling

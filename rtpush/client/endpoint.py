@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from ..publisher.http_client import server_of
+from ..publisher.request import resolve_server
 from .fallback import Pauses
 
 __all__ = ["Auth", "Target", "address_of", "new_session"]
@@ -67,7 +67,7 @@ def address_of(url: str | None, path: str) -> tuple[URL, Sequence[tuple[str, str
     """
     if url is not None and url.startswith(("ws://", "wss://")):
         url = f"http{url[2:]}"
-    address, key = server_of(url, None)
+    address, key = resolve_server(url, None)
     base = URL(address)
     query = list(base.query.items())
     base = base.with_query(None)

@@ -20,7 +20,7 @@ from itertools import count, islice
 from typing import Any, Final
 
 from ..errors import RtpushError
-from ..publisher.http_client import encode_envelope
+from ..publisher.request import encode_envelope
 
 __all__ = ["Done", "Outbox"]
 

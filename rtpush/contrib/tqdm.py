@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from tqdm import std
 
-from ..publisher.task_reporter import Reporter
+from ..publisher.task_reporter import TaskReporter
 
 __all__ = ["tqdm", "trange"]
 
@@ -42,7 +42,7 @@ class tqdm(_Tqdm[T]):
     """See tqdm's documentation."""
 
     # Also for one whose arguments tqdm has refused: its `__del__` closes it.
-    _reporter: Reporter | None = None
+    _reporter: TaskReporter | None = None
     _error: str | None = None
 
     def __init__(
@@ -58,7 +58,7 @@ class tqdm(_Tqdm[T]):
         super().__init__(cast("Iterable[T]", iterable), *args, **options)
         if not self.disable:
             title = self.desc.removesuffix(": ") or "tqdm"
-            self._reporter = Reporter(title, mode="tqdm", url=url, key=key, room=room)
+            self._reporter = TaskReporter(title, mode="tqdm", url=url, key=key, room=room)
             self._report()
 
     def display(self, *args: Any, **options: Any) -> Any:

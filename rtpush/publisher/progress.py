@@ -1,11 +1,11 @@
-"""`track`: a loop's progress, in the terminal and on every screen.
+"""`track`: report a loop's progress as a task, with a progress bar in the terminal.
 
 Rules that hold here:
 
-- The loop counts its steps and does nothing else; a thread looks at the count
-  a few times a second. That is all that makes it cheap.
-- Of loops inside each other, the outermost has the terminal's line.
-- What is not a terminal gets no bar.
+- The loop only counts its steps; a thread reads the count a few times a second.
+  This is all that makes it cheap.
+- Of nested loops, the outermost one has the progress bar.
+- Without a terminal there is no bar.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from collections.abc import Iterable, Iterator
 from typing import Final, TextIO, TypeVar
 
 from ..config.kinds import show_clock
-from .task_reporter import Reporter
+from .task_reporter import TaskReporter
 
 __all__ = ["track"]
 
 T = TypeVar("T")
 
-# Seconds between two looks at the count.
+# Seconds between two reads of the count.
 _INTERVAL: Final = 0.1
+# Columns of the bar itself.
 _BAR_WIDTH: Final = 24
 _ERASE_LINE: Final = "\r\033[K"
 
-_line_taken = threading.Lock()
+# Held by the loop that has the progress bar.
+_bar_taken = threading.Lock()
 
 
 def track(
@@ -43,41 +45,53 @@ def track(
     key: str | None = None,
     room: str | None = None,
 ) -> Iterator[T]:
-    """Go through an iterable and show how far that is.
+    """Iterate, and report the progress as a task of the server.
 
-    `total` is the number of steps, for what has no length. It is a task like
-    every other on the server (`url` and `key` as in `Publisher`): completed at
-    the end, failed when the loop is left early. When the server is away, only
-    the terminal shows it. Raises ValueError for what is no address.
+    The task completes at the end of the loop, and fails when the loop is left early.
+    While the server is away, only the terminal shows the progress.
+
+    Args:
+        iterable: What to go through.
+        description: The task's title.
+        total: The number of steps; None takes the iterable's length, if it has one.
+        url: As for `Publisher`.
+        key: As for `Publisher`.
+        room: The room whose members see the task; None: everybody.
+
+    Returns:
+        An iterator over the same items.
+
+    Raises:
+        ValueError: `url` is not an address.
     """
     if total is None:
         total = operator.length_hint(iterable) or None
-    meter = _Meter(
-        description, total, Reporter(description, mode="track", url=url, key=key, room=room)
-    )
+    reporter = TaskReporter(description, mode="track", url=url, key=key, room=room)
+    monitor = _ProgressMonitor(description, total, reporter)
     try:
         for item in iterable:
             yield item
-            meter.done += 1
+            monitor.done += 1
     except GeneratorExit:
-        meter.fail(f"stopped at {meter.count()}")
+        monitor.fail(f"stopped at {monitor.count()}")
         raise
     except BaseException as exc:
-        meter.fail(str(exc) or type(exc).__name__)
+        monitor.fail(str(exc) or type(exc).__name__)
         raise
-    meter.complete()
+    monitor.complete()
 
 
-class _Meter:
-    """Looks at a count, and shows it."""
+class _ProgressMonitor:
+    """Reads a loop's count from a thread, reports it, and draws it."""
 
-    def __init__(self, title: str, total: int | None, reporter: Reporter) -> None:
+    def __init__(self, title: str, total: int | None, reporter: TaskReporter) -> None:
+        # Steps that are done; the loop counts them.
         self.done = 0
         self._title, self._total, self._reporter = title, total, reporter
         self._begun = time.monotonic()
-        self._line = _Line()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="rtpush-track", daemon=True)
+        self._bar = _ProgressBar()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rtpush-track", daemon=True)
         self._thread.start()
 
     def complete(self) -> None:
@@ -89,19 +103,19 @@ class _Meter:
         self._reporter.fail(error)
 
     def _stop(self) -> None:
-        self._over.set()
+        self._ended.set()
         self._thread.join()
-        self._show()
-        self._line.end()
+        self._update()
+        self._bar.close()
 
-    def _watch(self) -> None:
-        while not self._over.wait(_INTERVAL):
-            self._show()
+    def _run(self) -> None:
+        while not self._ended.wait(_INTERVAL):
+            self._update()
 
-    def _show(self) -> None:
+    def _update(self) -> None:
         share = None if not self._total else min(1.0, self.done / self._total)
         message = " · ".join([self.count(), *self._speed(time.monotonic() - self._begun)])
-        self._line.show(self._title, share, message)
+        self._bar.draw(self._title, share, message)
         self._reporter.update(None if share is None else round(100 * share, 1), message)
 
     def count(self) -> str:
@@ -117,16 +131,18 @@ class _Meter:
             yield show_clock(seconds)
 
 
-class _Line:
-    """The terminal's last line, for who has it."""
+class _ProgressBar:
+    """A line at the bottom of the terminal; draws nothing when another loop has it."""
 
     def __init__(self) -> None:
-        shown = _is_terminal(sys.stderr) and _line_taken.acquire(blocking=False)
+        shown = _is_terminal(sys.stderr) and _bar_taken.acquire(blocking=False)
+        # None when nothing is drawn.
         self._out = sys.stderr if shown else None
         utf = shown and sys.stderr.encoding.lower().startswith("utf")
         self._full = "━" if utf else "#"
 
-    def show(self, title: str, share: float | None, message: str) -> None:
+    def draw(self, title: str, share: float | None, message: str) -> None:
+        """Replace the line. `share` is from 0 to 1; None when the total is not known."""
         if self._out is None:
             return
         parts = [title, message]
@@ -137,13 +153,14 @@ class _Line:
         self._out.write(_ERASE_LINE + " ".join(parts)[:width])
         self._out.flush()
 
-    def end(self) -> None:
+    def close(self) -> None:
+        """Leave the line as it is, and let another loop have the next one."""
         if self._out is not None:
             self._out.write("\n")
             self._out = None
-            _line_taken.release()
+            _bar_taken.release()
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
-    # There may be none at all: a service, pythonw.
+    # A service, or pythonw, has no stderr at all.
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"

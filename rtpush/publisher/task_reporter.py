@@ -1,11 +1,11 @@
-"""How far something is, told to a server without ever being in its way.
+"""Report the progress of one task from a background thread.
 
 Rules that hold here:
 
-- `update` only leaves the newest state behind; a thread sends it, a few times
-  a second at most, and what nobody has sent when the next comes is not sent.
-- A server that is away, or says no, costs whoever is working nothing.
-- The end is worth a short wait, when the server was there before.
+- `update` only stores the latest state; a thread sends it, at most a few times
+  a second. A state that was not sent before the next `update` is never sent.
+- A server that is away, or refuses, never delays the work.
+- The end of the task is worth a short wait, when the server was there before.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..errors import RtpushError
-from .http_client import Backoff
 from .publisher import Publisher
+from .request import PUBLISH_BACKOFF
 
-__all__ = ["Reporter"]
+__all__ = ["TaskReporter"]
 
-logger = logging.getLogger("rtpush.reporter")
+logger = logging.getLogger("rtpush.publisher")
 
-# Seconds between two events: what an eye can follow.
+# Seconds between two events: more often than this, people do not see a difference.
 _INTERVAL: Final = 0.25
-# Seconds that the end waits for a server.
-_PATIENCE: Final = 2.0
+# Seconds that the end of a task waits for the server.
+_END_TIMEOUT: Final = 2.0
 
 
-class Reporter:
-    """One task, reported from the outside. Ended by `complete` or `fail`, once."""
+class TaskReporter:
+    """Reports one task. `complete` or `fail` ends it, once."""
 
     def __init__(
         self,
@@ -45,91 +45,110 @@ class Reporter:
         room: str | None = None,
         id: str | None = None,
     ) -> None:
-        """See `Publisher` for `url` and `key`. Raises ValueError for what is no address."""
+        """Start to report.
+
+        Args:
+            title: What the task is called on the page.
+            mode: What kind of program reports it, such as `"track"`.
+            url: As for `Publisher`.
+            key: As for `Publisher`.
+            room: The room whose members see the task; None: everybody.
+            id: The task's id; None makes a new one.
+
+        Raises:
+            ValueError: `url` is not an address.
+        """
         self.id = id or uuid.uuid4().hex
         self._title, self._mode, self._room = title, mode, room
         self._publisher = Publisher(url, key=key, timeout=0.0)
-        self._news: Mapping[str, Any] = {}
+        # The fields of the next `task_progress`; empty when there is nothing new.
+        self._latest: Mapping[str, Any] = {}
+        # The event that ends the task, and its fields; None while it goes on.
         self._end: tuple[str, Mapping[str, Any]] | None = None
-        self._begun = self._refused = False
-        self._wake, self._over = threading.Event(), threading.Event()
+        # Whether the server has the task.
+        self._created = False
+        # Whether the server refused for good: nothing more is sent.
+        self._refused = False
+        self._wake, self._ended = threading.Event(), threading.Event()
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name="rtpush-reporter", daemon=True)
         self._thread.start()
 
     def update(self, progress: float | None = None, message: str | None = None) -> None:
-        """How far it is now: 0 to 100 per cent, and a line to read."""
+        """Set the progress, from 0 to 100, and a line for people to read."""
         fields = {"progress": progress, "message": message}
-        self._news = {name: value for name, value in fields.items() if value is not None}
+        self._latest = {name: value for name, value in fields.items() if value is not None}
         self._wake.set()
 
     def complete(self, result: Any = None) -> None:
-        """It ended well. Waits a moment until that is told."""
+        """Complete the task. Waits up to 2 seconds for the server."""
         self._finish("task_completed", {"result": result})
 
     def fail(self, error: str) -> None:
-        """It ended badly. Waits a moment until that is told."""
+        """Fail the task. Waits up to 2 seconds for the server."""
         self._finish("task_failed", {"error": error})
 
     def _finish(self, event: str, fields: Mapping[str, Any]) -> None:
-        # The child of a fork has a copy, and its own end is not the task's.
+        # The child of a fork has a copy of the reporter; its end is not the task's.
         if self._end is not None or self._pid != os.getpid():
             return
         self._end = (event, fields)
-        self._over.set()
+        self._ended.set()
         self._wake.set()
-        self._thread.join(_PATIENCE)
+        self._thread.join(_END_TIMEOUT)
 
     # ---------------------------------------------------------- in the thread
 
     def _run(self) -> None:
-        backoff = Backoff()
+        attempt = 0
         with self._publisher:
-            while not self._over.is_set() and not self._refused:
-                if self._tell_news():
-                    backoff = Backoff()
-                    self._over.wait(_INTERVAL)
+            while not self._ended.is_set() and not self._refused:
+                if self._publish_latest():
+                    attempt = 0
+                    self._ended.wait(_INTERVAL)
                     self._wake.wait()
                 else:
-                    self._over.wait(backoff.next())
-            self._tell_end()
+                    self._ended.wait(PUBLISH_BACKOFF.delay(attempt))
+                    attempt += 1
+            self._publish_end()
 
-    def _tell_news(self) -> bool:
+    def _publish_latest(self) -> bool:
         self._wake.clear()
-        if not self._begin():
+        if not self._publish_created():
             return False
-        news, self._news = self._news, {}
-        return not news or self._tell("task_progress", news)
+        latest, self._latest = self._latest, {}
+        return not latest or self._publish("task_progress", latest)
 
-    def _tell_end(self) -> None:
+    def _publish_end(self) -> None:
         if self._end is None or self._refused:
             return
-        was_there, backoff = self._begun, Backoff()
-        deadline = time.monotonic() + _PATIENCE
-        while not (self._tell_news() and self._tell(*self._end)):
-            if self._refused or not was_there or time.monotonic() > deadline:
+        was_created, attempt = self._created, 0
+        deadline = time.monotonic() + _END_TIMEOUT
+        while not (self._publish_latest() and self._publish(*self._end)):
+            if self._refused or not was_created or time.monotonic() > deadline:
                 return
-            time.sleep(backoff.next())
+            time.sleep(PUBLISH_BACKOFF.delay(attempt))
+            attempt += 1
 
-    def _begin(self) -> bool:
-        if not self._begun:
+    def _publish_created(self) -> bool:
+        if not self._created:
             fields = {
                 "formData": {"prompt": self._title},
                 "mode": self._mode,
                 "startTime": round(time.time() * 1000),
                 "worker": self._mode,
             }
-            self._begun = self._tell("task_created", fields)
-        return self._begun
+            self._created = self._publish("task_created", fields)
+        return self._created
 
-    def _tell(self, event: str, fields: Mapping[str, Any]) -> bool:
-        # Created and ended once, also when an answer was lost.
+    def _publish(self, event: str, fields: Mapping[str, Any]) -> bool:
+        # The task is created and ended once, also when an answer was lost.
         once = None if event == "task_progress" else f"{self.id}-{event}"
         data = {"id": self.id, **fields}
         try:
             self._publisher.publish(event, data, room=self._room, idempotency_key=once)
         except RtpushError as error:
-            # Somebody has ended the task, or it may not be told at all.
+            # For good: the task was ended by another client, or the key has no right to it.
             self._refused = error.meaning.retry_after is None
             log = logger.warning if self._refused else logger.debug
             log("%s is not reported: %s", self._title, error)

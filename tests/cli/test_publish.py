@@ -18,7 +18,7 @@ from terminals import RTPUSH, environment, run
 
 from rtpush import RtpushError, Server
 from rtpush.cli.main import main
-from rtpush.publisher.http_client import Wire
+from rtpush.publisher.http_client import HttpClient
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -138,8 +138,8 @@ async def stranger(status: int, says: object) -> AsyncIterator[str]:
 async def test_who_is_no_rtpush() -> None:
     for says in ([5], [None], [{}], [{"id": 5}], [["id"]], {"id": "1-1"}):
         async with stranger(200, says) as url:
-            with closing(Wire(url)) as wire:
-                (outcome,) = await asyncio.to_thread(wire.post_until, [b"{}"], 0.0)
+            with closing(HttpClient(url)) as http:
+                (outcome,) = await asyncio.to_thread(http.post_until, [b"{}"], 0.0)
         assert isinstance(outcome, RtpushError)
         assert outcome.code == "unavailable"
     async with stranger(200, [5]) as url:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from clients import PATIENCE
-from processes import ServerProcess, free_port, running
+from processes import ServerProcess, free_port, nginx, running
 from relay import relay
 
 from rtpush import AsyncPublisher, Publisher, RtpushError
@@ -194,6 +198,38 @@ async def test_another_program_on_the_port_is_told() -> None:
             await asyncio.to_thread(publisher.publish, "e")
 
 
+@pytest.mark.parametrize("kind", [Publisher, AsyncPublisher])
+async def test_a_kept_connection_that_the_server_closes_is_replaced(kind: Any) -> None:
+    served: list[int] = []
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}]")
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n[{"id": "a-1"}]')
+        served.append(1)
+        # The server has decided to close when the next request arrives.
+        with suppress(asyncio.IncompleteReadError):
+            await reader.readuntil(b"}]")
+        writer.close()
+
+    async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        # One that drops makes only one attempt.
+        publisher = kind(f"http://127.0.0.1:{port}", when_away="drop")
+        for _ in range(3):
+            position = await called(publisher.publish, "e")
+            assert position == "a-1"
+        assert publisher.dropped == 0
+        await called(publisher.close)
+    assert len(served) == 3
+
+
+async def called(function: Any, *args: Any) -> Any:
+    """The result of a function that waits, or of a coroutine function."""
+    if asyncio.iscoroutinefunction(function):
+        return await function(*args)
+    return await asyncio.to_thread(function, *args)
+
+
 # ---- spool -------------------------------------------------------------------
 
 
@@ -265,6 +301,19 @@ async def test_a_wrong_key_loses_nothing(tmp_path: Path) -> None:
             assert publisher.rejected == 0
 
 
+async def test_a_proxy_with_a_body_limit(server: ServerProcess, tmp_path: Path) -> None:
+    limited = f"client_max_body_size 64k; location / {{ proxy_pass {server.url}; }}"
+    async with nginx(tmp_path, limited) as url:
+        with Publisher(url, when_away="spool", spool=tmp_path / "spool.db") as publisher:
+            small = [{"event": "e", "data": [n, "x" * 3000]} for n in range(100)]
+            publisher.publish_many([*small, {"event": "big", "data": "x" * 70_000}, *small])
+            assert await asyncio.to_thread(publisher.flush, LONG)
+            assert publisher.rejected == 1
+        with Publisher(url) as publisher, pytest.raises(RtpushError, match="client_max_body_size"):
+            await asyncio.to_thread(publisher.publish, "big", "x" * 70_000)
+    assert [data[0] for _, data in await logged(server.url)] == [*range(100)] * 2
+
+
 def test_a_full_spool_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "_MAX_PAGES", 20)
     nowhere = ServerProcess(tmp_path)
@@ -333,6 +382,70 @@ async def test_threads_and_forks(server: ServerProcess, tmp_path: Path, spooled:
         assert [data[1] for _, data in found[1:] if data[0] == who] == list(range(100))
 
 
+# uWSGI forks in C, and holds the GIL meanwhile: no hook of `os.register_at_fork` runs.
+FORKING_IN_C = """
+import ctypes, os, sys
+from rtpush import Publisher, RtpushError
+
+fork = ctypes.PyDLL(None).fork
+url, spool, patience, *first = sys.argv[1:]
+options = {"when_away": "spool", "spool": spool} if spool else {}
+publisher = Publisher(url, timeout=20, **options)
+for event in first:
+    publisher.publish(event)
+
+def publish(who):
+    try:
+        for n in range(50):
+            publisher.publish("e", [who, n])
+    except RtpushError as error:
+        print(error, flush=True)
+        return 3
+    return 0 if publisher.flush(float(patience)) else 4
+
+children = []
+for who in range(2):
+    child = fork()
+    if child == 0:
+        os._exit(publish(who))
+    children.append(child)
+code = publish("parent")
+codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+publisher.close(0)
+print(code, *codes)
+"""
+
+
+async def forked_in_c(*arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", FORKING_IN_C, *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        out, _ = await asyncio.wait_for(process.communicate(), LONG)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return out.decode()
+
+
+@pytest.mark.parametrize("spooled", [False, True], ids=["raise", "spool"])
+async def test_a_fork_in_c(server: ServerProcess, tmp_path: Path, spooled: bool) -> None:
+    # Without a spool, the parent has a kept connection when it forks.
+    arguments = [str(tmp_path / "spool.db"), "20"] if spooled else ["", "20", "begin"]
+    assert await forked_in_c(server.url, *arguments) == "0 0 0\n"
+    found = [data for name, data in await logged(server.url) if name == "e"]
+    for who in ("parent", 0, 1):
+        assert [n for by, n in found if by == who] == list(range(50))
+
+
+async def test_a_fork_in_c_while_the_spool_is_open_is_refused(tmp_path: Path) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    out = await forked_in_c(nowhere, str(tmp_path / "spool.db"), "0", "begin")
+    # Both children are told; what the parent has stored waits.
+    assert out.count("the process was forked in C") == 2
+    assert out.endswith("4 3 3\n")
+
+
 # ---- tasks -------------------------------------------------------------------
 
 
@@ -389,7 +502,73 @@ async def test_a_cancelled_task_stops_the_work(
             await work()
     (ended,) = (await get(f"{server.url}/api/tasks"))["finished"]
     assert ended["error"] == "cancelled"
-    assert "could not be told" in caplog.text
+    assert "could not be published" in caplog.text
+
+
+# ---- coroutines --------------------------------------------------------------
+
+
+async def test_any_number_of_coroutines_wait_at_once() -> None:
+    waiting, release = [0], asyncio.Event()
+
+    async def answer_all_at_once(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await reader.readuntil(b"}]")
+        waiting[0] += 1
+        if waiting[0] == 80:
+            release.set()
+        await release.wait()
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n[{"id": "a-1"}]')
+        writer.close()
+
+    async with await asyncio.start_server(answer_all_at_once, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with AsyncPublisher(f"http://127.0.0.1:{port}", timeout=PATIENCE) as publisher:
+            positions = await asyncio.gather(*(publisher.publish("e") for _ in range(80)))
+    assert positions == ["a-1"] * 80
+
+
+async def test_the_default_executor_is_the_applications(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    loop, over = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    busy = loop.run_in_executor(None, over.wait)
+    try:
+        async with asyncio.timeout(LONG):
+            async with AsyncPublisher(server.url) as publisher, publisher.task() as task:
+                await task.progress(50)
+            spool_to = tmp_path / "spool.db"
+            async with AsyncPublisher(server.url, when_away="spool", spool=spool_to) as publisher:
+                assert await publisher.publish("spooled") is None
+                assert await publisher.flush(PATIENCE)
+    finally:
+        over.set()
+        await busy
+
+
+# Python closes the connections of a loop that has ended, and says so where it is asked to.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_several_event_loops_in_turn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as server:
+            publisher = AsyncPublisher(server.url)
+
+            def publish(n: int) -> None:
+                asyncio.run(asyncio.wait_for(use(publisher, n), PATIENCE))
+
+            for n in range(3):
+                await asyncio.to_thread(publish, n)
+            assert await logged(server.url) == [("e", 0), ("e", 1), ("e", 2)]
+            await publisher.close()
+
+    async def use(publisher: AsyncPublisher, n: int) -> None:
+        await publisher.publish("e", n)
+
+    asyncio.run(main())
+    gc.collect()
+    assert "Unclosed" not in caplog.text
 
 
 async def test_coroutines(server: ServerProcess, tmp_path: Path) -> None:

@@ -1,0 +1,192 @@
+"""Publish from coroutines: FastAPI, aiohttp, Starlette.
+
+Rules that hold here:
+
+- HTTP is asynchronous: any number of calls wait at once, and a call that is
+  cancelled ends at once.
+- SQLite blocks, so the spool has one thread of its own. The loop's default
+  executor stays free for the application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from .async_http_client import AsyncHttpClient
+from .circuit_breaker import CircuitBreaker
+from .http_client import HttpClient
+from .per_process import PerProcess
+from .publisher import WhenAway, check_spool
+from .request import batches, encode_envelope, positions_of, with_idempotency_key
+from .spool_sender import POLL_INTERVAL, SpoolSender
+from .task import AsyncTask, TaskEvent
+
+__all__ = ["AsyncPublisher"]
+
+T = TypeVar("T")
+
+
+class AsyncPublisher:
+    """`Publisher` for coroutines. Close it, or use it in `async with`."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        key: str | None = None,
+        timeout: float = 5.0,
+        when_away: WhenAway = "raise",
+        spool: str | Path | None = None,
+    ) -> None:
+        """Nothing is sent yet. It may be made before there is an event loop.
+
+        Args:
+            url: The server's address; None takes RTPUSH_URL of the environment, else
+                port 5000 of this machine.
+            key: An API key or a token; None takes RTPUSH_KEY, if it is set.
+            timeout: Seconds that one call tries for.
+            when_away: What happens to events while the server is away.
+            spool: The file for `when_away="spool"`, and only then.
+
+        Raises:
+            ValueError: `url` is not an address, or the options do not fit together.
+            sqlite3.Error: The spool cannot be opened.
+        """
+        check_spool(when_away, spool)
+        self._http = AsyncHttpClient(url, key)
+        self._timeout = timeout
+        self._when_away = when_away
+        self._breaker = CircuitBreaker()
+        # None without a spool.
+        self._sender = (
+            None if spool is None else SpoolSender(HttpClient(url, key), Path(spool), timeout)
+        )
+        # One thread keeps the order of appends.
+        self._executor = PerProcess(lambda: ThreadPoolExecutor(1, "rtpush-append"))
+
+    @property
+    def dropped(self) -> int:
+        """Events that were given up."""
+        return self._breaker.dropped
+
+    @property
+    def rejected(self) -> int:
+        """Events of the spool that the server refused for good; each is logged as a warning."""
+        return 0 if self._sender is None else self._sender.rejected
+
+    async def publish(
+        self,
+        event: str,
+        data: Any = None,
+        *,
+        room: str | None = None,
+        key: str | None = None,
+        volatile: bool = False,
+        idempotency_key: str | None = None,
+    ) -> str | None:
+        """Publish one event, and wait until the server has stored it.
+
+        Args:
+            event: Its name.
+            data: Any JSON.
+            room: The room whose members get it; None: everybody.
+            key: For a reader that is behind, a later event with this key replaces it.
+            volatile: Send it to those who are connected now, and store it nowhere. It
+                is never spooled.
+            idempotency_key: Within ten minutes the server stores only one event with
+                this key. None makes a new one.
+
+        Returns:
+            Its position in the log, such as `"9f86d081884c-1"`. None for a volatile
+            event, one that was dropped, and one that waits in the spool.
+
+        Raises:
+            RtpushError: The server refuses the event. `unavailable`: the server was
+                away for `timeout` seconds (`when_away="raise"`), or the spool cannot be
+                written.
+        """
+        envelope: dict[str, Any] = {"event": event, "data": data, "room": room, "key": key}
+        if volatile:
+            return (await self._post_now([encode_envelope(envelope | {"volatile": True})]))[0]
+        envelope["idempotency_key"] = idempotency_key
+        return (await self.publish_many([envelope]))[0]
+
+    async def publish_many(self, envelopes: Sequence[dict[str, Any]]) -> list[str | None]:
+        """Publish events together, in order.
+
+        Args:
+            envelopes: One dict for each, with the fields of PROTOCOL.md, section 2.
+
+        Returns:
+            For each the same as `publish`.
+
+        Raises:
+            RtpushError: As `publish`, for the first that is refused. Others may be
+                stored nevertheless.
+        """
+        encoded = [encode_envelope(with_idempotency_key(envelope)) for envelope in envelopes]
+        if self._sender is not None:
+            await self._in_thread(partial(self._sender.append, encoded))
+            return [None] * len(encoded)
+        return [position for batch in batches(encoded) for position in await self._post_now(batch)]
+
+    async def _post_now(self, batch: Sequence[bytes]) -> list[str | None]:
+        if self._when_away == "raise":
+            return positions_of(await self._http.post_until(batch, self._timeout))
+        # A caller that drops does not want to wait: one attempt.
+        if self._breaker.rejects(len(batch)):
+            return [None] * len(batch)
+        return positions_of(self._breaker.settle(await self._http.post_until(batch, 0.0)))
+
+    def task(self, id: str | int | None = None, **fields: Any) -> AsyncTask:
+        """A task for an `async with` block. Arguments and result as for `Publisher.task`."""
+        return AsyncTask(self._publish_task, id, fields)
+
+    async def _publish_task(self, event: TaskEvent) -> None:
+        await self.publish(event.name, event.data, room=event.room)
+
+    async def flush(self, timeout: float | None = None) -> bool:
+        """Wait until the spool is empty.
+
+        Args:
+            timeout: Seconds; None: without an end.
+
+        Returns:
+            False when it is not empty in time. True without a spool.
+        """
+        sender = self._sender
+        if sender is None:
+            return True
+        clock = asyncio.get_running_loop().time
+        deadline = None if timeout is None else clock() + timeout
+        # In short steps, so that appends get their turn.
+        while not await self._in_thread(partial(sender.wait_empty, 0.0)):
+            if deadline is not None and clock() > deadline:
+                return False
+            await asyncio.sleep(POLL_INTERVAL)
+        return True
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Wait until the spool is empty, and close files and connections. Idempotent.
+
+        Args:
+            timeout: Seconds to wait. What is left stays on disk.
+        """
+        if self._sender is not None:
+            await self._in_thread(partial(self._sender.close, timeout))
+        await self._http.close()
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor.value, function)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.close()
