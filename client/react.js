@@ -8,9 +8,9 @@
 
 import { useEffect, useRef, useSyncExternalStore } from 'react';
 
+import { readLog } from './rtpush/endpoint.js';
 import { tokenOf } from './rtpush/options.js';
 import { TaskList } from './rtpush/tasks.js';
-import { readAt } from './rtpush/wires.js';
 
 /** @typedef {import('./rtpush/socket.js').Socket} Socket */
 /** @typedef {import('./rtpush/tasks.js').Tasks} Tasks */
@@ -58,7 +58,7 @@ class TaskStore {
 
   /** @param {Socket} socket */
   constructor(socket) {
-    socket.onEnvelope((envelope) => this.#take(envelope));
+    socket.onEnvelope((envelope) => this.#apply(envelope));
     // Its own snapshot came before anybody asked for tasks.
     if (socket.connected) this.#read(socket);
   }
@@ -66,8 +66,8 @@ class TaskStore {
   /** @param {Socket} socket */
   async #read(socket) {
     try {
-      const answer = await readAt(socket.io.opts, await tokenOf(socket.auth), socket.rooms, null);
-      answer?.events.forEach((envelope) => this.#take(envelope));
+      const answer = await readLog(socket.io.opts, await tokenOf(socket.auth), socket.rooms, null);
+      answer?.events.forEach((envelope) => this.#apply(envelope));
     } catch {
       socket.once('connect', () => this.#read(socket));
     }
@@ -83,8 +83,8 @@ class TaskStore {
     };
   };
 
-  /** @param {import('./rtpush/wires.js').Envelope} envelope */
-  #take(envelope) {
-    if (this.#list.take(envelope)) this.#listeners.forEach((listener) => listener());
+  /** @param {import('./rtpush/transports.js').Envelope} envelope */
+  #apply(envelope) {
+    if (this.#list.apply(envelope)) this.#listeners.forEach((listener) => listener());
   }
 }

@@ -1,74 +1,69 @@
 /**
- * One lasting conversation with a server, over whatever transport works.
+ * A connection to the server that reconnects by itself, over any transport.
  *
  * Rules that hold here:
- * - A transport works when its `connect` envelope arrives in time; nothing else
- *   counts, because proxies accept and then swallow.
- * - There is at most one live wire and one candidate. A candidate that connects
- *   becomes the live wire and the old one is closed after that; the cursor
- *   removes what both delivered.
- * - Close codes 4000 to 4499 end the conversation, but for a token that has
- *   expired where a fresh one can be had; everything else is tried again.
- * - A wire lives as long as it answers. What merely arrives may have been on its
- *   way for long: it buys time, and proves nothing.
- * - A timer that fires late tells of a sleep of ours, not of the server's: it
- *   asks again before it judges, once.
+ * - A transport works when its `connect` envelope arrives in time. Nothing else
+ *   counts, because a proxy may accept a connection and then swallow what is sent.
+ * - There is at most one active transport and one candidate. A candidate that
+ *   connects becomes the active transport, and only then the old one is closed; the
+ *   cursor drops what both delivered.
+ * - Close codes 4000 to 4499 end the connection for good, except for a token that
+ *   has expired where the application can give another. After any other close the
+ *   client reconnects.
  */
 
 import { Cursor } from './cursor.js';
-import { Ladder, backoff } from './ladder.js';
-import { PING_TIMEOUT, addressOf, openRooms, openWire } from './wires.js';
+import { addressOf, roomsWithoutToken } from './endpoint.js';
+import { Fallback, backoff } from './fallback.js';
+import { Heartbeat, RESUME_TIMEOUT } from './heartbeat.js';
+import { PING_TIMEOUT, openTransport } from './transports.js';
 
-/** @typedef {import('./wires.js').Envelope} Envelope */
-/** @typedef {import('./wires.js').End} End */
-/** @typedef {import('./wires.js').Kind} Kind */
-/** @typedef {import('./wires.js').Rooms} Rooms */
-/** @typedef {import('./wires.js').Wire} Wire */
+/** @typedef {import('./transports.js').Envelope} Envelope */
+/** @typedef {import('./transports.js').CloseDetails} CloseDetails */
+/** @typedef {import('./transports.js').TransportName} TransportName */
+/** @typedef {import('./transports.js').Transport} Transport */
+/** @typedef {import('./endpoint.js').Rooms} Rooms */
 /** @typedef {import('./options.js').Options} Options */
 
-/** The data of `connect` (PROTOCOL.md, section 4).
- * @typedef {{sid: string, heartbeat: number, recovered: boolean}} Greeting */
+/** The data of a `connect` envelope (PROTOCOL.md, section 4); `heartbeat` in seconds.
+ * @typedef {{sid: string, heartbeat: number, recovered: boolean}} Session */
 
-/** What a conversation tells its owner.
+/** What a connection tells its owner.
  * @typedef {object} Listener
- * @property {(greeting: Greeting, kind: Kind, attempts: number) => void} up
- * @property {(reason: string, end: End) => void} down
- * @property {(attempt: number) => void} attempt
- * @property {(end: End, attempt: number) => void} error an attempt failed
+ * @property {(session: Session, name: TransportName, attempts: number) => void} connected for the first time, again, or over another transport
+ * @property {(reason: string, details: CloseDetails) => void} disconnected
+ * @property {(attempt: number) => void} attempt an attempt to reconnect begins
+ * @property {(details: CloseDetails, attempt: number) => void} error an attempt has failed
  * @property {() => void} failed there will be no more attempts
  * @property {(envelope: Envelope) => void} envelope each logged event once, in order
- * @property {(reply: Envelope) => void} reply
+ * @property {(reply: Envelope) => void} reply the server's answer to an event
  * @property {(milliseconds: number) => void} latency
  */
 
-const FALLBACK_AFTER = 4000;
-const PING_EVERY = 15_000;
-const PING_OFTEN = 1000;
-// Two silences are the same when they differ by less than this part.
-const SAME = 0.2;
-const PONG_PATIENCE = 8000;
-const WAKE_PATIENCE = 3000;
-const LATE = 2000;
-const CLIMB_FIRST = 5000;
-const CLIMB_SLOWEST = 600_000;
+// Milliseconds for a transport to connect while there is another one to try.
+const FALLBACK_TIMEOUT = 4000;
+// Milliseconds before the client tries WebSocket again; doubled each time.
+const UPGRADE_DELAY = 5000;
+const UPGRADE_DELAY_MAX = 600_000;
+// Seconds, for a server that names no heartbeat.
 const DEFAULT_HEARTBEAT = 25;
-// No log begins below it: a WebSocket that asks for it is refused, in an envelope.
+// No log has this position: the server refuses it in an envelope, which shows that envelopes arrive.
 const NO_POSITION = '-';
 
 export class Connection {
-  /** @type {string|null} */
+  /** The session's id, a secret. @type {string|null} */
   sid = null;
   cursor = new Cursor();
-  /** Whether it is connected or will be again by itself. */
+  /** Whether it is connected or will reconnect by itself. */
   active = false;
-  /** @type {Wire|null} */
-  #wire = null;
-  /** @type {Wire|null} */
+  /** The active transport. @type {Transport|null} */
+  #transport = null;
+  /** The transport that is connecting. @type {Transport|null} */
   #candidate = null;
-  /** Settles the attempt of the candidate. @type {(end: End|null) => void} */
-  #decide = () => {};
-  /** Rises whenever what is under way loses its meaning. */
-  #run = 0;
+  /** Settles the candidate's attempt: null when it has connected. @type {(details: CloseDetails|null) => void} */
+  #settle = () => {};
+  /** Rises on each start and stop: code that awaited something compares it, and stops when it is stale. */
+  #generation = 0;
   #attempts = 0;
   #refusedTokens = 0;
   /** @type {string|null} */
@@ -76,29 +71,28 @@ export class Connection {
   /** @type {any} */
   #retryTimer;
   /** @type {any} */
-  #climbTimer;
-  /** @type {any} */
-  #pingTimer;
-  #climbWait = CLIMB_FIRST;
-  #pingEvery = PING_EVERY;
-  /** How long there was silence before the wire was cut, the last time. */
-  #cutAfter = 0;
-  #askedAt = 0;
-  #heardAt = 0;
+  #upgradeTimer;
+  #upgradeDelay = UPGRADE_DELAY;
+  #fallback;
+  #heartbeat;
+  #options;
+  #getToken;
+  #listener;
 
   /**
    * @param {Options} options
-   * @param {Rooms} rooms to be in; its owner's, who changes them
-   * @param {() => Promise<string|null>} askToken
+   * @param {Rooms} rooms to be in; the owner changes them
+   * @param {() => Promise<string|null>} getToken called before each attempt
    * @param {Listener} listener
    */
-  constructor(options, rooms, askToken, listener) {
-    this.options = options;
+  constructor(options, rooms, getToken, listener) {
+    this.#options = options;
     this.rooms = rooms;
-    this.listener = listener;
-    this.askToken = askToken;
+    this.#listener = listener;
+    this.#getToken = getToken;
     this.cursor.last = options.last;
-    this.ladder = new Ladder(options.kinds, `rtpush:${options.kinds}:${options.base}`);
+    this.#fallback = new Fallback(options.transports, `rtpush:${options.transports}:${options.base}`);
+    this.#heartbeat = new Heartbeat(listener);
   }
 
   start() {
@@ -108,294 +102,249 @@ export class Connection {
     this.#connect();
   }
 
-  /** End it from this side; `start` goes on where it was. */
+  /** Disconnect. `start` connects again and resumes at the cursor. */
   stop() {
     this.active = false;
-    this.#run += 1;
-    for (const timer of [this.#retryTimer, this.#climbTimer, this.#pingTimer]) clearTimeout(timer);
+    this.#generation += 1;
+    clearTimeout(this.#retryTimer);
+    clearTimeout(this.#upgradeTimer);
+    this.#heartbeat.stop();
     this.#retryTimer = undefined;
     this.#candidate?.close();
-    this.#wire?.close();
-    this.#candidate = this.#wire = null;
-    this.#decide(null);
+    this.#transport?.close();
+    this.#candidate = this.#transport = null;
+    this.#settle(null);
   }
 
   /**
    * @param {string[]} texts envelopes as JSON
-   * @returns {boolean} whether there was a wire to put them on
+   * @returns {boolean} whether there is an active transport
    */
   send(texts) {
-    if (texts.length > 0) this.#wire?.send(texts);
-    return this.#wire !== null;
+    if (texts.length > 0) this.#transport?.send(texts);
+    return this.#transport !== null;
   }
 
-  /** Rooms have been entered or left. @returns {boolean} whether the server learns of it by itself */
-  moved() {
+  /** The owner has changed the rooms. @returns {boolean} whether this tells the server; if not, the owner must */
+  setRooms() {
     return false;
   }
 
-  /** Nothing has changed but time or the network: find out now, not at the next beat. */
-  wake() {
-    if (this.#wire !== null) this.#ping(WAKE_PATIENCE);
+  /** The page was resumed, or there is a network again: check the transport, or reconnect, at once. */
+  resume() {
+    if (this.#transport !== null) this.#heartbeat.start(this.#transport, RESUME_TIMEOUT);
     else if (this.#retryTimer !== undefined) this.#retry();
   }
 
-  /** The page is put away; `wake` is called when it is there again. */
-  rest() {
-    this.#wire?.end(1001, 'the page was put away');
+  /** The browser puts the page away; it calls `resume` when the page is shown again. */
+  suspend() {
+    this.#transport?.closeWith(1001, 'the page was hidden');
   }
 
-  /** The network is gone: what hangs on it is lost, however long it would take to tell. */
-  cut() {
-    this.ladder.forget();
-    this.#pingEvery = PING_EVERY;
-    this.#wire?.end(1001, 'the network is gone');
+  /** There is no network: the transport is lost, however long it would take to notice. */
+  offline() {
+    this.#fallback.forget();
+    this.#heartbeat.forget();
+    this.#transport?.closeWith(1001, 'the network was lost');
   }
 
   // ------------------------------------------------------------ connecting
 
   async #connect() {
     this.#retryTimer = undefined;
-    const run = ++this.#run;
-    /** @type {End} */
-    let end = { code: 1006, message: 'no transport is left to try' };
+    const generation = ++this.#generation;
+    /** @type {CloseDetails} */
+    let details = { code: 1006, message: '' };
     try {
-      this.#token = await this.askToken();
+      this.#token = await this.#getToken();
     } catch (error) {
-      end.message = `auth failed: ${error}`;
-      if (run === this.#run) this.#attemptFailed(end);
+      details.message = `auth failed: ${error}`;
+      if (generation === this.#generation) this.#attemptFailed(details);
       return;
     }
-    const { timeout } = this.options;
-    const kinds = run === this.#run ? this.ladder.next() : [];
-    for (const kind of kinds) {
-      const result = await this.#try(kind, kind === kinds.at(-1) ? timeout : Math.min(FALLBACK_AFTER, timeout));
-      if (run !== this.#run || result === null) return;
-      end = result;
-      if (isFinal(end) || this.ladder.waitsFor(kind, end.message === 'timeout')) break;
+    const { timeout } = this.#options;
+    const names = generation === this.#generation ? this.#fallback.order() : [];
+    for (const name of names) {
+      const result = await this.#try(name, name === names.at(-1) ? timeout : Math.min(FALLBACK_TIMEOUT, timeout));
+      if (generation !== this.#generation || result === null) return;
+      details = result;
+      if (isFinal(details) || this.#fallback.waitsFor(name, details.message === 'timeout')) break;
     }
-    if (run === this.#run) this.#attemptFailed(end);
+    if (generation === this.#generation) this.#attemptFailed(details);
   }
 
   /**
-   * @param {Kind} kind
-   * @param {number} patience milliseconds
-   * @param {Record<string, string|null>} [place] where to read from, if not where we are
-   * @returns {Promise<End|null>} null when it has become the live wire
+   * @param {TransportName} name
+   * @param {number} timeout milliseconds
+   * @param {Record<string, string|null>} [resume] the query by which to resume; the cursor's when left out
+   * @returns {Promise<CloseDetails|null>} null when it has become the active transport
    */
-  #try(kind, patience, place) {
+  #try(name, timeout, resume) {
     return new Promise((resolve) => {
       /** @type {any} */
       let timer;
-      this.#decide = (end) => {
+      this.#settle = (details) => {
         clearTimeout(timer);
-        resolve(end);
+        resolve(details);
       };
       try {
-        const wire = openWire(kind, {
-          address: (path, more) => addressOf(this.options, path, openRooms(this.rooms), more),
-          place: () => place ?? { last: this.cursor.last, sid: this.cursor.last && this.sid },
+        const candidate = openTransport(name, {
+          address: (path, query) => addressOf(this.#options, path, roomsWithoutToken(this.rooms), query),
+          resume: () => resume ?? { last: this.cursor.last, sid: this.cursor.last && this.sid },
           token: this.#token,
-          credentials: this.options.credentials,
-          receive: (wire, envelope) => this.#receive(wire, envelope),
+          credentials: this.#options.credentials,
+          receive: (transport, envelope) => this.#receive(transport, envelope),
           advance: (position) => this.cursor.advance(position),
-          ended: (wire, end) => this.#ended(wire, end),
+          closed: (transport, details) => this.#closed(transport, details),
         });
-        this.#candidate = wire;
-        timer = setTimeout(() => wire.end(1006, 'timeout'), patience);
+        this.#candidate = candidate;
+        timer = setTimeout(() => candidate.closeWith(1006, 'timeout'), timeout);
       } catch (error) {
-        // A token that no subprotocol can carry, or an address that is none.
+        // No subprotocol can carry this token, or the address is invalid.
         resolve({ code: 1006, message: String(error) });
       }
     });
   }
 
-  /** @param {End} end */
-  #attemptFailed(end) {
-    if (end.code === 4401) this.#refusedTokens += 1;
-    this.#retryAfter(end, () => this.listener.error(end, this.#attempts));
+  /** @param {CloseDetails} details */
+  #attemptFailed(details) {
+    if (details.code === 4401) this.#refusedTokens += 1;
+    this.#scheduleRetry(details, () => this.#listener.error(details, this.#attempts));
   }
 
   /**
-   * @param {End} end
-   * @param {(over: boolean) => void} tell whether the server wants no more attempts
+   * @param {CloseDetails} details
+   * @param {(final: boolean) => void} tell the listener; `final` when the server wants no more attempts
    */
-  #retryAfter(end, tell) {
-    const { options } = this;
-    const renewable = end.code === 4401 && options.renewable && this.#refusedTokens < 2;
+  #scheduleRetry(details, tell) {
+    const options = this.#options;
+    const renewable = details.code === 4401 && options.renewable && this.#refusedTokens < 2;
     const exhausted = this.#attempts >= options.reconnectionAttempts;
-    const over = isFinal(end) && !renewable;
-    this.active = options.reconnection && !over;
-    const run = ++this.#run;
-    tell(over);
-    // Whoever was told may have begun anew, or ended it all.
-    if (run !== this.#run || !this.active) return;
+    const final = isFinal(details) && !renewable;
+    this.active = options.reconnection && !final;
+    const generation = ++this.#generation;
+    tell(final);
+    // The listener may have started or stopped the connection.
+    if (generation !== this.#generation || !this.active) return;
     if (exhausted) {
       this.active = false;
-      this.listener.failed();
-      return;
+      this.#listener.failed();
+    } else {
+      const delay = backoff(this.#attempts, options) + Math.random() * 1000 * (details.retryAfter ?? 0);
+      this.#retryTimer = setTimeout(() => this.#retry(), delay);
     }
-    const wait = backoff(this.#attempts, options) + Math.random() * 1000 * (end.retryAfter ?? 0);
-    this.#retryTimer = setTimeout(() => this.#retry(), wait);
   }
 
   #retry() {
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
-    this.#attempts += 1;
-    const run = this.#run;
-    this.listener.attempt(this.#attempts);
-    if (run === this.#run) this.#connect();
+    const generation = this.#generation;
+    this.#listener.attempt(++this.#attempts);
+    if (generation === this.#generation) this.#connect();
   }
 
   // ------------------------------------------------------------- connected
 
   /**
-   * @param {Wire} wire
+   * @param {Transport} transport
    * @param {Envelope} envelope
    */
-  #receive(wire, envelope) {
+  #receive(transport, envelope) {
     const { event, data, id } = envelope;
     if (id === undefined && event === 'connect') {
-      this.#greeted(wire, data ?? {});
+      this.#connected(transport, data ?? {});
     } else if (id === undefined && event === 'disconnect') {
-      wire.end(data?.code ?? 1006, data?.reason ?? 'the server ended it', data?.retry_after);
-    } else if (wire !== this.#wire) {
-      if (event === 'error') wire.why = data;
+      transport.closeWith(data?.code ?? 1006, data?.reason ?? 'the server ended it', data?.retry_after);
+    } else if (transport !== this.#transport) {
+      if (event === 'error') transport.error = data;
     } else {
-      this.#heardAt = performance.now();
-      this.#hand(envelope);
+      this.#heartbeat.received();
+      if (event === undefined) this.#listener.reply(envelope);
+      else if (event === 'pong' && this.#heartbeat.pong(transport, data)) return;
+      else if (event !== 'heartbeat' && this.cursor.take(envelope)) this.#listener.envelope(envelope);
     }
   }
 
-  /** @param {Envelope} envelope */
-  #hand(envelope) {
-    const { event, data } = envelope;
-    if (event === undefined) this.listener.reply(envelope);
-    else if (event === 'pong' && data?.sent === this.#askedAt) this.#answered();
-    else if (event !== 'heartbeat' && this.cursor.take(envelope)) this.listener.envelope(envelope);
-  }
-
   /**
-   * @param {Wire} wire
-   * @param {any} data
+   * @param {Transport} transport
+   * @param {any} data of the `connect` envelope
    */
-  #greeted(wire, data) {
+  #connected(transport, data) {
     const heartbeat = data.heartbeat > 0 ? data.heartbeat : DEFAULT_HEARTBEAT;
     const attempts = this.#attempts;
     this.sid = String(data.sid);
-    if (wire === this.#candidate) {
-      this.#wire?.close();
-      this.#wire = wire;
+    if (transport === this.#candidate) {
+      this.#transport?.close();
+      this.#transport = transport;
       this.#candidate = null;
-      this.ladder.succeeded(wire.kind);
+      this.#fallback.connected(transport.name);
       this.#attempts = this.#refusedTokens = 0;
-      this.#decide(null);
-      this.#climbLater();
+      this.#settle(null);
+      this.#scheduleUpgrade();
     }
-    // A long-poll whose session was gone is greeted again, on the wire it has.
-    wire.greeted(this.sid, heartbeat);
-    this.listener.up({ sid: this.sid, heartbeat, recovered: data.recovered === true }, wire.kind, attempts);
-    if (wire === this.#wire) this.#ping(PONG_PATIENCE);
+    // A long-poll whose session was lost gets a second `connect`, on the same transport.
+    transport.connected(this.sid, heartbeat);
+    this.#listener.connected({ sid: this.sid, heartbeat, recovered: data.recovered === true }, transport.name, attempts);
+    if (transport === this.#transport) this.#heartbeat.start(transport);
   }
 
   /**
-   * @param {Wire} wire
-   * @param {End} end
+   * @param {Transport} transport
+   * @param {CloseDetails} details
    */
-  #ended(wire, end) {
-    if (wire === this.#candidate) {
+  #closed(transport, details) {
+    if (transport === this.#candidate) {
       this.#candidate = null;
-      this.#decide(end);
-    } else if (wire === this.#wire) {
-      this.#wire = null;
-      // The server lets go of a wire when its successor comes; that one decides.
-      if (this.#candidate === null) this.#lost(end);
+      this.#settle(details);
+    } else if (transport === this.#transport) {
+      this.#transport = null;
+      this.#heartbeat.stop();
+      // The server closes a transport when its successor connects, so the candidate's outcome decides.
+      if (this.#candidate === null) this.#disconnected(details);
     }
   }
 
-  /** @param {End} end */
-  #lost(end) {
-    clearTimeout(this.#climbTimer);
-    clearTimeout(this.#pingTimer);
-    if (end.code === 1006 && end.message !== PING_TIMEOUT) this.#learn(performance.now() - this.#heardAt);
-    this.#retryAfter(end, (over) => this.listener.down(over ? 'io server disconnect' : reasonOf(end), end));
+  /** @param {CloseDetails} details */
+  #disconnected(details) {
+    clearTimeout(this.#upgradeTimer);
+    if (details.code === 1006 && details.message !== PING_TIMEOUT) this.#heartbeat.learn();
+    this.#scheduleRetry(details, (final) => this.#listener.disconnected(final ? 'io server disconnect' : reasonOf(details), details));
   }
 
-  // -------------------------------------------------------------- climbing
+  // -------------------------------------------------- upgrade to WebSocket
 
-  #climbLater() {
-    clearTimeout(this.#climbTimer);
-    if (this.#wire?.kind === 'websocket') {
-      this.#climbWait = CLIMB_FIRST;
-    } else if (this.options.kinds.includes('websocket')) {
-      this.#climbTimer = setTimeout(() => this.#climb(), this.#climbWait);
-      this.#climbWait = Math.min(2 * this.#climbWait, CLIMB_SLOWEST);
+  #scheduleUpgrade() {
+    clearTimeout(this.#upgradeTimer);
+    if (this.#transport?.name === 'websocket') {
+      this.#upgradeDelay = UPGRADE_DELAY;
+    } else if (this.#options.transports.includes('websocket')) {
+      this.#upgradeTimer = setTimeout(() => this.#upgrade(), this.#upgradeDelay);
+      this.#upgradeDelay = Math.min(2 * this.#upgradeDelay, UPGRADE_DELAY_MAX);
     }
   }
 
-  /** Back to WebSocket, if it works by now. */
-  async #climb() {
-    const run = this.#run;
-    // Asked without a session first: were the real one tried on a path that
-    // swallows answers, the server would have ended the wire that works.
-    const { timeout } = this.options;
-    let end = await this.#try('websocket', timeout, { last: NO_POSITION });
-    if (run === this.#run && this.#wire !== null && end !== null && end.code >= 4000) end = await this.#try('websocket', timeout);
-    if (run !== this.#run || end === null) return;
-    if (this.#wire === null) this.#lost(end);
-    else this.#climbLater();
-  }
-
-  // ------------------------------------------------------------- heartbeat
-
-  /** @param {number} patience milliseconds of silence until it counts as dead */
-  #ping(patience) {
-    clearTimeout(this.#pingTimer);
-    const wire = this.#wire;
-    if (wire === null) return;
-    this.#askedAt = performance.now();
-    wire.send([JSON.stringify({ event: 'ping', data: { sent: this.#askedAt } })]);
-    this.#pingTimer = setTimeout(() => this.#judge(wire, patience), patience);
-  }
-
-  #answered() {
-    clearTimeout(this.#pingTimer);
-    this.#pingTimer = setTimeout(() => this.#ping(PONG_PATIENCE), this.#pingEvery);
-    this.listener.latency(this.#heardAt - this.#askedAt);
-  }
-
-  /**
-   * @param {Wire} wire that has not answered
-   * @param {number} patience
-   */
-  #judge(wire, patience) {
-    const silence = performance.now() - Math.max(this.#askedAt, this.#heardAt);
-    if (silence < patience) this.#pingTimer = setTimeout(() => this.#judge(wire, patience), patience - silence);
-    else if (silence > patience + LATE && patience > WAKE_PATIENCE) this.#ping(WAKE_PATIENCE);
-    else wire.end(1006, PING_TIMEOUT);
-  }
-
-  /**
-   * Something on the way may cut connections that are idle for so long. Once is
-   * chance; twice is a habit of this network's.
-   *
-   * @param {number} silence milliseconds before the wire was cut
-   */
-  #learn(silence) {
-    const again = Math.abs(silence - this.#cutAfter) < SAME * silence;
-    this.#cutAfter = silence;
-    if (again && silence > PING_OFTEN && silence < this.#pingEvery) this.#pingEvery = Math.max(PING_OFTEN, silence / 2);
+  async #upgrade() {
+    const generation = this.#generation;
+    // The first try names no session. On a path that swallows answers, the server would
+    // move the session to the new transport and close the one that works.
+    const { timeout } = this.#options;
+    let details = await this.#try('websocket', timeout, { last: NO_POSITION });
+    if (generation === this.#generation && this.#transport !== null && details !== null && details.code >= 4000) {
+      details = await this.#try('websocket', timeout);
+    }
+    if (generation !== this.#generation || details === null) return;
+    if (this.#transport === null) this.#disconnected(details);
+    else this.#scheduleUpgrade();
   }
 }
 
-/** Whether the client must not come back by itself. @param {End} end */
-export function isFinal(end) {
-  return end.code >= 4000 && end.code < 4500;
+/** Whether the client must not reconnect by itself. @param {CloseDetails} details @returns {boolean} */
+function isFinal(details) {
+  return details.code >= 4000 && details.code < 4500;
 }
 
-/** In Socket.IO's words. @param {End} end */
-function reasonOf(end) {
-  if (end.message === PING_TIMEOUT) return end.message;
-  return end.code === 1006 ? 'transport error' : 'transport close';
+/** Socket.IO's name for a close. @param {CloseDetails} details */
+function reasonOf(details) {
+  if (details.message === PING_TIMEOUT) return details.message;
+  return details.code === 1006 ? 'transport error' : 'transport close';
 }

@@ -1,20 +1,21 @@
 /**
- * Where a client is in the server's log.
+ * The cursor: the client's position in the server's log.
  *
  * Rules that hold here (PROTOCOL.md, section 3):
  * - A position is `EPOCH-SEQ`. Positions of different epochs cannot be compared;
- *   only the server can say what lies between them.
- * - What does not parse is no position: it is never remembered and never a
- *   reason to drop an event.
- * - The cursor names what has really been taken. The `position` of a `connect`
- *   envelope is not adopted: what leads up to it is still on its way.
+ *   only the server knows what lies between them.
+ * - Text that does not parse is no position. The client never stores it and never
+ *   drops an event because of it.
+ * - The cursor names the last event that the client has received. The client does
+ *   not adopt the `position` of a `connect` envelope: the events up to it are
+ *   still to come.
  */
 
-/** @typedef {import('./wires.js').Envelope} Envelope */
+/** @typedef {import('./transports.js').Envelope} Envelope */
 
 /**
  * @param {unknown} text
- * @returns {[epoch: string, seq: number] | null}
+ * @returns {[epoch: string, seq: number] | null} null when the text is no position
  */
 export function parsePosition(text) {
   const match = typeof text === 'string' ? /^([A-Za-z0-9]{1,32})-(\d{1,16})$/.exec(text) : null;
@@ -22,10 +23,11 @@ export function parsePosition(text) {
 }
 
 /**
- * Whether a reader that is at `last` has what lies at `id` behind it.
+ * Whether a reader at `last` has already received the event at `id`.
  *
  * @param {unknown} id
  * @param {unknown} last
+ * @returns {boolean}
  */
 export function isBehind(id, last) {
   const a = parsePosition(id);
@@ -34,18 +36,20 @@ export function isBehind(id, last) {
 }
 
 export class Cursor {
-  /** @type {string|null} */
+  /** The position of the last event received; null before the first. @type {string|null} */
   last = null;
   /** For each room, the position of its newest snapshot. @type {Map<string, string>} */
   #rooms = new Map();
 
   /**
+   * Move past an envelope.
+   *
    * @param {Envelope} envelope
-   * @returns {boolean} whether it is news; what is not must go no further
+   * @returns {boolean} false for a duplicate, which the client must drop
    */
   take({ event, id, room }) {
     if (event === 'active_tasks') {
-      // A room's snapshot says nothing about what happened elsewhere up to then.
+      // A room's snapshot does not cover what happened outside of the room.
       if (room !== undefined) this.#rooms.set(room, String(id));
       else if (id !== this.last && !this.advance(id)) return false;
       return true;
@@ -59,8 +63,10 @@ export class Cursor {
   }
 
   /**
+   * Move to a position, unless the cursor is there or beyond.
+   *
    * @param {unknown} position
-   * @returns {boolean} whether it lies ahead
+   * @returns {boolean} false when the position lies behind the cursor
    */
   advance(position) {
     if (isBehind(position, this.last)) return false;
@@ -68,7 +74,11 @@ export class Cursor {
     return true;
   }
 
-  /** @param {string} room */
+  /**
+   * Forget a room's snapshot: when the client joins again, the server sends another.
+   *
+   * @param {string} room
+   */
   leave(room) {
     this.#rooms.delete(room);
   }

@@ -1,11 +1,11 @@
 /**
- * Listeners by event, with the habits of Socket.IO's emitter.
+ * Listeners by event, with the interface of Socket.IO's emitter.
  *
  * Rules that hold here:
- * - Events are kept in a Map: one that is named `__proto__` is only a name.
- * - Listeners are called in the order they came. One that throws is reported as
- *   any uncaught error is, and hinders none of the others.
- * - Who listens while an event goes round is decided when it starts.
+ * - A Map holds the events: `__proto__` is a name like any other.
+ * - The emitter calls listeners in the order in which they were added. When one
+ *   throws, the browser reports it as an uncaught error, and the others are called.
+ * - A listener that is added or removed while an event is fired counts from the next one.
  */
 
 /** @typedef {(...args: any[]) => void} Listener */
@@ -15,9 +15,12 @@ export class Emitter {
   #listeners = new Map();
 
   /**
+   * Call a function on each event of a name.
+   *
    * @param {string} event
    * @param {Listener} listener
    * @returns {this}
+   * @throws {TypeError} when the listener is not a function
    */
   on(event, listener) {
     if (typeof listener !== 'function') throw new TypeError(`the listener of "${event}" is not a function`);
@@ -26,6 +29,8 @@ export class Emitter {
   }
 
   /**
+   * Call a function on the next event of a name only.
+   *
    * @param {string} event
    * @param {Listener} listener
    * @returns {this}
@@ -41,7 +46,7 @@ export class Emitter {
   }
 
   /**
-   * Take away one listener, all of an event, or all there are.
+   * Remove one listener, all of an event, or all there are.
    *
    * @param {string} [event]
    * @param {Listener} [listener]
@@ -80,7 +85,7 @@ export class Emitter {
     return this.#listeners.get(event) ?? [];
   }
 
-  /** @param {string} event */
+  /** @param {string} event @returns {boolean} */
   hasListeners(event) {
     return this.listeners(event).length > 0;
   }
@@ -97,6 +102,8 @@ export class Emitter {
 }
 
 /**
+ * Call a listener. What it throws is reported as an uncaught error, later.
+ *
  * @param {Listener} listener
  * @param {any[]} args
  */

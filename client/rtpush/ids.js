@@ -1,9 +1,10 @@
 /**
- * Identifiers that two devices cannot both choose.
+ * Random identifiers.
  *
  * Rules that hold here:
- * - `crypto.randomUUID` is missing on plain-http LAN addresses, which is where
- *   a second device usually is; `getRandomValues` is there always.
+ * - Browsers offer `crypto.randomUUID` only on https and localhost. A second device
+ *   usually opens the page by plain http over the LAN, where there is only
+ *   `getRandomValues`.
  */
 
 /** @returns {string} 128 random bits, in hexadecimal */

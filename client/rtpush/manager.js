@@ -1,5 +1,5 @@
 /**
- * `socket.io`, which Socket.IO calls the manager: what concerns the connection.
+ * `socket.io`, which Socket.IO calls the manager: the options, and events of the connection.
  */
 
 import { Emitter } from './emitter.js';

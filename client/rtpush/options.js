@@ -1,13 +1,13 @@
 /**
- * What `io(url, options)` was called with, in terms of this client.
+ * The options of `io(url, options)`.
  *
  * Rules that hold here:
  * - The names, defaults and units (milliseconds) are those of Socket.IO's client.
- * - An option that has no meaning here is accepted and said so once; a mistake
- *   that would connect to nowhere is an error at once.
+ * - An option that has no meaning here gives one warning. A mistake that could
+ *   never connect raises an error at once.
  */
 
-/** @typedef {import('./wires.js').Kind} Kind */
+/** @typedef {import('./transports.js').TransportName} TransportName */
 
 /** A token, an object that holds one, or a function that gives either: by its
  * return value, a promise, or, as in Socket.IO, by calling its argument.
@@ -17,46 +17,46 @@
 /**
  * @typedef {object} UserOptions
  * @property {Array<'websocket'|'sse'|'poll'|'polling'|'webtransport'>} [transports]
- * @property {boolean} [reconnection]
- * @property {number} [reconnectionAttempts]
- * @property {number} [reconnectionDelay]
- * @property {number} [reconnectionDelayMax]
- * @property {number} [randomizationFactor]
- * @property {number} [timeout] for one attempt to connect
+ * @property {boolean} [reconnection] whether to reconnect; true by default
+ * @property {number} [reconnectionAttempts] without a limit by default
+ * @property {number} [reconnectionDelay] milliseconds before the first attempt to reconnect, doubled each time; 1000 by default
+ * @property {number} [reconnectionDelayMax] milliseconds; 5000 by default
+ * @property {number} [randomizationFactor] part of the delay by which it varies, from 0 to 1; 0.5 by default
+ * @property {number} [timeout] milliseconds for one attempt to connect; 20,000 by default
  * @property {Auth} [auth]
- * @property {Record<string, string>|string} [query]
+ * @property {Record<string, string>|string} [query] added to every address
  * @property {string} [path] where the server is mounted
- * @property {boolean} [autoConnect]
- * @property {number} [ackTimeout] after which an unanswered emit is sent again
- * @property {number} [retries] how often it is
- * @property {boolean} [withCredentials]
+ * @property {boolean} [autoConnect] whether `io` connects; true by default
+ * @property {number} [ackTimeout] milliseconds after which the client sends an unanswered event again; never by default
+ * @property {number} [retries] how often the client sends an unanswered event again; 5 by default
+ * @property {boolean} [withCredentials] whether to send cookies to another origin
  * @property {boolean} [forceNew] always so here
  * @property {boolean} [shared] one connection for all tabs
- * @property {string|null} [last] the position to read on from, as `socket.position` gave it
+ * @property {string|null} [last] the position to resume from, as `socket.position` gave it
  */
 
 /**
  * @typedef {object} Options
  * @property {string} base the server's address, with a slash at its end
  * @property {Array<Array<string|null>>} query
- * @property {Kind[]} kinds transports, best first
+ * @property {TransportName[]} transports best first
  * @property {RequestCredentials} credentials
- * @property {boolean} renewable whether another token can be had
+ * @property {boolean} renewable whether the application can give another token
  * @property {boolean} reconnection
  * @property {number} reconnectionAttempts
- * @property {number} reconnectionDelay
- * @property {number} reconnectionDelayMax
+ * @property {number} reconnectionDelay milliseconds
+ * @property {number} reconnectionDelayMax milliseconds
  * @property {number} randomizationFactor
- * @property {number} timeout
- * @property {number} ackTimeout
+ * @property {number} timeout milliseconds
+ * @property {number} ackTimeout milliseconds
  * @property {number} retries
  * @property {boolean} autoConnect
  * @property {boolean} shared
  * @property {string|null} last
  */
 
-/** @type {Kind[]} */
-const KINDS = ['websocket', 'sse', 'poll'];
+/** Best first. @type {TransportName[]} */
+const TRANSPORTS = ['websocket', 'sse', 'poll'];
 const DEFAULTS = {
   reconnection: true,
   reconnectionAttempts: Infinity,
@@ -70,41 +70,43 @@ const DEFAULTS = {
   shared: false,
   last: null,
 };
-// What a browser can time; of anything longer it makes nothing at all.
-const LONGEST = 2 ** 31 - 1;
-const READ = ['transports', 'auth', 'query', 'path', 'withCredentials', 'forceNew'];
-const said = new Set();
+// Milliseconds. A browser fires a longer timer at once.
+const MAX_TIMER = 2 ** 31 - 1;
+// Options without a default.
+const OTHERS = ['transports', 'auth', 'query', 'path', 'withCredentials', 'forceNew'];
+const warned = new Set();
 
 /**
  * @param {string} address
  * @param {UserOptions} user
  * @returns {Options}
+ * @throws {TypeError} when the address or the transports make no sense
  */
 export function readOptions(address, user) {
   const options = { ...DEFAULTS };
   for (const [name, value] of Object.entries(user)) {
     if (Object.hasOwn(DEFAULTS, name)) {
       if (value !== undefined) Object.assign(options, { [name]: value });
-    } else if (!READ.includes(name)) {
-      sayOnce(`option "${name}" has no meaning here`);
+    } else if (!OTHERS.includes(name)) {
+      warnOnce(`option "${name}" has no meaning here`);
     }
   }
   const url = urlOf(address);
   return {
     ...options,
-    timeout: Math.min(options.timeout || Infinity, LONGEST),
+    timeout: Math.min(options.timeout || Infinity, MAX_TIMER),
     base: new URL(`${user.path ?? ''}/`.replace(/\/+$/, '/'), url).href,
     query: [...new URLSearchParams(user.query ?? url.search)],
-    kinds: kindsOf(user.transports ?? KINDS),
+    transports: transportsOf(user.transports ?? TRANSPORTS),
     credentials: user.withCredentials ? 'include' : 'same-origin',
     renewable: typeof user.auth === 'function',
   };
 }
 
 /** @param {string} text */
-export function sayOnce(text) {
-  if (said.has(text)) return;
-  said.add(text);
+export function warnOnce(text) {
+  if (warned.has(text)) return;
+  warned.add(text);
   console.warn(`rtpush: ${text}`);
 }
 
@@ -119,39 +121,41 @@ function urlOf(address) {
 }
 
 /**
- * Long-poll is what Socket.IO calls polling, and SSE comes before it.
+ * Socket.IO's `polling` stands for long-poll, and for SSE ahead of it.
  *
  * @param {string[]} names
- * @returns {Kind[]}
+ * @returns {TransportName[]}
  */
-function kindsOf(names) {
+function transportsOf(names) {
   const wanted = names.flatMap((name) => (name === 'polling' ? ['sse', 'poll'] : [name]));
-  const kinds = KINDS.filter((kind) => wanted.includes(kind) && (kind !== 'websocket' || typeof WebSocket === 'function'));
-  if (kinds.length === 0) throw new TypeError(`io(): none of the transports [${names}] is there, of ${KINDS}`);
-  return kinds;
+  const transports = TRANSPORTS.filter((name) => wanted.includes(name) && (name !== 'websocket' || typeof WebSocket === 'function'));
+  if (transports.length === 0) throw new TypeError(`io(): none of the transports [${names}] is there, of ${TRANSPORTS}`);
+  return transports;
 }
 
 /**
+ * The token to connect with now.
+ *
  * @param {Auth|undefined} auth
- * @param {number} [patience] milliseconds for a function to give it
- * @returns {Promise<string|null>}
+ * @param {number} [timeout] milliseconds for a function to give it
+ * @returns {Promise<string|null>} rejected with what the function throws, and with an Error when it takes too long
  */
-export async function tokenOf(auth, patience = DEFAULTS.timeout) {
-  const found = typeof auth === 'function' ? await asked(auth, patience) : auth;
+export async function tokenOf(auth, timeout = DEFAULTS.timeout) {
+  const found = typeof auth === 'function' ? await callAuth(auth, timeout) : auth;
   const token = typeof found === 'object' ? found?.token : found;
   return token == null ? null : String(token);
 }
 
 /**
  * @param {(done: (auth: Credentials) => void) => any} auth
- * @param {number} patience
+ * @param {number} timeout milliseconds
  * @returns {Promise<any>}
  */
-function asked(auth, patience) {
+function callAuth(auth, timeout) {
   /** @type {any} */
   let timer;
   return new Promise((resolve, reject) => {
-    timer = setTimeout(() => reject(new Error('no token in time')), patience);
+    timer = setTimeout(() => reject(new Error('no token in time')), timeout);
     const returned = Promise.resolve(auth(resolve));
     returned.then((value) => (value !== undefined || auth.length === 0) && resolve(value), reject);
   }).finally(() => clearTimeout(timer));

@@ -1,55 +1,62 @@
 /**
- * What has been said and the server has not answered yet.
+ * The outbox: events that the server has not answered yet.
  *
  * Rules that hold here:
- * - Every entry carries an idempotency key, so that saying it again is safe: it
- *   takes effect once. On a new connection all entries are said again, in order.
- * - The box is bounded in number and in size. Who says something into a full one
- *   is told so at once.
- * - An entry that was said again as often as its `retries` allow is given up: it
- *   may be what the connections die of.
- * - The end of every entry is told to its `done`, once.
+ * - Every entry carries an idempotency key, so that the client may send it again:
+ *   it takes effect once. On a new connection the client sends all entries again,
+ *   in order.
+ * - The outbox is bounded in number and in size. An event that finds it full is
+ *   refused at once.
+ * - An entry that was sent again as often as its `retries` allow is given up: it
+ *   may be the reason why the connections break.
+ * - The outbox calls the `done` of every entry once.
  */
 
 import { newId } from './ids.js';
 
-const MOST_ENTRIES = 1000;
-// On their way at the same time: of so many a server remembers the answers (PROTOCOL.md, section 5).
-const MOST_AT_ONCE = 64;
-const MOST_CHARACTERS = 16 << 20;
+const MAX_ENTRIES = 1000;
+// Entries sent and not answered: the server remembers the answers of so many (PROTOCOL.md, section 5).
+const MAX_IN_FLIGHT = 64;
+const MAX_CHARACTERS = 16 << 20;
 
-/** @typedef {{code: string, message: string, retry_after?: number}} Refusal */
+/** `retry_after` in seconds.
+ * @typedef {{code: string, message: string, retry_after?: number}} Refusal */
 /** @typedef {(error: Refusal|null, data?: any) => void} Done */
 /** An Error with the protocol's code (section 9).
  * @typedef {Error & {code: string, data: object}} RtpushError */
-/** How often an entry may be said again, after how many milliseconds without an
- * answer that is, and after how many it is too late for one.
+/** `retries`: how often an entry may be sent again. In milliseconds, `ackTimeout`:
+ * without an answer for so long it is sent again; `timeout`: without an answer for
+ * so long it is refused.
  * @typedef {{retries: number, ackTimeout: number, timeout: number}} Limits */
-/** @typedef {Limits & {ack: string, text: string, done: Done, tries: number, said?: boolean, again?: any, late?: any}} Entry */
+/** @typedef {Limits & {ack: string, text: string, done: Done, tries: number, sent?: boolean, ackTimer?: any, timer?: any}} Entry */
 
 export class Outbox {
-  /** @type {Map<string, Entry>} */
+  /** By their `ack`, in the order in which they were added. @type {Map<string, Entry>} */
   #entries = new Map();
+  /** Characters of all entries. */
   #size = 0;
   #count = 0;
-  // Acks must not be mistaken for those of another tab or of an earlier page.
-  #prefix = newId().slice(0, 12);
+  // Another tab or an earlier page must not take the answers to these acks for its own.
+  #prefix = newId();
+  #send;
 
-  /** @param {(text: string) => boolean} transmit whether there was a connection to say it on */
-  constructor(transmit) {
-    this.transmit = transmit;
+  /** @param {(text: string) => boolean} send whether there was a connection to send on */
+  constructor(send) {
+    this.#send = send;
   }
 
   /**
-   * @param {object} envelope without ack and idempotency key; raises TypeError for what JSON cannot say
+   * Send an envelope until the server answers.
+   *
+   * @param {object} envelope without ack and idempotency key
    * @param {Limits} limits
    * @param {Done} done
+   * @throws {TypeError} when JSON cannot represent the envelope
    */
-  say(envelope, limits, done) {
-    this.#count += 1;
-    const ack = `${this.#prefix}:${this.#count}`;
-    const text = encode({ ...envelope, ack, idempotency_key: `${this.#prefix}${newId()}` });
-    if (this.#entries.size >= MOST_ENTRIES || this.#size + text.length > MOST_CHARACTERS) {
+  add(envelope, limits, done) {
+    const ack = `${this.#prefix}:${++this.#count}`;
+    const text = encode({ ...envelope, ack, idempotency_key: ack });
+    if (this.#entries.size >= MAX_ENTRIES || this.#size + text.length > MAX_CHARACTERS) {
       done({ code: 'queue_full', message: 'Too much waits to be sent; try again later.' });
       return;
     }
@@ -57,44 +64,46 @@ export class Outbox {
     const entry = { ...limits, ack, text, done, tries: 0 };
     this.#entries.set(ack, entry);
     this.#size += text.length;
-    entry.late = later(limits.timeout, () => this.settle(ack, { code: 'timeout', message: 'operation has timed out' }));
-    this.#pump();
+    entry.timer = startTimer(limits.timeout, () => this.settle(ack, { code: 'timeout', message: 'operation has timed out' }));
+    this.#sendPending();
   }
 
-  /** There is a new connection: say all of it again. */
-  flush() {
-    for (const entry of this.#entries.values()) entry.said = false;
-    this.#pump();
+  /** There is a new connection: send all entries again. */
+  resend() {
+    for (const entry of this.#entries.values()) entry.sent = false;
+    this.#sendPending();
   }
 
-  #pump() {
+  #sendPending() {
     let count = 0;
     for (const entry of this.#entries.values()) {
-      if (count++ === MOST_AT_ONCE) return;
-      if (!entry.said) this.#transmit(entry);
+      if (count++ === MAX_IN_FLIGHT) return;
+      if (!entry.sent) this.#sendEntry(entry);
     }
   }
 
   /** @param {Entry} entry */
-  #transmit(entry) {
+  #sendEntry(entry) {
     if (entry.tries > entry.retries) {
       this.settle(entry.ack, { code: 'given_up', message: 'It was sent again and again, and never answered.' });
-    } else if (this.transmit(entry.text)) {
-      entry.said = true;
+    } else if (this.#send(entry.text)) {
+      entry.sent = true;
       entry.tries += 1;
-      clearTimeout(entry.again);
-      entry.again = later(entry.ackTimeout, () => this.#transmit(entry));
+      clearTimeout(entry.ackTimer);
+      entry.ackTimer = startTimer(entry.ackTimeout, () => this.#sendEntry(entry));
     }
   }
 
-  /** The connection was closed for a message that is too large: the largest is to blame. */
-  blameLargest() {
-    const said = [...this.#entries.values()].filter(({ tries }) => tries > 0);
-    const [largest] = said.sort((a, b) => b.text.length - a.text.length);
+  /** The server closed the connection because a message is too large: refuse the largest that was sent. */
+  refuseLargest() {
+    const sent = [...this.#entries.values()].filter(({ tries }) => tries > 0);
+    const [largest] = sent.sort((a, b) => b.text.length - a.text.length);
     this.settle(largest?.ack, { code: 'too_large', message: 'The server takes no message this large.' });
   }
 
   /**
+   * The answer to an entry has come. An ack that is not in the outbox is ignored.
+   *
    * @param {unknown} ack
    * @param {Refusal|null} error
    * @param {any} [data]
@@ -104,26 +113,28 @@ export class Outbox {
     if (entry === undefined) return;
     this.#entries.delete(entry.ack);
     this.#size -= entry.text.length;
-    clearTimeout(entry.again);
-    clearTimeout(entry.late);
+    clearTimeout(entry.ackTimer);
+    clearTimeout(entry.timer);
     entry.done(error, data);
-    this.#pump();
+    this.#sendPending();
   }
 }
 
-/** A timer, unless it would never end. @param {number} milliseconds @param {() => void} act */
-function later(milliseconds, act) {
+/** No timer for an infinite time. @param {number} milliseconds @param {() => void} act */
+function startTimer(milliseconds, act) {
   return milliseconds < Infinity ? setTimeout(act, milliseconds) : undefined;
 }
 
 /**
- * JSON, or a TypeError: nothing is left out silently.
+ * Encode an envelope as JSON, which would encode bytes as an empty object.
  *
  * @param {object} envelope
+ * @returns {string}
+ * @throws {TypeError} when JSON cannot represent the envelope
  */
 export function encode(envelope) {
   return JSON.stringify(envelope, (_name, value) => {
-    if (value instanceof ArrayBuffer || ArrayBuffer.isView(value) || (globalThis.Blob && value instanceof Blob)) {
+    if (value instanceof ArrayBuffer || ArrayBuffer.isView(value) || value instanceof Blob) {
       throw new TypeError('bytes are no JSON: send them as base64 text');
     }
     return value;
@@ -132,7 +143,7 @@ export function encode(envelope) {
 
 /**
  * @param {Refusal} refusal
- * @param {object} [data]
+ * @param {object} [data] of the error; the refusal when left out
  * @returns {RtpushError}
  */
 export function errorOf(refusal, data = refusal) {

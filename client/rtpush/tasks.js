@@ -1,54 +1,56 @@
 /**
- * The tasks that a socket tells of, folded into lists.
+ * A socket's task events, folded into lists of tasks.
  *
  * Rules that hold here:
- * - Snapshot plus later events is the whole truth (PROTOCOL.md, section 6). What
- *   comes before the first snapshot waits for it.
- * - Lists are never changed, only replaced: who has one may keep it.
+ * - A snapshot and the events after it give the whole state (PROTOCOL.md, section 6).
+ *   Events that come before the first snapshot wait for it.
+ * - The lists are immutable: a change makes new ones.
  */
 
 import { isBehind } from './cursor.js';
 
-/** @typedef {import('./wires.js').Envelope} Envelope */
+/** @typedef {import('./transports.js').Envelope} Envelope */
 /** @typedef {{id: string|number, [field: string]: any}} Task */
 /** @typedef {{tasks: Task[], finished: Task[]}} Tasks active ones oldest first, finished ones newest first */
 
-const MOST_FINISHED = 100;
-// A Map, because others choose the events' names: one may be that of a property.
-const ENDS = new Map([['task_completed', 'completed'], ['task_failed', 'failed']]);
+const MAX_FINISHED = 100;
+// A Map, because any client chooses the events' names: one may be that of a property.
+const FINAL_STATUS = new Map([['task_completed', 'completed'], ['task_failed', 'failed']]);
 
 export class TaskList {
   /** @type {Tasks} */
   value = { tasks: [], finished: [] };
-  /** @type {unknown} */
-  #at = null;
-  /** @type {Envelope[]|null} */
-  #early = [];
+  /** The position of the last snapshot. @type {unknown} */
+  #position = null;
+  /** Events that wait for the first snapshot; null after it. @type {Envelope[]|null} */
+  #pending = [];
 
   /**
+   * Apply an envelope to the lists.
+   *
    * @param {Envelope} envelope
-   * @returns {boolean} whether it has changed anything
+   * @returns {boolean} whether the lists have changed
    */
-  take(envelope) {
+  apply(envelope) {
     const { event, data, room } = envelope;
     if (typeof data !== 'object' || data === null) return false;
-    if (event === 'active_tasks') return this.#replace(envelope);
-    if (event !== 'task_created' && event !== 'task_progress' && !ENDS.has(event)) return false;
-    if (this.#early !== null) this.#early.push(envelope);
-    else if (!isBehind(envelope.id, this.#at)) return this.#apply(event, room === undefined ? data : { ...data, room });
+    if (event === 'active_tasks') return this.#applySnapshot(envelope);
+    if (event !== 'task_created' && event !== 'task_progress' && !FINAL_STATUS.has(event)) return false;
+    if (this.#pending !== null) this.#pending.push(envelope);
+    else if (!isBehind(envelope.id, this.#position)) return this.#applyEvent(event, room === undefined ? data : { ...data, room });
     return false;
   }
 
   /** @param {Envelope} snapshot */
-  #replace({ data, id, room }) {
+  #applySnapshot({ data, id, room }) {
     const { tasks, finished } = this.value;
     const kept = (/** @type {Task} */ task) => room !== undefined && task.room !== room;
     this.value = { tasks: [...tasks.filter(kept), ...listOf(data.tasks)], finished: [...listOf(data.finished), ...finished.filter(kept)] };
     if (room !== undefined) return true;
-    this.#at = id;
-    const early = this.#early ?? [];
-    this.#early = null;
-    early.forEach((envelope) => this.take(envelope));
+    this.#position = id;
+    const pending = this.#pending ?? [];
+    this.#pending = null;
+    pending.forEach((envelope) => this.apply(envelope));
     return true;
   }
 
@@ -56,13 +58,13 @@ export class TaskList {
    * @param {string} event
    * @param {Task} data
    */
-  #apply(event, data) {
+  #applyEvent(event, data) {
     const { tasks, finished } = this.value;
     const same = (/** @type {Task} */ task) => String(task.id) === String(data.id);
     const merged = { ...tasks.find(same), ...data };
-    const status = ENDS.get(event);
+    const status = FINAL_STATUS.get(event);
     if (status !== undefined) {
-      this.value = { tasks: tasks.filter((task) => !same(task)), finished: [{ ...merged, status, endTime: Date.now() }, ...finished.filter((task) => !same(task))].slice(0, MOST_FINISHED) };
+      this.value = { tasks: tasks.filter((task) => !same(task)), finished: [{ ...merged, status, endTime: Date.now() }, ...finished.filter((task) => !same(task))].slice(0, MAX_FINISHED) };
     } else if (tasks.some(same)) {
       this.value = { tasks: tasks.map((task) => (same(task) ? merged : task)), finished };
     } else {

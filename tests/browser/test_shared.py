@@ -261,7 +261,8 @@ async def test_a_leader_that_says_nothing_is_unseated(
         await leader.run(
             "BroadcastChannel.prototype.postMessage = post;"
             "const [name, { from }] = held.find(([, message]) => message.from);"
-            "held.push([name, { to: 'tabs', from, what: 'down', args: ['transport close', {}] }]);"
+            "const args = ['transport close', {}];"
+            "held.push([name, { to: 'tabs', from, type: 'disconnected', args }]);"
             "held.forEach(([name, message]) => new BroadcastChannel(name).postMessage(message))"
         )
         for tab in (leader, other):

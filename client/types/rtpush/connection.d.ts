@@ -1,66 +1,66 @@
-/** Whether the client must not come back by itself. @param {End} end */
-export function isFinal(end: End): boolean;
 export class Connection {
     /**
      * @param {Options} options
-     * @param {Rooms} rooms to be in; its owner's, who changes them
-     * @param {() => Promise<string|null>} askToken
+     * @param {Rooms} rooms to be in; the owner changes them
+     * @param {() => Promise<string|null>} getToken called before each attempt
      * @param {Listener} listener
      */
-    constructor(options: Options, rooms: Rooms, askToken: () => Promise<string | null>, listener: Listener);
-    /** @type {string|null} */
+    constructor(options: Options, rooms: Rooms, getToken: () => Promise<string | null>, listener: Listener);
+    /** The session's id, a secret. @type {string|null} */
     sid: string | null;
     cursor: Cursor;
-    /** Whether it is connected or will be again by itself. */
+    /** Whether it is connected or will reconnect by itself. */
     active: boolean;
-    options: import("./options.js").Options;
-    rooms: import("./wires.js").Rooms;
-    listener: Listener;
-    askToken: () => Promise<string | null>;
-    ladder: Ladder;
+    rooms: import("./endpoint.js").Rooms;
     start(): void;
-    /** End it from this side; `start` goes on where it was. */
+    /** Disconnect. `start` connects again and resumes at the cursor. */
     stop(): void;
     /**
      * @param {string[]} texts envelopes as JSON
-     * @returns {boolean} whether there was a wire to put them on
+     * @returns {boolean} whether there is an active transport
      */
     send(texts: string[]): boolean;
-    /** Rooms have been entered or left. @returns {boolean} whether the server learns of it by itself */
-    moved(): boolean;
-    /** Nothing has changed but time or the network: find out now, not at the next beat. */
-    wake(): void;
-    /** The page is put away; `wake` is called when it is there again. */
-    rest(): void;
-    /** The network is gone: what hangs on it is lost, however long it would take to tell. */
-    cut(): void;
+    /** The owner has changed the rooms. @returns {boolean} whether this tells the server; if not, the owner must */
+    setRooms(): boolean;
+    /** The page was resumed, or there is a network again: check the transport, or reconnect, at once. */
+    resume(): void;
+    /** The browser puts the page away; it calls `resume` when the page is shown again. */
+    suspend(): void;
+    /** There is no network: the transport is lost, however long it would take to notice. */
+    offline(): void;
     #private;
 }
-export type Envelope = import("./wires.js").Envelope;
-export type End = import("./wires.js").End;
-export type Kind = import("./wires.js").Kind;
-export type Rooms = import("./wires.js").Rooms;
-export type Wire = import("./wires.js").Wire;
+export type Envelope = import("./transports.js").Envelope;
+export type CloseDetails = import("./transports.js").CloseDetails;
+export type TransportName = import("./transports.js").TransportName;
+export type Transport = import("./transports.js").Transport;
+export type Rooms = import("./endpoint.js").Rooms;
 export type Options = import("./options.js").Options;
 /**
- * The data of `connect` (PROTOCOL.md, section 4).
+ * The data of a `connect` envelope (PROTOCOL.md, section 4); `heartbeat` in seconds.
  */
-export type Greeting = {
+export type Session = {
     sid: string;
     heartbeat: number;
     recovered: boolean;
 };
 /**
- * What a conversation tells its owner.
+ * What a connection tells its owner.
  */
 export type Listener = {
-    up: (greeting: Greeting, kind: Kind, attempts: number) => void;
-    down: (reason: string, end: End) => void;
+    /**
+     * for the first time, again, or over another transport
+     */
+    connected: (session: Session, name: TransportName, attempts: number) => void;
+    disconnected: (reason: string, details: CloseDetails) => void;
+    /**
+     * an attempt to reconnect begins
+     */
     attempt: (attempt: number) => void;
     /**
-     * an attempt failed
+     * an attempt has failed
      */
-    error: (end: End, attempt: number) => void;
+    error: (details: CloseDetails, attempt: number) => void;
     /**
      * there will be no more attempts
      */
@@ -69,8 +69,10 @@ export type Listener = {
      * each logged event once, in order
      */
     envelope: (envelope: Envelope) => void;
+    /**
+     * the server's answer to an event
+     */
     reply: (reply: Envelope) => void;
     latency: (milliseconds: number) => void;
 };
 import { Cursor } from './cursor.js';
-import { Ladder } from './ladder.js';

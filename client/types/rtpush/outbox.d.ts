@@ -1,38 +1,46 @@
 /**
- * JSON, or a TypeError: nothing is left out silently.
+ * Encode an envelope as JSON, which would encode bytes as an empty object.
  *
  * @param {object} envelope
+ * @returns {string}
+ * @throws {TypeError} when JSON cannot represent the envelope
  */
 export function encode(envelope: object): string;
 /**
  * @param {Refusal} refusal
- * @param {object} [data]
+ * @param {object} [data] of the error; the refusal when left out
  * @returns {RtpushError}
  */
 export function errorOf(refusal: Refusal, data?: object): RtpushError;
-/** @typedef {{code: string, message: string, retry_after?: number}} Refusal */
+/** `retry_after` in seconds.
+ * @typedef {{code: string, message: string, retry_after?: number}} Refusal */
 /** @typedef {(error: Refusal|null, data?: any) => void} Done */
 /** An Error with the protocol's code (section 9).
  * @typedef {Error & {code: string, data: object}} RtpushError */
-/** How often an entry may be said again, after how many milliseconds without an
- * answer that is, and after how many it is too late for one.
+/** `retries`: how often an entry may be sent again. In milliseconds, `ackTimeout`:
+ * without an answer for so long it is sent again; `timeout`: without an answer for
+ * so long it is refused.
  * @typedef {{retries: number, ackTimeout: number, timeout: number}} Limits */
-/** @typedef {Limits & {ack: string, text: string, done: Done, tries: number, said?: boolean, again?: any, late?: any}} Entry */
+/** @typedef {Limits & {ack: string, text: string, done: Done, tries: number, sent?: boolean, ackTimer?: any, timer?: any}} Entry */
 export class Outbox {
-    /** @param {(text: string) => boolean} transmit whether there was a connection to say it on */
-    constructor(transmit: (text: string) => boolean);
-    transmit: (text: string) => boolean;
+    /** @param {(text: string) => boolean} send whether there was a connection to send on */
+    constructor(send: (text: string) => boolean);
     /**
-     * @param {object} envelope without ack and idempotency key; raises TypeError for what JSON cannot say
+     * Send an envelope until the server answers.
+     *
+     * @param {object} envelope without ack and idempotency key
      * @param {Limits} limits
      * @param {Done} done
+     * @throws {TypeError} when JSON cannot represent the envelope
      */
-    say(envelope: object, limits: Limits, done: Done): void;
-    /** There is a new connection: say all of it again. */
-    flush(): void;
-    /** The connection was closed for a message that is too large: the largest is to blame. */
-    blameLargest(): void;
+    add(envelope: object, limits: Limits, done: Done): void;
+    /** There is a new connection: send all entries again. */
+    resend(): void;
+    /** The server closed the connection because a message is too large: refuse the largest that was sent. */
+    refuseLargest(): void;
     /**
+     * The answer to an entry has come. An ack that is not in the outbox is ignored.
+     *
      * @param {unknown} ack
      * @param {Refusal|null} error
      * @param {any} [data]
@@ -40,6 +48,9 @@ export class Outbox {
     settle(ack: unknown, error: Refusal | null, data?: any): void;
     #private;
 }
+/**
+ * `retry_after` in seconds.
+ */
 export type Refusal = {
     code: string;
     message: string;
@@ -54,8 +65,9 @@ export type RtpushError = Error & {
     data: object;
 };
 /**
- * How often an entry may be said again, after how many milliseconds without an
- * answer that is, and after how many it is too late for one.
+ * `retries`: how often an entry may be sent again. In milliseconds, `ackTimeout`:
+ * without an answer for so long it is sent again; `timeout`: without an answer for
+ * so long it is refused.
  */
 export type Limits = {
     retries: number;
@@ -67,7 +79,7 @@ export type Entry = Limits & {
     text: string;
     done: Done;
     tries: number;
-    said?: boolean;
-    again?: any;
-    late?: any;
+    sent?: boolean;
+    ackTimer?: any;
+    timer?: any;
 };

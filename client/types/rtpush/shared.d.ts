@@ -1,43 +1,44 @@
-export class Shared {
-    /** Whether this browser can: the APIs are there on https and on localhost only. */
-    static get possible(): boolean;
+export class SharedConnection {
+    /** Whether this browser has what it takes: it does on https and on localhost only. */
+    static get supported(): boolean;
     /**
      * @param {Options} options
-     * @param {Rooms} rooms its owner's, who changes them
-     * @param {() => Promise<string|null>} askToken
+     * @param {Rooms} rooms to be in; the owner changes them
+     * @param {() => Promise<string|null>} getToken called before each attempt
      * @param {Listener} listener
      */
-    constructor(options: Options, rooms: Rooms, askToken: () => Promise<string | null>, listener: Listener);
+    constructor(options: Options, rooms: Rooms, getToken: () => Promise<string | null>, listener: Listener);
+    /** Whether it is connected or will reconnect by itself. */
     active: boolean;
     cursor: Cursor;
-    /** @type {string|null} */
+    /** The session's id, a secret. @type {string|null} */
     sid: string | null;
     options: import("./options.js").Options;
-    rooms: import("./wires.js").Rooms;
-    askToken: () => Promise<string | null>;
+    rooms: import("./endpoint.js").Rooms;
+    getToken: () => Promise<string | null>;
     listener: import("./connection.js").Listener;
     name: string;
     start(): void;
+    /** Disconnect this tab. `start` connects again and resumes at the cursor. */
     stop(): void;
-    /** @param {string[]} texts @returns {boolean} whether there is somebody to give them to */
+    /**
+     * @param {string[]} texts envelopes as JSON
+     * @returns {boolean} whether there is a connected leader
+     */
     send(texts: string[]): boolean;
-    /** The leader knows who is in a room and who is still, so that it tells the server. */
-    moved(): boolean;
-    wake(): void;
-    /** The page is put away: another tab has to lead, and nothing may hold the page. */
-    rest(): void;
-    cut(): void;
+    /** The owner has changed the rooms. The leader tells the server: it knows which rooms other tabs are in. @returns {boolean} */
+    setRooms(): boolean;
+    /** The page was resumed, or there is a network again: check at once. */
+    resume(): void;
+    /** The browser puts the page away: another tab has to lead, and an open channel would keep the page out of the cache. */
+    suspend(): void;
+    /** There is no network. */
+    offline(): void;
     #private;
 }
-export type Envelope = import("./wires.js").Envelope;
-export type End = import("./wires.js").End;
-export type Kind = import("./wires.js").Kind;
-export type Greeting = import("./connection.js").Greeting;
+export type Envelope = import("./transports.js").Envelope;
+export type CloseDetails = import("./transports.js").CloseDetails;
 export type Listener = import("./connection.js").Listener;
 export type Options = import("./options.js").Options;
-export type Rooms = import("./wires.js").Rooms;
-/**
- * What a leader tells of its connection.
- */
-export type Up = [Greeting, Kind, number, string | null];
+export type Rooms = import("./endpoint.js").Rooms;
 import { Cursor } from './cursor.js';

@@ -1,89 +1,120 @@
+/** @typedef {import('./emitter.js').Listener} Handler */
+/** @typedef {import('./endpoint.js').Rooms} Rooms */
+/** @typedef {import('./transports.js').Envelope} Envelope */
+/** @typedef {import('./transports.js').CloseDetails} CloseDetails */
+/** @typedef {import('./transports.js').TransportName} TransportName */
+/** @typedef {import('./connection.js').Session} Session */
+/** @typedef {import('./options.js').UserOptions} UserOptions */
+/** @typedef {import('./options.js').Options} Options */
 export class Socket extends Emitter {
     /**
      * @param {string} address
      * @param {UserOptions} options
+     * @throws {TypeError} when the address or the transports make no sense
      */
     constructor(address: string, options: UserOptions);
     connected: boolean;
     /** The session's id, which is a secret. @type {string|undefined} */
     id: string | undefined;
-    /** Whether the last connection took up where the one before it ended. */
+    /** Whether the last connection resumed where the one before it ended. */
     recovered: boolean;
-    /** Of the connection that stands. @type {'websocket'|'sse'|'poll'|null} */
-    transport: "websocket" | "sse" | "poll" | null;
-    /** Of the last ping, in milliseconds. @type {number|null} */
+    /** The active transport's name; null without a connection. @type {TransportName|null} */
+    transport: TransportName | null;
+    /** The round trip of the last ping in milliseconds; null until one is answered. @type {number|null} */
     latency: number | null;
-    /** Sent with every connection; may be replaced at any time. */
+    /** The token, or what gives it, for every connection; may be replaced at any time. */
     auth: import("./options.js").Auth | undefined;
     io: Manager;
     get disconnected(): boolean;
-    /** Whether it is connected or will be by itself. */
+    /** Whether it is connected or will reconnect by itself. */
     get active(): boolean;
-    /** Where it is in the server's log: what it came back with. */
+    /** The socket's position in the server's log, from which it resumes. */
     get position(): string | null;
-    /** The rooms that it has entered without a token of their own. */
+    /** The rooms that it has joined without a token of their own. */
     get rooms(): string[];
+    /** Connect, unless there is a connection. @returns {this} */
     connect(): this;
+    /** @returns {this} */
     open(): this;
+    /** Disconnect, until `connect` is called. @returns {this} */
     disconnect(): this;
+    /** @returns {this} */
     close(): this;
     /**
-     * Send an event. A function as the last argument is called with the answer;
-     * with `{error: {code, message}}` when it was refused.
+     * Send an event. A function as the last argument is called with the server's
+     * answer, or with `{error: {code, message}}` when the server refuses.
      *
      * @param {string} event
      * @param {...any} args one value of JSON; several travel as an array
      * @returns {this}
+     * @throws {Error} when the name is reserved
+     * @throws {TypeError} when JSON cannot represent the arguments
      */
     emit(event: string, ...args: any[]): this;
     /**
+     * Send an event, and wait for the server's answer.
+     *
      * @param {string} event
-     * @param {...any} args
-     * @returns {Promise<any>} the answer; rejected with an RtpushError when it was refused
+     * @param {...any} args as in `emit`
+     * @returns {Promise<any>} the answer; rejected with an RtpushError when the server refuses
      */
     emitWithAck(event: string, ...args: any[]): Promise<any>;
-    /** @param {...any} args */
+    /**
+     * Send the event `message`.
+     *
+     * @param {...any} args as in `emit`
+     * @returns {this}
+     */
     send(...args: any[]): this;
-    /** @param {number} milliseconds after which the callback of the next emit gets an error */
+    /**
+     * Give the next emit a time limit; its callback is then called with `(error, answer)`.
+     *
+     * @param {number} milliseconds
+     * @returns {this}
+     */
     timeout(milliseconds: number): this;
-    /** The next emit is for those who are connected now; it is not logged. */
+    /** The next emit goes to the clients that are connected now; the server does not log it. */
     get volatile(): this;
-    /** Every frame is compressed where that pays; nothing to choose. */
+    /** Does nothing: the server compresses every frame where that pays. @returns {this} */
     compress(): this;
-    /** @param {string} room that the next emit goes to */
+    /** @param {string} room that the next emit goes to @returns {this} */
     to(room: string): this;
-    /** @param {string} key a later event of the same room, name and key supersedes the next one */
+    /** @param {string} key of the next emit: a later event of the same room, name and key supersedes it @returns {this} */
     keyed(key: string): this;
     /**
-     * Enter a room; stay in it over every reconnect.
+     * Join a room, and join it again after every reconnect.
      *
      * @param {string} room
      * @param {string} [token] a right to this room alone
-     * @returns {Promise<void>} rejected with an RtpushError when it is refused
+     * @returns {Promise<void>} rejected with an RtpushError when the server refuses
      */
     join(room: string, token?: string): Promise<void>;
     /**
+     * Leave a room.
+     *
      * @param {string} room
-     * @returns {Promise<void>}
+     * @returns {Promise<void>} rejected with an RtpushError when the server refuses
      */
     leave(room: string): Promise<void>;
-    /** @param {Handler} listener called with every event's name and data */
-    onAny(listener: Handler): this;
-    /** @param {Handler} [listener] */
-    offAny(listener?: Handler): this;
+    /** @param {Handler} handler called with every event's name and data @returns {this} */
+    onAny(handler: Handler): this;
+    /** @param {Handler} [handler] all of them when left out @returns {this} */
+    offAny(handler?: Handler): this;
     /**
-     * See whole envelopes, with `id`, `room` and `key`, before their handlers do.
+     * Receive whole envelopes, with `id`, `room` and `key`, before the event's handlers do.
      *
-     * @param {(envelope: Envelope) => void} listener
-     * @returns {() => void} stops it
+     * @param {(envelope: Envelope) => void} handler
+     * @returns {() => void} removes the handler
      */
-    onEnvelope(listener: (envelope: Envelope) => void): () => void;
+    onEnvelope(handler: (envelope: Envelope) => void): () => void;
     #private;
 }
 export type Handler = import("./emitter.js").Listener;
-export type Envelope = import("./wires.js").Envelope;
-export type End = import("./wires.js").End;
-export type Greeting = import("./connection.js").Greeting;
+export type Rooms = import("./endpoint.js").Rooms;
+export type Envelope = import("./transports.js").Envelope;
+export type CloseDetails = import("./transports.js").CloseDetails;
+export type TransportName = import("./transports.js").TransportName;
+export type Session = import("./connection.js").Session;
 export type UserOptions = import("./options.js").UserOptions;
 export type Options = import("./options.js").Options;
 import { Emitter } from './emitter.js';

@@ -2,13 +2,15 @@ export class TaskList {
     /** @type {Tasks} */
     value: Tasks;
     /**
+     * Apply an envelope to the lists.
+     *
      * @param {Envelope} envelope
-     * @returns {boolean} whether it has changed anything
+     * @returns {boolean} whether the lists have changed
      */
-    take(envelope: Envelope): boolean;
+    apply(envelope: Envelope): boolean;
     #private;
 }
-export type Envelope = import("./wires.js").Envelope;
+export type Envelope = import("./transports.js").Envelope;
 export type Task = {
     id: string | number;
     [field: string]: any;

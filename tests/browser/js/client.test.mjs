@@ -6,12 +6,12 @@ import { MESSAGES, pickLanguage } from '../../../client/i18n.js';
 import { io } from '../../../client/rtpush.js';
 import { Cursor, isBehind, parsePosition } from '../../../client/rtpush/cursor.js';
 import { Emitter } from '../../../client/rtpush/emitter.js';
-import { Ladder, backoff } from '../../../client/rtpush/ladder.js';
+import { Fallback, backoff } from '../../../client/rtpush/fallback.js';
 import { readOptions, tokenOf } from '../../../client/rtpush/options.js';
 import { Outbox } from '../../../client/rtpush/outbox.js';
 import { TaskList } from '../../../client/rtpush/tasks.js';
 
-const KINDS = ['websocket', 'sse', 'poll'];
+const TRANSPORTS = ['websocket', 'sse', 'poll'];
 const DELAYS = { reconnectionDelay: 1000, reconnectionDelayMax: 5000, randomizationFactor: 0.5 };
 
 test('a position is an epoch and a number', () => {
@@ -58,138 +58,138 @@ test("a room's snapshot covers that room and nothing else", () => {
   assert.ok(cursor.take({ event: 'n', id: 'e-8', room: 'r' }));
 });
 
-test('waiting grows, up to its most, and is spread', () => {
+test('backoff grows up to its maximum, with jitter', () => {
   assert.deepEqual([0, 1, 2, 3, 99].map((n) => backoff(n, DELAYS, () => 0.5)), [1000, 2000, 4000, 5000, 5000]);
   assert.deepEqual([0, 1].map((random) => backoff(0, DELAYS, () => random)), [500, 1500]);
 });
 
-test('an attempt goes through all transports, the one that worked before the others', () => {
-  const ladder = new Ladder(KINDS, 'x');
-  assert.deepEqual(ladder.next(), KINDS);
-  ladder.succeeded('sse');
-  assert.deepEqual(ladder.next(), ['sse', 'websocket', 'poll']);
-  ladder.forget();
-  assert.deepEqual(ladder.next(), KINDS);
+test('an attempt tries all transports, the one that connected last first', () => {
+  const fallback = new Fallback(TRANSPORTS, 'x');
+  assert.deepEqual(fallback.order(), TRANSPORTS);
+  fallback.connected('sse');
+  assert.deepEqual(fallback.order(), ['sse', 'websocket', 'poll']);
+  fallback.forget();
+  assert.deepEqual(fallback.order(), TRANSPORTS);
 });
 
-test('what worked gets two attempts to itself, unless it is silent', () => {
-  const ladder = new Ladder(KINDS, 'x');
-  assert.equal(ladder.waitsFor('websocket', false), false);
+test('the transport that connected last gets two attempts without fallback, unless it times out', () => {
+  const fallback = new Fallback(TRANSPORTS, 'x');
+  assert.equal(fallback.waitsFor('websocket', false), false);
   for (let again = 0; again < 2; again += 1) {
-    ladder.succeeded('websocket');
-    assert.deepEqual([1, 2, 3].map(() => ladder.waitsFor('websocket', false)), [true, true, false]);
+    fallback.connected('websocket');
+    assert.deepEqual([1, 2, 3].map(() => fallback.waitsFor('websocket', false)), [true, true, false]);
   }
-  ladder.succeeded('websocket');
-  assert.deepEqual([ladder.waitsFor('sse', false), ladder.waitsFor('websocket', true)], [false, false]);
+  fallback.connected('websocket');
+  assert.deepEqual([fallback.waitsFor('sse', false), fallback.waitsFor('websocket', true)], [false, false]);
 });
 
-test('what worked is remembered for the pages that follow', (context) => {
+test('the transport that connected last is remembered for the next page', (context) => {
   const kept = new Map();
   globalThis.sessionStorage = { getItem: (name) => kept.get(name) ?? null, setItem: (name, value) => kept.set(name, value) };
   context.after(() => delete globalThis.sessionStorage);
-  new Ladder(KINDS, 'x').succeeded('poll');
-  assert.deepEqual(new Ladder(KINDS, 'x').next()[0], 'poll');
-  assert.deepEqual(new Ladder(KINDS, 'another server').next(), KINDS);
+  new Fallback(TRANSPORTS, 'x').connected('poll');
+  assert.deepEqual(new Fallback(TRANSPORTS, 'x').order()[0], 'poll');
+  assert.deepEqual(new Fallback(TRANSPORTS, 'another server').order(), TRANSPORTS);
   kept.set('x', '__proto__');
-  assert.deepEqual(new Ladder(KINDS, 'x').next(), KINDS);
+  assert.deepEqual(new Fallback(TRANSPORTS, 'x').order(), TRANSPORTS);
 });
 
 const PATIENT = { retries: 3, ackTimeout: Infinity, timeout: Infinity };
 
-/** An outbox whose connection can be there and not. */
+/** An outbox whose connection can be up or down. */
 function outboxWith(line) {
   return new Outbox((text) => {
-    if (line.up) line.said.push(text);
+    if (line.up) line.sent.push(text);
     return line.up;
   });
 }
 
-test('what is unanswered is said again, in order, under the same key', () => {
-  const line = { up: false, said: [] };
+test('unanswered events are sent again, in order, under the same key', () => {
+  const line = { up: false, sent: [] };
   const outbox = outboxWith(line);
   const ends = [];
-  for (const event of ['a', 'b']) outbox.say({ event }, PATIENT, (error, data) => ends.push([event, error, data]));
-  assert.deepEqual(line.said, []);
+  for (const event of ['a', 'b']) outbox.add({ event }, PATIENT, (error, data) => ends.push([event, error, data]));
+  assert.deepEqual(line.sent, []);
   line.up = true;
-  outbox.flush();
-  const [first, second] = line.said.map((text) => JSON.parse(text));
+  outbox.resend();
+  const [first, second] = line.sent.map((text) => JSON.parse(text));
   outbox.settle(first.ack, null, 5);
   outbox.settle(first.ack, null, 6);
   for (const odd of [999, '__proto__', undefined, {}]) outbox.settle(odd, null);
-  outbox.flush();
-  assert.deepEqual(line.said.map((text) => JSON.parse(text).event), ['a', 'b', 'b']);
-  assert.equal(line.said[1], line.said[2]);
+  outbox.resend();
+  assert.deepEqual(line.sent.map((text) => JSON.parse(text).event), ['a', 'b', 'b']);
+  assert.equal(line.sent[1], line.sent[2]);
   assert.notEqual(first.idempotency_key, second.idempotency_key);
   assert.deepEqual(ends, [['a', null, 5]]);
 });
 
-test('an answer that does not come is asked for again, over every connection', (context) => {
+test('an event without an answer is sent again, on every connection', (context) => {
   context.mock.timers.enable({ apis: ['setTimeout'] });
-  const line = { up: true, said: [] };
+  const line = { up: true, sent: [] };
   const outbox = outboxWith(line);
   const codes = [];
-  outbox.say({ event: 'a' }, { ...PATIENT, ackTimeout: 1000 }, (error) => codes.push(error.code));
+  outbox.add({ event: 'a' }, { ...PATIENT, ackTimeout: 1000 }, (error) => codes.push(error.code));
   context.mock.timers.tick(1000);
-  assert.equal(line.said.length, 2);
+  assert.equal(line.sent.length, 2);
   line.up = false;
   context.mock.timers.tick(5000);
   line.up = true;
-  outbox.flush();
+  outbox.resend();
   context.mock.timers.tick(999);
-  assert.equal(line.said.length, 3);
+  assert.equal(line.sent.length, 3);
   context.mock.timers.tick(1);
-  assert.equal(line.said.length, 4);
+  assert.equal(line.sent.length, 4);
   context.mock.timers.tick(9000);
-  assert.deepEqual([line.said.length, codes], [4, ['given_up']]);
-  outbox.say({ event: 'b' }, { ...PATIENT, timeout: 50 }, (error) => codes.push(error.code));
+  assert.deepEqual([line.sent.length, codes], [4, ['given_up']]);
+  outbox.add({ event: 'b' }, { ...PATIENT, timeout: 50 }, (error) => codes.push(error.code));
   context.mock.timers.tick(50);
   assert.deepEqual(codes, ['given_up', 'timeout']);
 });
 
 test('the outbox is bounded, in number, in size and in tries', () => {
-  const line = { up: false, said: [] };
+  const line = { up: false, sent: [] };
   const outbox = outboxWith(line);
   const codes = [];
   const end = (error) => error && codes.push(error.code);
-  for (let index = 0; index < 1001; index += 1) outbox.say({ event: 'a' }, { ...PATIENT, retries: 2 }, end);
+  for (let index = 0; index < 1001; index += 1) outbox.add({ event: 'a' }, { ...PATIENT, retries: 2 }, end);
   assert.deepEqual(codes, ['queue_full']);
   line.up = true;
-  const sent = [1, 2, 3, 4].map(() => outbox.flush() ?? line.said.splice(0).length);
-  assert.deepEqual(sent, [64, 64, 64, 64]);
+  const counts = [1, 2, 3, 4].map(() => outbox.resend() ?? line.sent.splice(0).length);
+  assert.deepEqual(counts, [64, 64, 64, 64]);
   assert.equal(codes.filter((code) => code === 'given_up').length, 64);
   codes.length = 0;
-  for (let index = 0; index < 3; index += 1) outbox.say({ event: 'a', data: 'x'.repeat(6 << 20) }, PATIENT, end);
+  for (let index = 0; index < 3; index += 1) outbox.add({ event: 'a', data: 'x'.repeat(6 << 20) }, PATIENT, end);
   assert.deepEqual(codes, ['queue_full']);
 });
 
-test('no more is on its way than a server remembers the answers of', () => {
-  const line = { up: true, said: [] };
+test('no more events are in flight than the server remembers answers of', () => {
+  const line = { up: true, sent: [] };
   const outbox = outboxWith(line);
-  for (let index = 0; index < 100; index += 1) outbox.say({ data: index }, PATIENT, () => {});
-  const said = () => line.said.map((text) => JSON.parse(text));
+  for (let index = 0; index < 100; index += 1) outbox.add({ data: index }, PATIENT, () => {});
+  const sent = () => line.sent.map((text) => JSON.parse(text));
   const upTo = (begin, end) => Array.from({ length: end - begin }, (_, index) => begin + index);
-  assert.deepEqual(said().map(({ data }) => data), upTo(0, 64));
-  outbox.settle(said()[5].ack, null);
-  outbox.settle(said()[0].ack, null);
-  assert.deepEqual(said().map(({ data }) => data), upTo(0, 66));
-  line.said.length = 0;
-  outbox.flush();
-  assert.deepEqual(said().map(({ data }) => data), [...upTo(1, 5), ...upTo(6, 66)]);
-  while (line.said.length > 0) outbox.settle(JSON.parse(line.said.shift()).ack, null);
-  outbox.flush();
-  assert.deepEqual(line.said, []);
+  assert.deepEqual(sent().map(({ data }) => data), upTo(0, 64));
+  outbox.settle(sent()[5].ack, null);
+  outbox.settle(sent()[0].ack, null);
+  assert.deepEqual(sent().map(({ data }) => data), upTo(0, 66));
+  line.sent.length = 0;
+  outbox.resend();
+  assert.deepEqual(sent().map(({ data }) => data), [...upTo(1, 5), ...upTo(6, 66)]);
+  while (line.sent.length > 0) outbox.settle(JSON.parse(line.sent.shift()).ack, null);
+  outbox.resend();
+  assert.deepEqual(line.sent, []);
 });
 
-test('of what was sent, the largest is to blame', () => {
-  const line = { up: true, said: [] };
+test('a message that is too large: the largest that was sent is refused', () => {
+  const line = { up: true, sent: [] };
   const outbox = outboxWith(line);
   const codes = [];
-  const say = (data) => outbox.say({ data }, PATIENT, (error) => codes.push([data.length, error.code]));
-  say('small');
-  say('much larger');
+  const add = (data) => outbox.add({ data }, PATIENT, (error) => codes.push([data.length, error.code]));
+  add('small');
+  add('much larger');
   line.up = false;
-  say('larger still, and not sent yet');
-  outbox.blameLargest();
+  add('larger still, and not sent yet');
+  outbox.refuseLargest();
   assert.deepEqual(codes, [[11, 'too_large']]);
 });
 
@@ -214,19 +214,19 @@ test('options have the names and defaults of Socket.IO', () => {
   const options = readOptions('ws://push.example:8080?a=1', {});
   assert.deepEqual([options.base, options.query, options.reconnectionDelay], ['http://push.example:8080/', [['a', '1']], 1000]);
   const other = readOptions('https://push.example', { path: '/live', query: { b: '2' }, transports: ['polling'], reconnectionAttempts: 5, withCredentials: true });
-  assert.deepEqual([other.base, other.query, other.kinds], ['https://push.example/live/', [['b', '2']], ['sse', 'poll']]);
+  assert.deepEqual([other.base, other.query, other.transports], ['https://push.example/live/', [['b', '2']], ['sse', 'poll']]);
   assert.deepEqual([other.reconnectionAttempts, other.credentials], [5, 'include']);
   // None at all, as far as timers go.
   assert.deepEqual([false, Infinity].map((timeout) => readOptions('http://a', { timeout }).timeout), [2 ** 31 - 1, 2 ** 31 - 1]);
 });
 
-test('what would connect to nowhere is an error at once', () => {
+test('an address or a transport that could never connect raises at once', () => {
   assert.throws(() => readOptions('https://push.example/chat', {}), /namespaces/);
   assert.throws(() => readOptions('', {}), /address/);
   assert.throws(() => readOptions('https://push.example', { transports: ['webtransport'] }), /transports/);
 });
 
-test('an option without meaning is said once', (context) => {
+test('an option without meaning gives one warning', (context) => {
   const warn = context.mock.method(console, 'warn', () => {});
   for (let index = 0; index < 3; index += 1) readOptions('http://a', { noSuchOption: true, '__proto__': null });
   assert.equal(warn.mock.callCount(), 1);
@@ -271,21 +271,21 @@ test('a token is given, held by an object, returned, promised or passed on', asy
 
 test('a list of tasks is its snapshot and what came after', () => {
   const list = new TaskList();
-  list.take({ event: 'task_progress', id: 'e-6', data: { id: 1, progress: 60 } });
-  list.take({ event: 'task_progress', id: 'e-4', data: { id: 1, progress: 40 } });
+  list.apply({ event: 'task_progress', id: 'e-6', data: { id: 1, progress: 60 } });
+  list.apply({ event: 'task_progress', id: 'e-4', data: { id: 1, progress: 40 } });
   assert.deepEqual(list.value.tasks, []);
-  list.take({ event: 'active_tasks', id: 'e-5', data: { tasks: [{ id: 1, progress: 50 }], finished: [] } });
+  list.apply({ event: 'active_tasks', id: 'e-5', data: { tasks: [{ id: 1, progress: 50 }], finished: [] } });
   assert.deepEqual(list.value.tasks, [{ id: 1, progress: 60 }]);
-  list.take({ event: 'task_created', id: 'e-7', room: 'r', data: { id: 2 } });
-  list.take({ event: 'task_completed', id: 'e-8', data: { id: '1', result: 5 } });
+  list.apply({ event: 'task_created', id: 'e-7', room: 'r', data: { id: 2 } });
+  list.apply({ event: 'task_completed', id: 'e-8', data: { id: '1', result: 5 } });
   assert.deepEqual(list.value.tasks, [{ id: 2, room: 'r' }]);
   assert.deepEqual(list.value.finished.map(({ id, status, result }) => [id, status, result]), [['1', 'completed', 5]]);
-  list.take({ event: 'active_tasks', id: 'e-9', room: 'r', data: { tasks: [{ id: 3, room: 'r' }], finished: [] } });
+  list.apply({ event: 'active_tasks', id: 'e-9', room: 'r', data: { tasks: [{ id: 3, room: 'r' }], finished: [] } });
   assert.deepEqual([list.value.tasks.map(({ id }) => id), list.value.finished.length], [[3], 1]);
-  for (const data of [null, 7, 'x', []]) list.take({ event: 'task_created', data });
+  for (const data of [null, 7, 'x', []]) list.apply({ event: 'task_created', data });
   const before = list.value;
   // Names that are those of properties, which every object has.
-  for (const event of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) assert.equal(list.take({ event, id: 'e-20', data: { id: 3 } }), false);
+  for (const event of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) assert.equal(list.apply({ event, id: 'e-20', data: { id: 3 } }), false);
   assert.equal(list.value, before);
 });
 

@@ -1,4 +1,4 @@
-// A connection whose time and whose network are the test's.
+// The connection, with a fake clock and a fake network.
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
@@ -11,7 +11,7 @@ let sockets = [];
 let connection;
 let told;
 
-/** A WebSocket that hears what the test lets it hear, and by itself answers pings. */
+/** A WebSocket that receives what the test gives it, and answers pings by itself. */
 class FakeWebSocket {
   answers = true;
   closed = false;
@@ -22,18 +22,18 @@ class FakeWebSocket {
     sockets.push(this);
   }
 
-  hear(event, data, more = {}) {
+  deliver(event, data, more = {}) {
     this.onmessage({ data: JSON.stringify({ event, data, ...more }) });
   }
 
-  greet() {
-    this.hear('connect', { sid: 's', heartbeat: 25, recovered: false });
+  confirm() {
+    this.deliver('connect', { sid: 's', heartbeat: 25, recovered: false });
   }
 
   send(text) {
     const { event, data } = JSON.parse(text);
     if (event === 'ping') this.pings.push(clock);
-    if (event === 'ping' && this.answers) queueMicrotask(() => this.hear('pong', data));
+    if (event === 'ping' && this.answers) queueMicrotask(() => this.deliver('pong', data));
   }
 
   close(code = 1006) {
@@ -54,7 +54,7 @@ const settled = () => new Promise((resume) => setImmediate(resume));
 const names = () => told.map(([name]) => name).filter((name) => name !== 'latency');
 const socket = () => sockets.at(-1);
 
-/** Time passes, step by step: what hangs on it happens in its order. */
+/** Time passes, step by step: timers fire in their order. */
 async function pass(milliseconds) {
   for (const end = clock + milliseconds; clock < end;) {
     const step = Math.min(STEP, end - clock);
@@ -64,7 +64,7 @@ async function pass(milliseconds) {
   }
 }
 
-/** Time passes while nothing runs: all that it should have done is late. */
+/** The device sleeps: all timers fire late. */
 async function sleep(milliseconds) {
   clock += milliseconds;
   mock.timers.tick(milliseconds);
@@ -74,7 +74,7 @@ async function sleep(milliseconds) {
 async function online(options, token) {
   connect(options, token);
   await settled();
-  socket().greet();
+  socket().confirm();
   await settled();
 }
 
@@ -92,114 +92,114 @@ afterEach(() => {
   delete globalThis.WebSocket;
 });
 
-test('who answers is asked every fifteen seconds, and kept', async () => {
+test('a server that answers is pinged every fifteen seconds', async () => {
   await online();
   await pass(60_000);
   assert.deepEqual([socket().pings.length, sockets.length], [5, 1]);
 });
 
-test('who does not answer is dead after eight seconds', async () => {
+test('a ping without an answer closes the transport after eight seconds', async () => {
   await online();
   await pass(1000);
   socket().answers = false;
   await pass(14_000 + 7900);
-  assert.deepEqual(names(), ['up']);
+  assert.deepEqual(names(), ['connected']);
   await pass(200);
-  assert.deepEqual(told.find(([name]) => name === 'down').slice(0, 2), ['down', 'ping timeout']);
+  assert.deepEqual(told.find(([name]) => name === 'disconnected').slice(0, 2), ['disconnected', 'ping timeout']);
 });
 
-test('what was on its way for long is no answer', async () => {
+test('an envelope that was in a buffer is no answer to a ping', async () => {
   await online();
   await pass(1000);
   socket().answers = false;
-  connection.wake();
-  // Arrived before the line went dead, and read after the question was asked.
-  socket().hear('n', 1, { id: 'e-1' });
+  connection.resume();
+  // It arrived before the network died, and is read after the ping was sent.
+  socket().deliver('n', 1, { id: 'e-1' });
   await pass(3100);
-  assert.deepEqual(names(), ['up', 'envelope', 'down']);
+  assert.deepEqual(names(), ['connected', 'envelope', 'disconnected']);
 });
 
-test('an answer behind much else is waited for while that arrives', async () => {
+test('the ping timeout is postponed while other envelopes arrive', async () => {
   await online();
   socket().answers = false;
-  connection.wake();
+  connection.resume();
   for (let number = 1; number <= 10; number += 1) {
     await pass(2000);
-    socket().hear('n', number, { id: `e-${number}` });
+    socket().deliver('n', number, { id: `e-${number}` });
   }
-  assert.ok(!names().includes('down'));
+  assert.ok(!names().includes('disconnected'));
   await pass(3100);
-  assert.ok(names().includes('down'));
+  assert.ok(names().includes('disconnected'));
 });
 
-test('an old answer does not count for a new question', async () => {
+test('an old pong does not answer a new ping', async () => {
   await online();
   socket().answers = false;
-  connection.wake();
+  connection.resume();
   const asked = clock;
   await pass(1000);
-  connection.wake();
-  socket().hear('pong', { sent: asked });
+  connection.resume();
+  socket().deliver('pong', { sent: asked });
   await pass(3100);
-  assert.ok(names().includes('down'));
+  assert.ok(names().includes('disconnected'));
 });
 
-test('after a sleep it asks again before it judges', async () => {
+test('after a sleep the client pings again before it closes the transport', async () => {
   await online();
   await pass(14_900);
   socket().answers = false;
   await pass(200);
   await sleep(3_600_000);
-  assert.deepEqual(names(), ['up']);
+  assert.deepEqual(names(), ['connected']);
   socket().answers = true;
-  connection.wake();
+  connection.resume();
   await pass(60_000);
-  assert.deepEqual(names(), ['up']);
+  assert.deepEqual(names(), ['connected']);
 });
 
-test('where timers are slow it judges all the same', async () => {
+test('throttled timers do not keep a dead transport open', async () => {
   await online();
   await pass(1000);
   socket().answers = false;
-  // As in a tab that has been hidden for minutes: one turn a minute.
-  for (let turn = 0; turn < 3; turn += 1) await sleep(60_000);
-  assert.ok(names().includes('down'));
+  // As in a tab that has been hidden for minutes: timers fire once a minute.
+  for (let minute = 0; minute < 3; minute += 1) await sleep(60_000);
+  assert.ok(names().includes('disconnected'));
 });
 
-test('a network that cuts idle connections is learned, and forgotten with it', async () => {
+test('the idle timeout of a proxy is learned, and forgotten when the network goes', async () => {
   await online({ reconnectionDelay: 100 });
   const idle = async () => {
     await pass(10_000);
     if (clock - socket().pings.at(-1) < 10_000) return;
     socket().close();
     await pass(200);
-    socket().greet();
+    socket().confirm();
     await settled();
   };
   await idle();
   await idle();
   assert.equal(sockets.length, 3);
-  // Asks often enough from now on.
-  for (let turn = 0; turn < 6; turn += 1) await idle();
+  // From now on the client pings often enough.
+  for (let count = 0; count < 6; count += 1) await idle();
   assert.equal(sockets.length, 3);
-  connection.cut();
+  connection.offline();
   await pass(200);
-  socket().greet();
+  socket().confirm();
   await pass(14_000);
   assert.equal(socket().pings.length, 1);
 });
 
-test('one cut is no habit', async () => {
+test('one cut does not change the ping interval', async () => {
   await online({ reconnectionDelay: 100 });
   await pass(3000);
   socket().close();
   await pass(200);
-  socket().greet();
+  socket().confirm();
   await pass(14_000);
   assert.equal(socket().pings.length, 1);
 });
 
-test('the close code says who comes back', async () => {
+test('the close code decides whether the client reconnects', async () => {
   const back = { 1000: true, 1001: true, 1006: true, 1011: true, 4400: false, 4401: false, 4403: false, 4499: false, 4500: true, 4508: true, 4999: true };
   for (const [code, expected] of Object.entries(back)) {
     await online();
@@ -212,17 +212,17 @@ test('the close code says who comes back', async () => {
   }
 });
 
-test('it waits a random part of what the server asks for', async () => {
+test('the client waits a random part of retry_after', async () => {
   mock.method(Math, 'random', () => 0.5);
   await online({ reconnectionDelay: 1000 });
-  socket().hear('disconnect', { reason: 'too much', code: 4529, retry_after: 60 });
-  assert.deepEqual([names(), connection.active], [['up', 'down'], true]);
+  socket().deliver('disconnect', { reason: 'too much', code: 4529, retry_after: 60 });
+  assert.deepEqual([names(), connection.active], [['connected', 'disconnected'], true]);
   await pass(30_900);
   assert.equal(sockets.length, 1);
   await pass(200);
   assert.equal(sockets.length, 2);
-  // A refusal says so too, ahead of its close.
-  socket().hear('error', { code: 'unavailable', message: 'full', retry_after: 20 });
+  // The `error` envelope ahead of a close names it too.
+  socket().deliver('error', { code: 'unavailable', message: 'full', retry_after: 20 });
   socket().close(4503);
   await settled();
   assert.deepEqual(told.at(-1)[1], { code: 4503, message: 'full', retryAfter: 20 });
@@ -232,7 +232,7 @@ test('it waits a random part of what the server asks for', async () => {
   assert.equal(sockets.length, 3);
 });
 
-test('a token that is refused is asked for anew, but not for ever', async () => {
+test('the client asks for another token when one is refused, at most twice in a row', async () => {
   let asked = 0;
   const auth = () => `t${asked += 1}`;
   await online({ auth }, async () => auth());
@@ -247,7 +247,7 @@ test('a token that is refused is asked for anew, but not for ever', async () => 
   assert.deepEqual([asked, connection.active], [3, false]);
 });
 
-test('a token that cannot be had is asked for again', async () => {
+test('when the auth function fails, the client tries again', async () => {
   let works = false;
   const token = async () => {
     if (!works) throw new Error('no network');
@@ -261,25 +261,25 @@ test('a token that cannot be had is asked for again', async () => {
   assert.equal(sockets.length, 1);
 });
 
-test('waiting ends when there is a network again', async () => {
+test('the backoff ends when there is a network again', async () => {
   await online({ reconnectionDelay: 60_000, reconnectionDelayMax: 60_000 });
-  connection.cut();
+  connection.offline();
   assert.equal(sockets.length, 1);
-  connection.wake();
+  connection.resume();
   await settled();
   assert.equal(sockets.length, 2);
 });
 
-test('a page that was put away is back at once', async () => {
+test('a page that was suspended reconnects at once', async () => {
   await online({ reconnectionDelay: 60_000, reconnectionDelayMax: 60_000 });
-  connection.rest();
+  connection.suspend();
   assert.ok(sockets[0].closed);
-  connection.wake();
+  connection.resume();
   await settled();
   assert.equal(sockets.length, 2);
 });
 
-test('a transport that is silent makes way at once, also the one that worked', async () => {
+test('a transport that times out falls back at once, even the one that worked', async () => {
   const fetched = [];
   mock.method(globalThis, 'fetch', async (url) => {
     fetched.push(url.pathname);
@@ -289,25 +289,25 @@ test('a transport that is silent makes way at once, also the one that worked', a
   socket().close();
   await pass(200);
   assert.equal(sockets.length, 2);
-  // Another network, which swallows it.
+  // Another network, with a proxy that swallows WebSockets.
   await pass(3700);
   assert.deepEqual(fetched, []);
   await pass(200);
   assert.deepEqual(fetched, ['/sse']);
 });
 
-test('an answer that takes its time is no silence', async () => {
+test('a POST that waits for a handler holds up no ping', async () => {
   const answer = (value, after = 0) => new Promise((done) => setTimeout(() => done({ ok: true, json: async () => value }), after));
-  const said = [];
+  const sent = [];
   let reads = 0;
   mock.method(globalThis, 'fetch', (_url, { body } = {}) => {
     if (body === undefined) {
-      const greeting = { event: 'connect', data: { sid: 's', heartbeat: 25 } };
-      return reads++ ? answer({ events: [], last: 'e-1' }, 25_000) : answer({ events: [greeting], last: 'e-1' });
+      const connect = { event: 'connect', data: { sid: 's', heartbeat: 25 } };
+      return reads++ ? answer({ events: [], last: 'e-1' }, 25_000) : answer({ events: [connect], last: 'e-1' });
     }
     const [{ event, data }] = JSON.parse(body);
-    said.push(event);
-    // The application works on the order for a minute; what else is said is heard meanwhile.
+    sent.push(event);
+    // The application handles the order for a minute; meanwhile it answers pings.
     return event === 'order' ? answer([{ ack: 1, data: 'done' }], 60_000) : answer([{ event: 'pong', data }]);
   });
   connect({ transports: ['poll'] });
@@ -315,6 +315,6 @@ test('an answer that takes its time is no silence', async () => {
   connection.send([JSON.stringify({ event: 'order', ack: 1 })]);
   await pass(61_000);
   assert.deepEqual(told.find(([name]) => name === 'reply')[1], { ack: 1, data: 'done' });
-  assert.ok(said.filter((event) => event === 'ping').length >= 3);
-  assert.ok(!names().includes('down'));
+  assert.ok(sent.filter((event) => event === 'ping').length >= 3);
+  assert.ok(!names().includes('disconnected'));
 });

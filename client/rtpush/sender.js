@@ -1,0 +1,121 @@
+/**
+ * What a socket sends: events, until the server answers them, and replies to the
+ * server's own events.
+ *
+ * Rules that hold here:
+ * - No refusal is silent: where the application gave no callback, the socket fires
+ *   `error`.
+ * - A reply that is made without a connection waits for the next one.
+ */
+
+import { call } from './emitter.js';
+import { Outbox, encode, errorOf } from './outbox.js';
+
+/** @typedef {import('./emitter.js').Listener} Listener */
+/** @typedef {import('./outbox.js').Refusal} Refusal */
+/** @typedef {import('./socket.js').Socket} Socket */
+
+/** For the next emit; `timeout` in milliseconds.
+ * @typedef {{timeout?: number, volatile?: boolean, room?: string, key?: string}} Flags */
+
+/** Events that only the socket itself fires; one with such a name from the server is ignored. */
+export const LOCAL = new Set(['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener',
+  'reconnect', 'reconnect_attempt', 'reconnect_error', 'reconnect_failed']);
+// Only the server sends these, with a meaning of their own.
+const RESERVED = new Set([...LOCAL, 'active_tasks', 'resync', 'error', 'pong', 'heartbeat', 'presence']);
+const MAX_REPLIES = 1000;
+
+export class Sender {
+  #socket;
+  #send;
+  outbox = new Outbox((text) => this.#transmit(text));
+  /** Replies that wait for a connection. @type {string[]} */
+  #replies = [];
+
+  /**
+   * @param {Socket} socket
+   * @param {(texts: string[]) => boolean} send whether there was a connection to send on
+   */
+  constructor(socket, send) {
+    this.#socket = socket;
+    this.#send = send;
+  }
+
+  /**
+   * @param {string} event
+   * @param {any[]} args
+   * @param {Flags} flags
+   * @throws {Error} when the name is reserved
+   * @throws {TypeError} when JSON cannot represent the arguments
+   */
+  emit(event, args, { timeout, volatile, ...to }) {
+    if (RESERVED.has(event)) throw new Error(`"${event}" is a reserved event name`);
+    const callback = typeof args.at(-1) === 'function' ? args.pop() : null;
+    const envelope = { event, data: args.length > 1 ? args : args[0], ...to, volatile };
+    // Without a connection a volatile event is dropped, as in Socket.IO.
+    if (!volatile || (callback && this.#socket.connected)) this.#add(envelope, callback, timeout);
+    else this.#transmit(encode(envelope));
+  }
+
+  /**
+   * @param {{volatile?: boolean}} envelope
+   * @param {Listener|null} callback
+   * @param {number|undefined} timeout milliseconds
+   */
+  #add(envelope, callback, timeout) {
+    const { retries, ackTimeout } = this.#socket.io.opts;
+    const limits = { retries: envelope.volatile ? 0 : retries, ackTimeout, timeout: timeout ?? Infinity };
+    this.outbox.add(envelope, limits, (error, data) => {
+      if (callback === null) {
+        if (error) this.report(error);
+      } else if (timeout === undefined) {
+        call(callback, [error ? { error } : data]);
+      } else {
+        call(callback, error ? [errorOf(error)] : [null, data]);
+      }
+    });
+  }
+
+  /** @param {string} text @returns {boolean} whether there was a connection to send on */
+  #transmit(text) {
+    return this.#socket.connected && this.#send([text]);
+  }
+
+  /**
+   * The function by which a handler replies to an event of the server.
+   *
+   * @param {unknown} ack
+   * @returns {Listener}
+   */
+  replyTo(ack) {
+    let done = false;
+    return (...args) => {
+      if (done) return;
+      done = true;
+      const text = encode({ ack, data: args.length > 1 ? args : args[0] ?? null });
+      if (!this.#transmit(text) && this.#replies.length < MAX_REPLIES) this.#replies.push(text);
+    };
+  }
+
+  /** There is a new connection: send what was not answered, and the replies that wait. */
+  resend() {
+    this.outbox.resend();
+    this.#send(this.#replies.splice(0));
+  }
+
+  /**
+   * The server has answered an event.
+   *
+   * @param {import('./transports.js').Envelope} reply
+   */
+  settle({ ack, error, data }) {
+    // A server that stops: the outbox sends the event again, to the next server.
+    if (error?.code !== 'going_away') this.outbox.settle(ack, error ?? null, data);
+  }
+
+  /** Tell the application of a refusal that no callback gets. @param {Refusal} error */
+  report(error) {
+    if (this.#socket.hasListeners('error')) this.#socket.fire('error', error);
+    else console.warn(`rtpush: ${error.code}: ${error.message}`);
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * @param {TransportName} name
+ * @param {Link} link
+ * @returns {Transport}
+ * @throws {SyntaxError} when a WebSocket subprotocol cannot carry the token
+ */
+export function openTransport(name: TransportName, link: Link): Transport;
+/** The message of a close for want of an answer, as Socket.IO words it. */
+export const PING_TIMEOUT: "ping timeout";
+/** One envelope, as PROTOCOL.md describes it. The client trusts no field of it.
+ * @typedef {{event?: any, data?: any, id?: any, room?: any, key?: any, ack?: any, error?: any}} Envelope */
+/** Why a transport closed: the protocol's close code, and the seconds that the
+ * server asks the client to wait.
+ * @typedef {{code: number, message: string, retryAfter?: number}} CloseDetails */
+/** What a connection gives to a transport.
+ * @typedef {object} Link
+ * @property {(path: string, query: Record<string, string|null>) => URL} address
+ * @property {() => Record<string, string|null>} resume the query parameters `last` and `sid`, by which the server resumes the session
+ * @property {string|null} token
+ * @property {RequestCredentials} credentials
+ * @property {(transport: Transport, envelope: Envelope) => void} receive
+ * @property {(position: string) => void} advance move the cursor to the position that a long-poll answer names
+ * @property {(transport: Transport, details: CloseDetails) => void} closed
+ */
+/** @typedef {'websocket'|'sse'|'poll'} TransportName */
+export class Transport {
+    /**
+     * @param {TransportName} name
+     * @param {Link} link
+     */
+    constructor(name: TransportName, link: Link);
+    closed: boolean;
+    /** The session's id; null until the `connect` envelope has come. @type {string|null} */
+    sid: string | null;
+    abort: AbortController;
+    /** Data of the `error` envelope that the server sent ahead of a close: a close frame has no room for it. @type {any} */
+    error: any;
+    name: TransportName;
+    link: Link;
+    /**
+     * The `connect` envelope has come.
+     *
+     * @param {string} sid
+     * @param {number} _heartbeat seconds between two heartbeats of the server
+     */
+    connected(sid: string, _heartbeat: number): void;
+    /** @param {string[]} _texts envelopes as JSON */
+    send(_texts: string[]): void;
+    /** @param {unknown[]} envelopes */
+    receive(envelopes: unknown[]): void;
+    /**
+     * Close, and tell the connection why.
+     *
+     * @param {number} code
+     * @param {string} message
+     * @param {number} [retryAfter] seconds
+     */
+    closeWith(code: number, message: string, retryAfter?: number): void;
+    /** Close, and tell nobody. */
+    close(): void;
+}
+/**
+ * One envelope, as PROTOCOL.md describes it. The client trusts no field of it.
+ */
+export type Envelope = {
+    event?: any;
+    data?: any;
+    id?: any;
+    room?: any;
+    key?: any;
+    ack?: any;
+    error?: any;
+};
+/**
+ * Why a transport closed: the protocol's close code, and the seconds that the
+ * server asks the client to wait.
+ */
+export type CloseDetails = {
+    code: number;
+    message: string;
+    retryAfter?: number;
+};
+/**
+ * What a connection gives to a transport.
+ */
+export type Link = {
+    address: (path: string, query: Record<string, string | null>) => URL;
+    /**
+     * the query parameters `last` and `sid`, by which the server resumes the session
+     */
+    resume: () => Record<string, string | null>;
+    token: string | null;
+    credentials: RequestCredentials;
+    receive: (transport: Transport, envelope: Envelope) => void;
+    /**
+     * move the cursor to the position that a long-poll answer names
+     */
+    advance: (position: string) => void;
+    closed: (transport: Transport, details: CloseDetails) => void;
+};
+export type TransportName = "websocket" | "sse" | "poll";
