@@ -4,12 +4,13 @@
  * Rules that hold here:
  * - No DOM, no clock, no network: a board follows from the envelopes and the
  *   times that were passed in, so it can be tested anywhere.
- * - Tasks come from strangers. Only fields named here are taken over, each after
- *   a look at its type; what is odd counts as absent and nothing throws.
- * - Tasks live in Maps under String(id): 1 and "1" are one task, and an id such
- *   as "__proto__" is a name like any other.
- * - A snapshot is the whole truth: what it does not contain is not there. The
- *   only exception are drafts, which the server has not heard of yet.
+ * - Any client can send a task. The board copies only the fields named here, and
+ *   checks the type of each; a field of another type counts as absent, and nothing
+ *   throws.
+ * - Maps hold the tasks under String(id): 1 and "1" are one task, and "__proto__"
+ *   is an id like any other.
+ * - A snapshot replaces the whole board, except for drafts, which the server does
+ *   not know yet.
  */
 
 /**
@@ -18,20 +19,20 @@
  * @property {'active'|'completed'|'failed'} status
  * @property {string} prompt
  * @property {string} mode
- * @property {object|null} formData  as it came, so that a retry sends the same
+ * @property {object|null} formData  unchanged, so that a retry sends the same
  * @property {string|null} room
  * @property {number} startedAt      milliseconds
- * @property {number|null} endedAt
+ * @property {number|null} endedAt   milliseconds
  * @property {number} progress       0 to 100
  * @property {string} message
  * @property {string|null} picture   a data URL: the result, or a preview of it
  * @property {string} error
- * @property {boolean} draft         made here and not yet confirmed by the server
+ * @property {boolean} draft         created in this tab and not yet confirmed by the server
  */
 
 /** @typedef {{tasks: Map<string, Task>, finished: Map<string, Task>}} Board */
 
-const FINISHED_KEPT = 50;
+const MAX_FINISHED = 50;
 const PICTURE_PREFIXES = ['data:image/svg+xml;base64,', 'data:image/png;base64,'];
 
 /** @returns {Board} */
@@ -52,8 +53,8 @@ export function applyEvent(board, envelope, now) {
   if (data === null) return false;
   if (envelope.event === 'active_tasks') return applySnapshot(board, data, envelope.room, now);
   const id = taskId(data.id);
-  const change = id !== null && CHANGES.get(envelope.event);
-  return change ? change(board, id, withRoom(data, envelope.room), now) : false;
+  const handler = id !== null && HANDLERS.get(envelope.event);
+  return handler ? handler(board, id, withRoom(data, envelope.room), now) : false;
 }
 
 /**
@@ -69,7 +70,7 @@ export function addDraft(board, data, now) {
 }
 
 /**
- * The server has accepted a draft: from here on snapshots decide about it.
+ * The server has accepted a draft: from now on a snapshot without it removes it.
  *
  * @param {Board} board
  * @param {string} id
@@ -80,26 +81,26 @@ export function confirmDraft(board, id) {
 }
 
 /**
- * The server refused a draft: it ends here, and only here.
+ * The server has refused a draft: it fails, in this tab only.
  *
  * @param {Board} board
  * @param {string} id
  * @param {string} error
- * @param {number} now
- * @returns {boolean}
+ * @param {number} now   milliseconds
+ * @returns {boolean} whether the board has changed
  */
 export function refuseDraft(board, id, error, now) {
   return board.tasks.get(id)?.draft === true && end(board, id, 'failed', { error }, now);
 }
 
 /**
- * All tasks, the youngest first, whatever became of them: a card keeps its place
- * when its task ends.
+ * All tasks, the newest first, active or finished: a card keeps its place when its
+ * task ends.
  *
  * @param {Board} board
  * @returns {Task[]}
  */
-export function tasksByBirth(board) {
+export function tasksByStart(board) {
   const all = [...board.finished.values(), ...board.tasks.values()];
   return all.reverse().sort((a, b) => b.startedAt - a.startedAt);
 }
@@ -112,7 +113,7 @@ export function finishedByEnd(board) {
   return [...board.finished.values()].reverse().sort((a, b) => b.endedAt - a.endedAt);
 }
 
-const CHANGES = new Map([
+const HANDLERS = new Map([
   ['task_created', create],
   ['task_progress', progress],
   ['task_completed', (board, id, data, now) => end(board, id, 'completed', data, now)],
@@ -148,7 +149,7 @@ function applySnapshot(board, data, room, now) {
   const before = board.tasks;
   board.tasks = keep(board.tasks, stays);
   board.finished = keep(board.finished, stays);
-  // The newest end comes first on the wire; a Map is kept in the order of the ends.
+  // The server sends the latest end first; the Map is in the order of the ends.
   for (const raw of asList(data.finished).reverse()) addFinished(board, withRoom(raw, room), now);
   for (const raw of asList(data.tasks)) addActive(board, withRoom(raw, room), before, now);
   trimFinished(board);
@@ -206,7 +207,7 @@ function asEnded(task, status, data, now) {
 }
 
 function trimFinished(board) {
-  const surplus = finishedByEnd(board).slice(FINISHED_KEPT);
+  const surplus = finishedByEnd(board).slice(MAX_FINISHED);
   for (const task of surplus) board.finished.delete(task.id);
 }
 
@@ -226,7 +227,7 @@ function pictureOf(data) {
   return asPicture(asObject(data.result)?.image) ?? asPicture(data.preview);
 }
 
-/** Only pictures that carry their own bytes: a URL would make every viewer fetch it. */
+/** Only data URLs: every browser that shows the board would fetch any other. */
 function asPicture(value) {
   const known = typeof value === 'string' && PICTURE_PREFIXES.some((prefix) => value.startsWith(prefix));
   return known ? value : null;
@@ -245,7 +246,7 @@ function asPercent(value) {
   return Number.isFinite(value) ? Math.min(100, Math.max(0, value)) : null;
 }
 
-/** Times in seconds are accepted too; the future is not, clocks of devices differ. */
+/** Accepts seconds too. A time in the future becomes now: the clocks of devices differ. */
 function asTime(value, now) {
   if (!Number.isFinite(value) || value <= 0) return null;
   return Math.min(now, value < 1e11 ? value * 1000 : value);

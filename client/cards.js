@@ -2,19 +2,19 @@
  * The board as cards, one for each task.
  *
  * Rules that hold here:
- * - A card is made once and then updated, so that focus, selection and running
- *   transitions survive the next event.
- * - Cards show what the board says; what a button does is decided by the caller.
- * - A stranger's thousand tasks must not stop the page: the youngest are shown,
- *   the rest is counted.
+ * - The page creates a card once and then updates it, so that focus, selection and
+ *   running transitions survive the next event.
+ * - Cards show the board; the caller decides what a button does.
+ * - Any client can create thousands of tasks: the page shows the newest, and counts
+ *   the others.
  */
 
-import { tasksByBirth } from './board.js';
-import { arrange, el, icon, setAttribute, setIcon, setText } from './dom.js';
+import { tasksByStart } from './board.js';
+import { setChildren, el, icon, setAttribute, setIcon, setText } from './dom.js';
+import { durationOf, errorOf, modeIcon, modeOf, titleOf } from './format.js';
 import { t } from './i18n.js';
-import { durationOf, errorOf, modeIcon, modeOf, titleOf } from './words.js';
 
-const MOST_SHOWN = 60;
+const MAX_SHOWN = 60;
 
 /**
  * @typedef {object} Actions
@@ -35,15 +35,15 @@ export class Cards {
 
   /**
    * @param {import('./board.js').Board} board
-   * @param {number} now
+   * @param {number} now milliseconds
    * @returns {number} how many tasks are not shown
    */
   show(board, now) {
-    const tasks = tasksByBirth(board);
-    const shown = tasks.slice(0, MOST_SHOWN);
+    const tasks = tasksByStart(board);
+    const shown = tasks.slice(0, MAX_SHOWN);
     const ids = new Set(shown.map((task) => task.id));
     for (const id of [...this.#cards.keys()]) if (!ids.has(id)) this.#cards.delete(id);
-    arrange(this.grid, shown.map((task) => this.#card(task, now).node));
+    setChildren(this.grid, shown.map((task) => this.#card(task, now).node));
     return tasks.length - shown.length;
   }
 

@@ -1,4 +1,4 @@
-/** The classic script: `window.io` as Socket.IO's script has it, and `window.rtpush`. */
+/** The classic script: sets `window.io`, as Socket.IO's script does, and `window.rtpush`. */
 
 import { Manager, Socket, io, protocol } from './rtpush.js';
 

@@ -2,10 +2,10 @@
  * The only way this page builds DOM.
  *
  * Rules that hold here:
- * - Text is set as text. Nothing in the page parses strings as markup, so no
- *   task can become any.
- * - A node is written to only when something differs: screen readers and
- *   animations notice every write.
+ * - The page sets text as text and never parses a string as markup, so a task
+ *   cannot inject any.
+ * - The page writes to a node only when something differs: screen readers and
+ *   animations react to every write.
  */
 
 const SVG = 'http://www.w3.org/2000/svg';
@@ -66,7 +66,7 @@ export function setAttribute(node, name, value) {
  * @param {Element} parent
  * @param {Element[]} nodes
  */
-export function arrange(parent, nodes) {
+export function setChildren(parent, nodes) {
   const wanted = new Set(nodes);
   for (const child of [...parent.children]) {
     if (!wanted.has(child)) child.remove();

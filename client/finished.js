@@ -1,17 +1,17 @@
 /**
- * The list of lately finished tasks.
+ * The list of recently finished tasks.
  *
  * Rules that hold here:
- * - The latest end comes first. A row is a button: it opens the picture, or
- *   leads to the card of a task that has none.
+ * - The latest end comes first. A row is a button: it opens the picture, or scrolls
+ *   to the card of a task that has none.
  */
 
 import { finishedByEnd } from './board.js';
-import { arrange, el, icon, setAttribute, setText } from './dom.js';
+import { setChildren, el, icon, setAttribute, setText } from './dom.js';
+import { agoOf, errorOf, modeIcon, titleOf } from './format.js';
 import { t } from './i18n.js';
-import { agoOf, errorOf, modeIcon, titleOf } from './words.js';
 
-const MOST_SHOWN = 12;
+const MAX_SHOWN = 12;
 
 export class FinishedList {
   #rows = new Map();
@@ -25,12 +25,12 @@ export class FinishedList {
   /** @param {import('./board.js').Board} board @param {number} now */
   show(board, now) {
     const rows = new Map();
-    for (const task of finishedByEnd(board).slice(0, MOST_SHOWN)) {
+    for (const task of finishedByEnd(board).slice(0, MAX_SHOWN)) {
       const known = this.#rows.get(task.id);
       rows.set(task.id, known?.task === task ? known : this.#row(task));
     }
     this.#rows = rows;
-    arrange(this.list, [...rows.values()].map((row) => row.node));
+    setChildren(this.list, [...rows.values()].map((row) => row.node));
     this.tick(now);
   }
 

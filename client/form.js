@@ -1,9 +1,9 @@
 /**
- * The form that asks for a picture.
+ * The form that creates a task.
  *
  * Rules that hold here:
- * - An empty prompt is answered next to the field, not by a toast.
- * - What was typed is cleared only when it has been handed over.
+ * - The error for an empty prompt is shown next to the field, not in a toast.
+ * - The form clears the prompt only after it has submitted it.
  */
 
 import { setIcon, setText } from './dom.js';
@@ -23,7 +23,7 @@ export class TaskForm {
     this.prompt.addEventListener('input', () => this.refresh());
     this.mode.addEventListener('change', () => this.refresh());
     for (const idea of form.querySelectorAll('.idea')) {
-      idea.addEventListener('click', () => this.#take(idea.textContent));
+      idea.addEventListener('click', () => this.#useIdea(idea.textContent));
     }
     this.refresh();
   }
@@ -37,17 +37,17 @@ export class TaskForm {
     setIcon(this.form.querySelector('.mode-field .icon'), this.mode.value);
     const key = /Mac|iP(hone|ad)/.test(navigator.platform) ? '⌘' : 'Ctrl';
     setText(this.form.querySelector('#hint'), t('submit_hint', { key }));
-    if (used > 0) this.#complain(false);
+    if (used > 0) this.#showMissing(false);
   }
 
-  #take(text) {
+  #useIdea(text) {
     this.prompt.value = text;
     this.refresh();
     this.prompt.focus();
   }
 
   #submitByKey(event) {
-    // Enter also ends the composition of a Chinese word, and is then not meant for us.
+    // Enter also ends the composition of a Chinese word, and must not submit then.
     if (event.key !== 'Enter' || event.isComposing || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
     this.form.requestSubmit();
@@ -56,14 +56,14 @@ export class TaskForm {
   #submit(event) {
     event.preventDefault();
     const prompt = this.prompt.value.trim();
-    this.#complain(prompt === '');
+    this.#showMissing(prompt === '');
     if (prompt === '') return this.prompt.focus();
     this.onSubmit({ prompt, mode: this.mode.value });
     this.prompt.value = '';
     return this.refresh();
   }
 
-  #complain(missing) {
+  #showMissing(missing) {
     this.form.querySelector('#prompt-error').hidden = !missing;
     this.prompt.setAttribute('aria-invalid', String(missing));
   }

@@ -1,11 +1,11 @@
 /**
- * The page: the board, the connection and the views, wired together.
+ * The page: connects the board, the socket and the views.
  *
  * Rules that hold here:
- * - Events change the board, the board is drawn once per frame, and nothing is
- *   drawn from anywhere else. A thousand events in a frame cost one drawing.
- * - What a person does is an event like any other: it is sent, and shown when it
- *   comes back. Only a new task is shown at once, as a draft.
+ * - Events change the board, and the page draws the board once per frame, nothing
+ *   else. A thousand events in a frame cost one drawing.
+ * - What the user does is an event too: the page sends it, and shows it when the
+ *   server sends it back. Only a new task is shown at once, as a draft.
  */
 
 import { addDraft, applyEvent, confirmDraft, emptyBoard, refuseDraft } from './board.js';
@@ -13,14 +13,14 @@ import { Cards } from './cards.js';
 import { setAttribute, setText } from './dom.js';
 import { FinishedList } from './finished.js';
 import { TaskForm } from './form.js';
+import { errorOf, refusalOf, titleOf } from './format.js';
 import { otherLanguage, pickLanguage, setLanguage, t, translate } from './i18n.js';
-import { recall, remember } from './prefs.js';
+import { load, save } from './prefs.js';
 import { newId } from './rtpush/ids.js';
 import { setUpTerminal, showCommand } from './terminal.js';
 import { toast } from './toasts.js';
 import { Viewer, download } from './viewer.js';
 import { WebSocketManager } from './websocket.js';
-import { errorOf, refusalOf, titleOf } from './words.js';
 
 const TRANSPORTS = ['websocket', 'sse', 'poll'];
 const TICK = 1000;
@@ -28,8 +28,8 @@ const TICK = 1000;
 const root = document.documentElement;
 const find = (id) => document.getElementById(id);
 const board = emptyBoard();
-const mine = new Set();
-let drawing = false;
+const ownTasks = new Set();
+let drawRequested = false;
 
 const viewer = new Viewer(find('viewer'));
 const cards = new Cards(find('cards'), { cancel, retry, download, enlarge: (task) => viewer.open(task) });
@@ -54,7 +54,7 @@ function stateOf() {
 
 function onEvent(envelope) {
   if (envelope.event === 'error') return toast('error', 'bad', t('toast_error', { reason: refusalOf(envelope.data) }));
-  if (applyEvent(board, envelope, Date.now())) drawSoon();
+  if (applyEvent(board, envelope, Date.now())) requestDraw();
   return undefined;
 }
 
@@ -62,11 +62,11 @@ function onStatus() {
   root.dataset.state = stateOf();
   if (socket.connected) root.dataset.transport = socket.transport;
   else delete root.dataset.transport;
-  drawLight();
+  drawStatus();
 }
 
 const NOTICES = {
-  connected: (kind) => toast('connection', 'good', t('toast_connected', { transport: t(`transport_${kind}`) })),
+  connected: (transport) => toast('connection', 'good', t('toast_connected', { transport: t(`transport_${transport}`) })),
   lost: () => toast('connection', 'warning', t('toast_lost')),
   recovered: () => toast('connection', 'good', t('toast_recovered')),
   refreshed: () => toast('connection', 'good', t('toast_refreshed')),
@@ -80,22 +80,22 @@ function showToast(_text, _type, name, detail) {
   NOTICES[name](detail);
 }
 
-/** Say something of a task, to those who see it. */
-function tell(event, data, room) {
+/** Publish a task event to the task's room. */
+function publish(event, data, room) {
   return (room === null ? socket : socket.to(room)).emitWithAck(event, data);
 }
 
 function createTask(formData, mode, room) {
   const data = { id: newId(), formData, mode, startTime: Date.now() };
-  mine.add(data.id);
+  ownTasks.add(data.id);
   addDraft(board, data, Date.now());
-  tell('task_created', data, room).then(() => confirmDraft(board, data.id), (error) => onRefused(data.id, error));
-  drawSoon();
+  publish('task_created', data, room).then(() => confirmDraft(board, data.id), (error) => onRefused(data.id, error));
+  requestDraw();
 }
 
 function onRefused(id, error) {
-  if (refuseDraft(board, id, refusalOf(error), Date.now())) drawSoon();
-  complain(error);
+  if (refuseDraft(board, id, refusalOf(error), Date.now())) requestDraw();
+  toastError(error);
 }
 
 function retry(task) {
@@ -105,10 +105,10 @@ function retry(task) {
 
 function cancel(task) {
   const data = { id: task.id, error: 'cancelled' };
-  tell('task_failed', data, task.room).catch(complain);
+  publish('task_failed', data, task.room).catch(toastError);
 }
 
-function complain(error) {
+function toastError(error) {
   toast('error', 'bad', t('toast_error', { reason: refusalOf(error) }));
 }
 
@@ -119,16 +119,16 @@ function openFinished(task) {
   return card?.focus({ preventScroll: true });
 }
 
-function drawSoon() {
-  if (drawing) return;
-  drawing = true;
-  // Frames stop in hidden tabs, and a hidden tab's title and speech still matter.
+function requestDraw() {
+  if (drawRequested) return;
+  drawRequested = true;
+  // A hidden tab has no frames, and its title and announcements still matter.
   if (document.hidden) setTimeout(draw, TICK);
   else requestAnimationFrame(draw);
 }
 
 function draw() {
-  drawing = false;
+  drawRequested = false;
   const now = Date.now();
   const hidden = cards.show(board, now);
   finished.show(board, now);
@@ -139,27 +139,27 @@ function draw() {
   setText(find('hidden-count'), t('hidden_count', { n: hidden }));
   find('active-count').hidden = board.tasks.size === 0;
   setText(find('active-count'), t('active_count', { n: board.tasks.size }));
-  announceMine();
+  announceOwn();
 }
 
-/** Said aloud only for one's own tasks: other people's would never end. */
-function announceMine() {
-  for (const id of mine) {
+/** Screen readers announce only the user's own tasks: those of all clients would never end. */
+function announceOwn() {
+  for (const id of ownTasks) {
     const task = board.finished.get(id);
     if (!task) continue;
-    mine.delete(id);
+    ownTasks.delete(id);
     const words = t(`announce_${task.status}`, { prompt: titleOf(task) });
     setText(find('announcer'), task.status === 'failed' ? `${words}. ${errorOf(task)}` : words);
   }
 }
 
-function drawLight() {
+function drawStatus() {
   const { transport, latency } = socket;
   setText(find('light-name'), transport === null ? t(`light_${root.dataset.state}`) : t(`transport_${transport}`));
   setText(find('light-rtt'), latency === null ? '' : t('milliseconds', { n: Math.max(1, Math.round(latency)) }));
 }
 
-function speak(language) {
+function applyLanguage(language) {
   setLanguage(language);
   translate(document);
   cards.clear();
@@ -167,7 +167,7 @@ function speak(language) {
   form.refresh();
   showCommand(find('terminal'));
   drawThemeButton();
-  drawLight();
+  drawStatus();
   draw();
 }
 
@@ -177,20 +177,20 @@ function drawThemeButton() {
 
 function switchTheme() {
   root.dataset.theme = root.dataset.theme === 'dark' ? 'light' : 'dark';
-  remember('localStorage', 'theme', root.dataset.theme);
+  save('localStorage', 'theme', root.dataset.theme);
   drawThemeButton();
 }
 
 function switchLanguage() {
   const language = otherLanguage();
-  remember('localStorage', 'lang', language);
-  speak(language);
+  save('localStorage', 'lang', language);
+  applyLanguage(language);
 }
 
 setUpTerminal(find('terminal'));
 find('lang').addEventListener('click', switchLanguage);
 find('theme').addEventListener('click', switchTheme);
-speak(recall('localStorage', 'lang') ?? pickLanguage(navigator.languages ?? [navigator.language]));
+applyLanguage(load('localStorage', 'lang') ?? pickLanguage(navigator.languages ?? [navigator.language]));
 setInterval(() => {
   cards.tick(Date.now());
   finished.tick(Date.now());

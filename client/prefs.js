@@ -1,9 +1,9 @@
 /**
- * What this browser remembers: theme, language, the transport that worked.
+ * Preferences in this browser's storage: theme, language.
  *
  * Rules that hold here:
- * - Storage may be forbidden, full or absent. Then nothing is remembered, and
- *   nothing else changes.
+ * - The browser may forbid storage, or it may be full or absent. Then the page
+ *   stores nothing, and all else works.
  */
 
 /**
@@ -11,7 +11,7 @@
  * @param {string} name
  * @returns {string|null}
  */
-export function recall(area, name) {
+export function load(area, name) {
   try {
     return window[area].getItem(`rtpush.${name}`);
   } catch {
@@ -24,10 +24,10 @@ export function recall(area, name) {
  * @param {string} name
  * @param {string} value
  */
-export function remember(area, name, value) {
+export function save(area, name, value) {
   try {
     window[area].setItem(`rtpush.${name}`, value);
   } catch {
-    // Forgetting is the worst that happens.
+    // The page works without it.
   }
 }

@@ -2,8 +2,8 @@
  * rtpush for React 18 and newer.
  *
  * Rules that hold here:
- * - A socket is made outside of components, once, and given to the hooks.
- * - All components that ask for one socket's tasks share one list.
+ * - The application creates the socket once, outside of components.
+ * - All components that use the tasks of one socket share one list.
  */
 
 import { useEffect, useRef, useSyncExternalStore } from 'react';
@@ -19,7 +19,7 @@ import { TaskList } from './rtpush/tasks.js';
 const stores = new WeakMap();
 
 /**
- * The tasks, active and lately finished, always as they are.
+ * The current tasks, active and recently finished.
  *
  * @param {Socket} socket
  * @returns {Tasks}
@@ -35,7 +35,7 @@ export function useTasks(socket) {
  *
  * @param {Socket} socket
  * @param {string} event
- * @param {(...args: any[]) => void} handler the newest one given is called
+ * @param {(...args: any[]) => void} handler may change with each rendering; the newest one is called
  */
 export function useEvent(socket, event, handler) {
   const newest = useRef(handler);
@@ -59,7 +59,7 @@ class TaskStore {
   /** @param {Socket} socket */
   constructor(socket) {
     socket.onEnvelope((envelope) => this.#apply(envelope));
-    // Its own snapshot came before anybody asked for tasks.
+    // The socket received its snapshot before this store existed.
     if (socket.connected) this.#read(socket);
   }
 

@@ -1,23 +1,24 @@
 /**
- * Short notices that come and go.
+ * Toasts: short notices.
  *
  * Rules that hold here:
- * - They are read out politely, so only what a person should know becomes one.
+ * - Screen readers read them out, so only what the user should know becomes one.
  * - One of each kind at a time: the newer replaces the older.
- * - A pointer or the focus on a notice keeps it from leaving.
+ * - A toast stays while the pointer or the focus is on it.
  */
 
 import { el, icon } from './dom.js';
 import { t } from './i18n.js';
 
-const SHOWN_FOR = 5000;
+// Milliseconds.
+const DURATION = 5000;
 const ICONS = { good: 'check', warning: 'lost', bad: 'alert' };
 
 /**
- * @param {string} kind  what it is about; also tests find it by this name
+ * @param {string} kind  the topic; tests find the toast by it
  * @param {'good'|'warning'|'bad'} mood
  * @param {string} text
- * @param {{stay?: boolean}} options  stay: until dismissed
+ * @param {{stay?: boolean}} options  stay: until the user dismisses it
  */
 export function toast(kind, mood, text, { stay = false } = {}) {
   const box = document.getElementById('toasts');
@@ -25,12 +26,12 @@ export function toast(kind, mood, text, { stay = false } = {}) {
   const close = el('button', { type: 'button', class: 'quiet', 'aria-label': t('dismiss'), onclick: () => node.remove() }, icon('close'));
   const node = el('div', { class: `toast ${mood}`, 'data-kind': kind }, icon(ICONS[mood]), el('p', {}, text), close);
   box.append(node);
-  if (!stay) leaveLater(node);
+  if (!stay) removeLater(node);
 }
 
-function leaveLater(node) {
+function removeLater(node) {
   setTimeout(() => {
-    if (node.matches(':hover, :focus-within')) leaveLater(node);
+    if (node.matches(':hover, :focus-within')) removeLater(node);
     else node.remove();
-  }, SHOWN_FOR);
+  }, DURATION);
 }

@@ -1,14 +1,14 @@
 /**
- * Looking at one picture, and taking it home.
+ * View one picture, and download it.
  *
  * Rules that hold here:
- * - The dialog is the browser's own: Escape, focus trap and return come with it.
- * - A downloaded file is named after the prompt, reduced to what every file
- *   system takes.
+ * - The dialog is the browser's own, with Escape, focus trap and return of the focus.
+ * - A downloaded file has the prompt as its name, without characters that some file
+ *   systems refuse.
  */
 
 import { icon, setText } from './dom.js';
-import { modeOf, titleOf } from './words.js';
+import { modeOf, titleOf } from './format.js';
 
 export class Viewer {
   #task = null;

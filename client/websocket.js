@@ -1,10 +1,11 @@
 /**
- * `WebSocketManager`: connect, on, emit, disconnect; and a word to the user when
- * the connection comes and goes.
+ * `WebSocketManager`: connect, on, emit, disconnect; it notifies the user when the
+ * connection is lost and restored.
  *
  * Rules that hold here:
- * - Handlers may be registered before `connect` and stay over every reconnect.
- * - What is emitted without a connection waits for one; nothing is refused for it.
+ * - The application may register handlers before `connect`; they stay over every
+ *   reconnect.
+ * - An event that is emitted without a connection waits for one.
  */
 
 import { io } from './rtpush.js';
@@ -12,7 +13,7 @@ import { call } from './rtpush/emitter.js';
 
 /** @typedef {(data: any, ...more: any[]) => void} Handler */
 
-/** What is said to the user: words, and their mood. */
+/** Text and type of each notice to the user. */
 const NOTICES = {
   connected: ['Live connection established', 'success'],
   lost: ['Live connection lost', 'warning'],
@@ -27,7 +28,7 @@ export class WebSocketManager {
   reconnectAttempts = 0;
   /** @type {Map<string, Handler[]>} */
   eventHandlers = new Map();
-  #met = false;
+  #hasConnected = false;
 
   /**
    * @param {object} [settings]
@@ -41,7 +42,7 @@ export class WebSocketManager {
     this.showToast = showToast;
   }
 
-  /** Connect, or do nothing when that was done before. */
+  /** Connect, unless there is a connection. */
   connect() {
     if (this.socket !== null) {
       this.socket.connect();
@@ -55,7 +56,7 @@ export class WebSocketManager {
   #listen(socket) {
     socket.on('connect', () => this.#connected(socket));
     socket.on('disconnect', (_reason, { description }) => {
-      this.#say(socket.active ? 'lost' : 'stopped', description);
+      this.#notify(socket.active ? 'lost' : 'stopped', description);
       this.trigger('status');
     });
     socket.on('reconnect_attempt', (attempt) => {
@@ -63,10 +64,10 @@ export class WebSocketManager {
       this.trigger('status');
     });
     socket.on('connect_error', (error) => {
-      if (!socket.active) this.#say('stopped', error.message);
+      if (!socket.active) this.#notify('stopped', error.message);
       this.trigger('status');
     });
-    socket.on('reconnect_failed', () => this.#say('stopped', ''));
+    socket.on('reconnect_failed', () => this.#notify('stopped', ''));
     socket.io.on('latency', () => this.trigger('status'));
     socket.onAny((event, data) => {
       if (event === 'active_tasks') this.trigger(event, data.tasks, data);
@@ -77,9 +78,9 @@ export class WebSocketManager {
   /** @param {import('./rtpush/socket.js').Socket} socket */
   #connected(socket) {
     this.reconnectAttempts = 0;
-    const back = socket.recovered ? 'recovered' : 'refreshed';
-    this.#say(this.#met ? back : 'connected', String(socket.transport));
-    this.#met = true;
+    const again = socket.recovered ? 'recovered' : 'refreshed';
+    this.#notify(this.#hasConnected ? again : 'connected', String(socket.transport));
+    this.#hasConnected = true;
     this.trigger('status');
   }
 
@@ -87,12 +88,14 @@ export class WebSocketManager {
    * @param {keyof typeof NOTICES} name
    * @param {string} detail
    */
-  #say(name, detail) {
+  #notify(name, detail) {
     const [text, type] = NOTICES[name];
     this.showToast(text, type, name, detail);
   }
 
   /**
+   * Call a function on each event of a name.
+   *
    * @param {string} event one of the server's, or `status`, when the connection has changed
    * @param {Handler} handler
    */
@@ -101,6 +104,8 @@ export class WebSocketManager {
   }
 
   /**
+   * Call the handlers of an event, in this page only.
+   *
    * @param {string} event
    * @param {...any} args
    */
@@ -109,8 +114,11 @@ export class WebSocketManager {
   }
 
   /**
+   * Send an event.
+   *
    * @param {string} event
-   * @param {...any} args as `socket.emit`
+   * @param {...any} args as in `socket.emit`
+   * @throws {Error} before `connect`
    */
   emit(event, ...args) {
     if (this.socket === null) throw new Error('connect() first');

@@ -1,8 +1,8 @@
 /**
- * Makes what is made: `dist/`, the classic script, and `types/`.
+ * Build `dist/`, the classic script, and `types/`, the declarations.
  *
  *   node tools/client.js          write them, and print the size of the script
- *   node tools/client.js --check  fail when what is there is not what would be made
+ *   node tools/client.js --check  fail when the files differ from what the sources build
  */
 
 import { execFileSync } from 'node:child_process';
@@ -14,23 +14,24 @@ import { build } from 'esbuild';
 
 const ROOT = join(import.meta.dirname, '..');
 const CLIENT = join(ROOT, 'client');
-const MOST = 7 * 1024;
+// Bytes, gzipped.
+const MAX_SIZE = 7 * 1024;
 
 const LICENCE = '/*! rtpush, MIT */';
 const SHARED = './rtpush.shared.min.js';
 
-/** What few pages need is asked for when it is: it lies beside the script. */
-const apart = {
-  name: 'apart',
+/** The module for shared connections, which few pages need, is a script of its own, loaded on demand. */
+const sharedModule = {
+  name: 'shared-module',
   setup: ({ onResolve }) => onResolve({ filter: /\/shared\.js$/ }, ({ kind }) => (kind === 'dynamic-import' ? { path: SHARED, external: true } : null)),
 };
 
 async function make(folder) {
   const script = join(folder, 'dist/rtpush.min.js');
   const common = { bundle: true, minify: true, format: 'esm', target: ['es2022'], logLevel: 'warning' };
-  // A module without exports in a function: what esbuild makes of a script brings along what would require modules.
+  // A module without exports, inside a function: for a classic script esbuild would add code that loads modules.
   const wrapped = { banner: { js: `${LICENCE}(()=>{` }, footer: { js: '})();' } };
-  await build({ ...common, ...wrapped, entryPoints: [join(CLIENT, 'classic.js')], outfile: script, plugins: [apart] });
+  await build({ ...common, ...wrapped, entryPoints: [join(CLIENT, 'classic.js')], outfile: script, plugins: [sharedModule] });
   await build({ ...common, banner: { js: LICENCE }, entryPoints: [join(CLIENT, 'rtpush/shared.js')], outfile: join(folder, 'dist', SHARED) });
   execFileSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', ROOT, '--outDir', join(folder, 'types')], { stdio: 'inherit' });
   return gzipSync(readFileSync(script), { level: 9 }).length;
@@ -47,7 +48,7 @@ async function check() {
   const [made, there] = [filesOf(folder), filesOf(CLIENT)];
   rmSync(folder, { recursive: true });
   const stale = [...new Set([...made.keys(), ...there.keys()])].filter((name) => made.get(name) !== there.get(name));
-  if (stale.length > 0) throw new Error(`not what the sources make: ${stale.join(', ')}; run: npm run build`);
+  if (stale.length > 0) throw new Error(`stale: ${stale.join(', ')}; run: npm run build`);
   return size;
 }
 
@@ -58,5 +59,5 @@ function clean() {
 const checking = process.argv.includes('--check');
 if (!checking) clean();
 const size = checking ? await check() : await make(CLIENT);
-console.log(`dist/rtpush.min.js: ${size} bytes gzipped, of at most ${MOST}`);
-if (size > MOST) throw new Error('the classic script has grown too large');
+console.log(`dist/rtpush.min.js: ${size} bytes gzipped, of at most ${MAX_SIZE}`);
+if (size > MAX_SIZE) throw new Error('the classic script has grown too large');

@@ -1,5 +1,5 @@
 /**
- * The tasks, active and lately finished, always as they are.
+ * The current tasks, active and recently finished.
  *
  * @param {Socket} socket
  * @returns {Tasks}
@@ -10,7 +10,7 @@ export function useTasks(socket: Socket): Tasks;
  *
  * @param {Socket} socket
  * @param {string} event
- * @param {(...args: any[]) => void} handler the newest one given is called
+ * @param {(...args: any[]) => void} handler may change with each rendering; the newest one is called
  */
 export function useEvent(socket: Socket, event: string, handler: (...args: any[]) => void): void;
 export type Socket = import("./rtpush/socket.js").Socket;

@@ -1,12 +1,13 @@
 /**
- * Connect to a server: that of the page, or the one at an address.
+ * Connect to a server: the page's own, or the one at an address.
  *
  * @param {string | import('./rtpush/options.js').UserOptions} [address] such as https://push.example
  * @param {import('./rtpush/options.js').UserOptions} [options]
  * @returns {Socket}
+ * @throws {TypeError} when the address or the transports make no sense
  */
 export function io(address?: string | import("./rtpush/options.js").UserOptions, options?: import("./rtpush/options.js").UserOptions): Socket;
-/** The version of the protocol that is spoken. */
+/** The version of the protocol. */
 export const protocol: 1;
 import { Socket } from './rtpush/socket.js';
 import { Manager } from './rtpush/manager.js';

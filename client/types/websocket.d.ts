@@ -18,21 +18,28 @@ export class WebSocketManager {
     url: string;
     options: import("./rtpush/options.js").UserOptions;
     showToast: (text: string, type: string, name: keyof typeof NOTICES, detail: string) => void;
-    /** Connect, or do nothing when that was done before. */
+    /** Connect, unless there is a connection. */
     connect(): void;
     /**
+     * Call a function on each event of a name.
+     *
      * @param {string} event one of the server's, or `status`, when the connection has changed
      * @param {Handler} handler
      */
     on(event: string, handler: Handler): void;
     /**
+     * Call the handlers of an event, in this page only.
+     *
      * @param {string} event
      * @param {...any} args
      */
     trigger(event: string, ...args: any[]): void;
     /**
+     * Send an event.
+     *
      * @param {string} event
-     * @param {...any} args as `socket.emit`
+     * @param {...any} args as in `socket.emit`
+     * @throws {Error} before `connect`
      */
     emit(event: string, ...args: any[]): void;
     disconnect(): void;

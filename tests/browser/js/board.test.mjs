@@ -108,7 +108,7 @@ test('numbers are clamped, and seconds are understood', () => {
 
 test('the youngest comes first, and the latest end', () => {
   const board = fold(created('a', { startTime: NOW - 3000 }), created('b', { startTime: NOW - 1000 }), created('c', { startTime: NOW - 2000 }), completed('b'), completed('a'));
-  assert.deepEqual(boards.tasksByBirth(board).map((task) => task.id), ['b', 'c', 'a']);
+  assert.deepEqual(boards.tasksByStart(board).map((task) => task.id), ['b', 'c', 'a']);
   assert.deepEqual(boards.finishedByEnd(board).map((task) => task.id), ['a', 'b']);
 });
 

@@ -1,9 +1,9 @@
 /**
- * How tasks, times and errors are put into words.
+ * Tasks, times and errors as text.
  *
  * Rules that hold here:
- * - Task text is shown as it is; only codes that we know are translated.
- * - A missing prompt has a name too, so that every card and button has a label.
+ * - The page shows a task's own text unchanged, and translates only known codes.
+ * - A task without a prompt has a title too, so that every card and button has a label.
  */
 
 import { has, languageTag, t } from './i18n.js';
