@@ -404,7 +404,7 @@ class Server(Application):
         """Let nothing new in, deliver what was accepted, say when to come back, close."""
         self.hub.stopping = True
         if self._worker is not None:
-            self._worker.stop()
+            await self._worker.stop()
         for site in list(self._runner.sites) if self._runner else ():
             await site.stop()
         await self.log.wait_idle()

@@ -15,12 +15,20 @@ from processes import ServerProcess, running
 from redisserver import RedisServer
 from tabs import CLIENT
 
+pytest_plugins = ["hangs", "leaks"]
+
 # Each run tries some examples, and other ones than the last; `make fuzz` tries many.
 # How long that takes is the machine's affair.
 SLOWLY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("some", max_examples=40, **SLOWLY)
 settings.register_profile("many", max_examples=3000, **SLOWLY)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "some"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tests run in random order; `-q` hides the header that names the seed."""
+    seed = terminalreporter.config.getoption("randomly_seed", None)
+    terminalreporter.write_line(f"Run again in this order: --randomly-seed={seed}")
 
 
 @pytest.fixture(scope="session")

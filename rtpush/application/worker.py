@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Lock, Thread
 from typing import Any, Final, Protocol
 
 import orjson
@@ -66,21 +65,25 @@ class Worker:
         self._hub = hub
         self._intake = intake
         self._work = work
-        self._queue: SimpleQueue[Task] = SimpleQueue()
+        # None ends the thread that takes it.
+        self._queue: SimpleQueue[Task | None] = SimpleQueue()
         self._session: Session | None = None
-        self._stopped = False
+        self._stopped = Event()
+        # Held while a thread gives something to the loop: nothing comes after the stop.
+        self._giving = Lock()
+        self._publishing: set[Future[list[Outcome | None]]] = set()
 
     def start(self) -> None:
         """Make ready; the first `tick` that leads takes up work."""
         self._loop = asyncio.get_running_loop()
-        for _ in range(AT_ONCE):
+        for number in range(AT_ONCE):
             # Daemons: a stop does not wait for a long step of somebody's model.
-            Thread(target=self._run, daemon=True).start()
+            Thread(target=self._run, name=f"rtpush-worker-{number}", daemon=True).start()
 
     async def tick(self) -> None:
         """Once a second: work while this node leads."""
         leads = await self._hub.log.lead()
-        if leads and self._session is None and not self._stopped:
+        if leads and self._session is None and not self._stopped.is_set():
             self._begin()
         elif not leads and self._session is not None:
             self._end()
@@ -100,10 +103,18 @@ class Worker:
             while True:
                 self._queue.get_nowait()
 
-    def stop(self) -> None:
-        """Take nothing more. Work under way ends at its next report."""
-        self._stopped = True
+    async def stop(self) -> None:
+        """Take nothing more. Work under way ends at its next report; waits for this one."""
+        self._stop()
+        under_way = [asyncio.wrap_future(one) for one in list(self._publishing)]
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+    def _stop(self) -> None:
+        with self._giving:
+            self._stopped.set()
         self._end()
+        for _ in range(AT_ONCE):
+            self._queue.put(None)
 
     # -------------------------------------------------------------- hub.Wire
 
@@ -124,7 +135,7 @@ class Worker:
 
     def close(self, code: int, reason: str) -> None:
         """See hub.Wire."""
-        self.stop()
+        self._stop()
 
     # ------------------------------------------------------------------ work
 
@@ -134,8 +145,7 @@ class Worker:
 
     def _run(self) -> None:
         """In a thread: one task after the other."""
-        while not self._stopped:
-            task = self._queue.get()
+        while (task := self._queue.get()) is not None:
             try:
                 self._do(task.key, dict(task.data))
             except Exception:
@@ -169,8 +179,6 @@ class Worker:
     def _tell(self, envelope: Envelope, attempts: int) -> None:
         """Publish from the thread; while the log cannot be written, try `attempts` times."""
         for _ in range(attempts):
-            if self._stopped:
-                raise TaskEnded
             outcome = self._publish(envelope)
             if not isinstance(outcome, RtpushError):
                 return
@@ -178,13 +186,20 @@ class Worker:
                 raise TaskEnded
             if outcome.retry_after is None:
                 raise outcome
-            time.sleep(outcome.retry_after)
+            self._stopped.wait(outcome.retry_after)
 
     def _publish(self, envelope: Envelope) -> Outcome | None:
-        published = asyncio.run_coroutine_threadsafe(self._intake.publish([envelope]), self._loop)
+        with self._giving:
+            if self._stopped.is_set():
+                raise TaskEnded
+            publishing = self._intake.publish([envelope])
+            published = asyncio.run_coroutine_threadsafe(publishing, self._loop)
+            self._publishing.add(published)
         try:
             (outcome,) = published.result()
         except CancelledError:
             # The server is stopping; the next one finds the task on the board.
             raise TaskEnded from None
+        finally:
+            self._publishing.discard(published)
         return outcome

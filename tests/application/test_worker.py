@@ -14,6 +14,7 @@ import pytest
 
 from rtpush.application.worker import Report, TaskEnded, Work
 from rtpush.config.settings import Settings
+from rtpush.errors import RtpushError
 from rtpush.server import Server
 
 PATIENCE = 10.0
@@ -164,3 +165,19 @@ async def test_tasks_of_a_room_are_left_to_others() -> None:
         await watcher.ask("public")
         await watcher.wait("task_completed")
     assert seen == ["public"]
+
+
+async def test_a_stop_does_not_wait_for_a_log_that_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its threads end with it: the module's own check finds one that stays."""
+    refused = Event()
+
+    async def publish(*_: Any) -> list[RtpushError]:
+        refused.set()
+        return [RtpushError("unavailable", "The log is away.", retry_after=3600)]
+
+    monkeypatch.setattr("rtpush.application.dispatcher.Intake.publish", publish)
+    async with serving(lambda task, report: "done") as watcher:
+        await watcher.ask("a")
+        await wait_for(refused)

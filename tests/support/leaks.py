@@ -1,0 +1,193 @@
+"""Fail a test module that leaves something behind, and name what and which test.
+
+- Compared before and after each test: threads, child processes, open sockets, pipes and
+  files, and temporary files outside of `tmp_path`. What a test leaves must be gone at the end
+  of its module.
+- Asyncio tasks are looked for at the end of each test, before its event loop is closed.
+- A fixture of the whole session (Redis, Chromium) keeps what it makes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import re
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+# Seconds for what has been told to end.
+PATIENCE = 5.0
+PROC = Path("/proc/self")
+
+# Each thing that is there, and how to name it in a failure.
+Things = dict[object, str]
+
+
+class Leaks:
+    """What is there, and which test left it."""
+
+    def __init__(self) -> None:
+        self.temporary: Path | None = None
+        self._allowed: set[object] = set()
+        self._left_by: dict[object, str] = {}
+
+    def things(self) -> Things:
+        """Everything that can be left behind."""
+        return _threads() | _children() | _open_files() | self._temporary_files()
+
+    def allow(self, things: Things) -> None:
+        """These may stay to the end of the session."""
+        self._allowed |= things.keys()
+
+    def blame(self, test: str, before: Things) -> None:
+        """Remember that a test left what was not there before."""
+        for thing in self.things().keys() - before.keys():
+            self._left_by.setdefault(thing, test)
+
+    def remaining(self, before: Things) -> list[str]:
+        """What stays of what was not there before; waits for what ends by itself."""
+        deadline = time.monotonic() + PATIENCE
+        while left := self._left(before):
+            if time.monotonic() > deadline:
+                return [
+                    f"{what}{_ends(str(key))}, left by {self._left_by.get(key)}"
+                    for key, what in left.items()
+                ]
+            gc.collect()
+            time.sleep(0.01)
+        return []
+
+    def _left(self, before: Things) -> Things:
+        known = before.keys() | self._allowed
+        return {key: what for key, what in self.things().items() if key not in known}
+
+    def _temporary_files(self) -> Things:
+        found = [] if self.temporary is None else self.temporary.iterdir()
+        return {path: f"the file {path}" for path in found}
+
+
+def _threads() -> Things:
+    return {thread: f"the thread {thread.name}" for thread in threading.enumerate()}
+
+
+def _children() -> Things:
+    found = {}
+    for task in _entries(PROC / "task"):
+        with suppress(OSError):
+            for pid in (task / "children").read_text().split():
+                found[f"process {pid}"] = f"the process {pid} ({_command(pid)})"
+    return found
+
+
+def _command(pid: str) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+    return "ended"
+
+
+def _open_files() -> Things:
+    found = {}
+    for entry in _entries(PROC / "fd"):
+        with suppress(OSError):
+            target = os.readlink(entry)
+            if not re.match(r"/dev/|/proc/|anon_inode:", target):
+                found[target] = f"an open {target}"
+    return found
+
+
+def _entries(folder: Path) -> list[Path]:
+    # Only Linux has these.
+    return list(folder.iterdir()) if folder.exists() else []
+
+
+def _ends(target: str) -> str:
+    """Where a socket listens, or what it connects."""
+    if not target.startswith("socket:"):
+        return ""
+    inode = target.removeprefix("socket:[").removesuffix("]")
+    for table in ("tcp", "tcp6"):
+        for line in (PROC / "net" / table).read_text().splitlines():
+            fields = line.split()
+            if fields[9] == inode:
+                ends = [int(address.split(":")[-1], 16) for address in fields[1:3]]
+                return f" (port {ends[0]}, " + (f"to port {ends[1]})" if ends[1] else "listening)")
+    return ""
+
+
+# ------------------------------------------------------------------------ pytest
+
+
+_leaks = Leaks()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Temporary files have a folder of their own, in which nobody else makes any."""
+    _leaks.temporary = tmp_path_factory.mktemp("temporary")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(_leaks.temporary))
+        patch.setattr(tempfile, "tempdir", None)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_stays(_temporary: None) -> Iterator[None]:
+    before = _leaks.things()
+    yield
+    remaining = _leaks.remaining(before)
+    assert not remaining, "\n".join(remaining)
+
+
+@pytest.fixture(autouse=True)
+def _blame(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = _leaks.things()
+    yield
+    _leaks.blame(request.node.name, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[object],
+) -> Generator[None, object, object]:
+    """What a fixture of the session makes stays with it."""
+    if fixturedef.scope != "session":
+        return (yield)
+    before = _leaks.things()
+    made = yield
+    _leaks.allow({key: what for key, what in _leaks.things().items() if key not in before})
+    return made
+
+
+def _no_task_stays_on(scope: str) -> Any:
+    @pytest_asyncio.fixture(loop_scope=scope)
+    async def watch() -> AsyncIterator[None]:
+        before = asyncio.all_tasks()
+        yield
+        left = asyncio.all_tasks() - before - {asyncio.current_task()}
+        if left:
+            _, left = await asyncio.wait(left, timeout=PATIENCE)
+        assert not left, "\n".join(f"{task!r} still runs" for task in left)
+
+    return watch
+
+
+_no_task_stays = _no_task_stays_on("function")
+_no_task_stays_in_session = _no_task_stays_on("session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before all fixtures of a test, so that they have ended when its tasks are looked for."""
+    for item in items:
+        if pytest_asyncio.is_async_test(item):
+            mark = item.get_closest_marker("asyncio")
+            session = mark is not None and mark.kwargs.get("loop_scope") == "session"
+            item.fixturenames.insert(0, f"_no_task_stays{'_in_session' * session}")
