@@ -30,7 +30,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from ..base import LogError
 
@@ -56,7 +56,7 @@ SHA: Final = sha1(SCRIPT, usedforsecurity=False).hexdigest()
 
 # Refusals after which another connection may do better: it is no longer the
 # one that is written to, it still loads its data, or it has lost the script.
-_ELSEWHERE: Final = ("READONLY", "LOADING", "MASTERDOWN", "NOSCRIPT", "UNBLOCKED")
+_ELSEWHERE: Final = ("LOADING", "MASTERDOWN", "NOSCRIPT")
 
 
 class Away(Exception):
@@ -260,7 +260,7 @@ class Link:
                     await self._connection.send_command(*command)
                 return await self._connection.read_response()
         except ResponseError as exc:
-            if str(exc).startswith(_ELSEWHERE) or type(exc).__name__ == "ReadOnlyError":
+            if _is_demotion(exc) or str(exc).startswith(_ELSEWHERE):
                 await self._drop()
             raise Away(_reason(exc)) from exc
         except (RedisError, OSError, TimeoutError) as exc:
@@ -305,7 +305,18 @@ async def _greet(connection: Any) -> tuple[str, str]:
     return found["run_id"], found["redis_version"]
 
 
+def _is_demotion(exc: BaseException) -> bool:
+    """Redis has become a replica: it refuses writes, and has ended the blocking read.
+
+    Before version 7 the refusal of a script's write names READONLY in the middle.
+    """
+    text = str(exc)
+    return isinstance(exc, ReadOnlyError) or "READONLY" in text or text.startswith("UNBLOCKED")
+
+
 def _reason(exc: BaseException) -> str:
     if isinstance(exc, TimeoutError) and not str(exc):
         return f"Redis did not answer within {TIMEOUT:g} s"
+    if _is_demotion(exc):
+        return "Redis is read-only: it has become a replica"
     return " ".join(str(exc).split()) or type(exc).__name__
