@@ -245,7 +245,7 @@ while True:
 
 NOT_PERMITTED = """
 import os, sys
-from rtpush.cli import main
+from rtpush.cli.main import main
 def kill(pid, number):
     raise PermissionError("Operation not permitted")
 os.kill = kill

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from processes import PATIENCE, ROOT
 
-INI = "[pytest]\nasyncio_mode = auto\ntimeout = 0.5\ntimeout_method = signal\n"
+INI = "[pytest]\nasyncio_mode = auto\ntimeout = 20\ntimeout_method = signal\n"
 
 
 async def pytest(
@@ -73,7 +73,7 @@ def test_clean(tmp_path):
 async def test_what_is_left_behind_is_named_with_its_test(tmp_path: Path) -> None:
     code, out = await pytest(tmp_path, LEAVES)
     assert code == 1
-    assert "6 passed, 2 errors" in out
+    assert "6 passed, 2 errors" in out, out
     assert "the thread endless, left by test_thread" in out
     assert "(sleep 60), left by test_process" in out
     assert "listening), left by test_port" in out
@@ -104,7 +104,7 @@ def test_other():
 
 
 async def test_a_test_that_hangs_ends_and_the_others_go_on(tmp_path: Path) -> None:
-    code, out = await pytest(tmp_path, HANGS, "-p", "no:leaks")
+    code, out = await pytest(tmp_path, HANGS, "--timeout=1")
     assert code == 1
     assert "2 failed, 1 passed" in out
     assert "name='beside'" in out

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import re
 import tempfile
 import threading
 import time
@@ -26,7 +25,6 @@ import pytest_asyncio
 
 # Seconds for what has been told to end.
 PATIENCE = 5.0
-PROC = Path("/proc/self")
 
 # Each thing that is there, and how to name it in a failure.
 Things = dict[object, str]
@@ -48,10 +46,10 @@ class Leaks:
         """These may stay to the end of the session."""
         self._allowed |= things.keys()
 
-    def blame(self, test: str, before: Things) -> None:
-        """Remember that a test left what was not there before."""
-        for thing in self.things().keys() - before.keys():
-            self._left_by.setdefault(thing, test)
+    def blame(self, test: str) -> None:
+        """Remember that a test left what was not there after the one before it."""
+        here = self.things().keys()
+        self._left_by = {key: self._left_by.get(key, test) for key in here}
 
     def remaining(self, before: Things) -> list[str]:
         """What stays of what was not there before; waits for what ends by itself."""
@@ -59,7 +57,7 @@ class Leaks:
         while left := self._left(before):
             if time.monotonic() > deadline:
                 return [
-                    f"{what}{_ends(str(key))}, left by {self._left_by.get(key)}"
+                    f"{what}{_more(key)}, left by {self._left_by.get(key)}"
                     for key, what in left.items()
                 ]
             gc.collect()
@@ -81,45 +79,40 @@ def _threads() -> Things:
 
 def _children() -> Things:
     found = {}
-    for task in _entries(PROC / "task"):
-        with suppress(OSError):
-            for pid in (task / "children").read_text().split():
-                found[f"process {pid}"] = f"the process {pid} ({_command(pid)})"
+    for thread in _entries("/proc/self/task"):
+        with suppress(OSError), open(f"{thread}/children") as children:
+            found |= {f"process {pid}": f"the process {pid}" for pid in children.read().split()}
     return found
-
-
-def _command(pid: str) -> str:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
-    return "ended"
 
 
 def _open_files() -> Things:
     found = {}
-    for entry in _entries(PROC / "fd"):
+    for entry in _entries("/proc/self/fd"):
         with suppress(OSError):
             target = os.readlink(entry)
-            if not re.match(r"/dev/|/proc/|anon_inode:", target):
+            if not target.startswith(("/dev/", "/proc/", "anon_inode:")):
                 found[target] = f"an open {target}"
     return found
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: str) -> list[str]:
     # Only Linux has these.
-    return list(folder.iterdir()) if folder.exists() else []
+    return [f"{folder}/{name}" for name in os.listdir(folder)] if os.path.exists(folder) else []
 
 
-def _ends(target: str) -> str:
-    """Where a socket listens, or what it connects."""
-    if not target.startswith("socket:"):
-        return ""
-    inode = target.removeprefix("socket:[").removesuffix("]")
-    for table in ("tcp", "tcp6"):
-        for line in (PROC / "net" / table).read_text().splitlines():
-            fields = line.split()
-            if fields[9] == inode:
-                ends = [int(address.split(":")[-1], 16) for address in fields[1:3]]
-                return f" (port {ends[0]}, " + (f"to port {ends[1]})" if ends[1] else "listening)")
+def _more(thing: object) -> str:
+    """The command of a process, the ports of a socket."""
+    kind, _, rest = str(thing).partition(" ")
+    with suppress(OSError):
+        if kind == "process":
+            command = Path(f"/proc/{rest}/cmdline").read_text().replace("\0", " ").strip()
+            return f" ({command or 'ended'})"
+        for table in ("tcp", "tcp6"):
+            for line in Path(f"/proc/self/net/{table}").read_text().splitlines():
+                fields = line.split()
+                if f"socket:[{fields[9]}]" == kind:
+                    ours, theirs = (int(end.split(":")[-1], 16) for end in fields[1:3])
+                    return f" (port {ours}, {f'to port {theirs}' if theirs else 'listening'})"
     return ""
 
 
@@ -149,9 +142,8 @@ def _nothing_stays(_temporary: None) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _blame(request: pytest.FixtureRequest) -> Iterator[None]:
-    before = _leaks.things()
     yield
-    _leaks.blame(request.node.name, before)
+    _leaks.blame(request.node.name)
 
 
 @pytest.hookimpl(wrapper=True)
