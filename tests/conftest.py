@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from redisserver import RedisServer
 from tabs import CLIENT
 
 pytest_plugins = ["hangs", "leaks"]
+
+# Some containers set it. Hundreds of programs are started here, and each would compile anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Each run tries some examples, and other ones than the last; `make fuzz` tries many.
 # How long that takes is the machine's affair.

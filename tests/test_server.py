@@ -31,6 +31,8 @@ from clients import (
 from frames import CLOSE, TEXT, Raw, frame, handshake
 from processes import refusal, running
 
+from rtpush.server import Server, StartError
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -259,9 +261,10 @@ async def test_a_file_that_cannot_be_used_is_left_as_it_is(
     assert ("rtpush.db-wal" in files(folder)) == (end == "killed")
     spoil(folder / "rtpush.db")
     before = files(folder)
-    line = await refusal(folder, "--port=0")
-    assert says in line
-    assert "rtpush.db" in line
+    with pytest.raises(StartError, match="rtpush") as refused:
+        await Server(port=0, log=f"sqlite:{folder}/rtpush.db").start()
+    assert says in str(refused.value)
+    assert "rtpush.db" in str(refused.value)
     assert files(folder) == before
 
 

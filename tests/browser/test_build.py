@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
-import os
 import re
 import shutil
-import tempfile
 from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
@@ -70,10 +68,9 @@ new WebSocketManager({ showToast: (text: string, mood: string) => console.log(te
 
 async def install_tools() -> None:
     """Have what package-lock.json names; of tests that run beside each other, one installs it."""
-    lock = Path(tempfile.gettempdir()) / f"rtpush-npm-{os.getuid()}.lock"
-    with lock.open("w") as mine:
-        await asyncio.to_thread(fcntl.flock, mine, fcntl.LOCK_EX)
-        there, wanted = ROOT / "node_modules/.package-lock.json", ROOT / "package-lock.json"
+    there, wanted = ROOT / "node_modules/.package-lock.json", ROOT / "package-lock.json"
+    with wanted.open() as lock:
+        await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
         if not there.exists() or there.stat().st_mtime < wanted.stat().st_mtime:
             await npm("ci", "--ignore-scripts", "--no-audit", "--no-fund")
 

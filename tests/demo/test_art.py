@@ -9,7 +9,7 @@ from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtpush.demo.art import MODES, Stage, draw
@@ -82,6 +82,8 @@ def assert_sound(stage: Stage) -> None:
 
 
 @modes
+# Each example is a dozen pictures.
+@settings(max_examples=settings().max_examples // 4)
 @given(prompt=st.text(min_size=1, max_size=500).filter(str.strip))
 def test_every_stage_is_sound(mode: str, prompt: str) -> None:
     for stage in draw(prompt, mode):

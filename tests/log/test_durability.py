@@ -182,7 +182,7 @@ class Reader:
 async def test_kill_9_loses_nothing_that_was_acknowledged(
     tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
-    count, kills = 5_000, (700, 1_900, 3_100, 4_300)
+    count, kills = 2_500, (350, 950, 1_550, 2_150)
     ledger = Ledger(count)
     async with running(tmp_path) as server:
         publishers = [
@@ -386,7 +386,7 @@ def numbers(events: Sequence[Envelope]) -> list[int]:
 async def test_who_does_not_read_costs_no_memory_and_misses_nothing(
     tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
-    count = 200 * 2**20 // len(BULK)
+    count = 96 * 2**20 // len(BULK)
     async with running(tmp_path, "--heartbeat=1h") as server:
         other = await WebSocket.open(server.url, http)
         before = most = resident(server)

@@ -46,7 +46,8 @@ async def until(condition: Callable[[], bool]) -> None:
         while True:
             if condition():
                 return
-            await asyncio.sleep(0)
+            # Not at once: what is waited for may need this processor.
+            await asyncio.sleep(0.001)
 
 
 def split(position: str) -> tuple[str, int]:

@@ -35,8 +35,14 @@ def frame(
     head = bytes([fin << 7 | rsv << 4 | opcode, length[0] | masked << 7]) + length[1:]
     if not masked:
         return head + payload
-    body = bytes(byte ^ MASK[i % 4] for i, byte in enumerate(payload))
-    return head + MASK + body
+    return head + MASK + masked_with(MASK, payload)
+
+
+def masked_with(mask: bytes, payload: bytes) -> bytes:
+    """RFC 6455, section 5.3; as one number, since payloads here are large."""
+    key = (mask * (len(payload) // 4 + 1))[: len(payload)]
+    number = int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")
+    return number.to_bytes(len(payload), "big")
 
 
 def close(code: int, reason: bytes = b"") -> bytes:

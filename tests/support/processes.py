@@ -59,6 +59,8 @@ class ServerProcess:
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
         if self.make:
             command = ["make", "run", f"ARGS={' '.join(flags)}"]
+            # Python compiles what it imports; pip would compile everything.
+            environment |= {"PIP_NO_COMPILE": "1"}
         else:
             environment |= {"PYTHONPATH": str(ROOT)}
         self._process = await asyncio.create_subprocess_exec(
