@@ -20,7 +20,7 @@ from processes import ServerProcess, free_port, running
 from relay import Relay, relay
 
 import rtpush
-from rtpush import Client, ConnectError, RtpushError, Server
+from rtpush import AsyncPublisher, Client, ConnectError, RtpushError, Server
 from rtpush.client import connection
 from rtpush.client import receive_queue as inbox
 
@@ -769,6 +769,43 @@ async def test_silent_is_only_who_has_been_asked(
     await client.disconnect()
 
 
+class Shifted:
+    """The clock of the running event loop; `shift` makes it later, and timers come due."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        self._now, self._ahead = loop.time, 0.0
+        monkeypatch.setattr(loop, "time", lambda: self._now() + self._ahead)
+
+    async def shift(self, seconds: float) -> None:
+        self._ahead += seconds
+        # A timer that came due may lead to the next one, and each has a turn of its own.
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+async def test_a_reader_that_pauses_calls_nobody_silent(
+    tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events wait for the application, so nothing more is read: the server is not to blame."""
+    monkeypatch.setattr(inbox, "_ENOUGH", 1)
+    # A process: its own heartbeats keep to the true time.
+    async with running(tmp_path) as server:
+        clock = Shifted(monkeypatch)
+        client = impatient()
+        life, events = watched(client), client.events("n")
+        await client.connect(server.url, transports=[transport])
+        async with AsyncPublisher(server.url) as publisher:
+            for number in range(2):
+                await publisher.publish("n", number)
+        await until(lambda: len(events) == 1)
+        for _ in range(20):
+            await clock.shift(connection._PING_EVERY)
+        assert life == ["connect"]
+        assert [(await within(anext(events))).data for _ in range(2)] == [0, 1]
+        await client.disconnect()
+
+
 async def test_resync_when_the_log_has_let_go(transport: str) -> None:
     async with (
         Server(port=0, log="memory:", retention_count=10) as server,
@@ -879,7 +916,7 @@ async def stranger(*routes: web.RouteDef) -> AsyncIterator[str]:
     """Something that answers HTTP; gives its address."""
     app = web.Application()
     app.add_routes(routes)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:

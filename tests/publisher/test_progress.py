@@ -229,6 +229,12 @@ def test_clock(seconds: float, text: str) -> None:
 # ---- tqdm --------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def _no_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tqdm's own thread, which lives as long as the program."""
+    monkeypatch.setattr(tqdm, "monitor_interval", 0)
+
+
 async def test_a_bar_of_tqdm_is_a_task(url: str) -> None:
     def wrap(steps: Iterable[int]) -> Iterator[int]:
         bar = tqdm(steps, desc="Training", mininterval=0, miniters=1, url=url, unit="epoch")

@@ -74,7 +74,12 @@ class Leaks:
 
 
 def _threads() -> Things:
-    return {thread: f"the thread {thread.name}" for thread in threading.enumerate()}
+    # An event loop that ends waits for its executor's; the session's loop keeps them.
+    return {
+        thread: f"the thread {thread.name}"
+        for thread in threading.enumerate()
+        if not thread.name.startswith("asyncio_")
+    }
 
 
 def _children() -> Things:
@@ -142,6 +147,11 @@ def _nothing_stays(_temporary: None) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _blame(request: pytest.FixtureRequest) -> Iterator[None]:
+    if pytest_asyncio.is_async_test(request.node):
+        # Begun before all fixtures of the test itself, and so ended behind them.
+        mark = request.node.get_closest_marker("asyncio")
+        session = mark is not None and mark.kwargs.get("loop_scope") == "session"
+        request.getfixturevalue(f"_no_task_stays{'_in_session' * session}")
     yield
     _leaks.blame(request.node.name)
 
@@ -174,12 +184,3 @@ def _no_task_stays_on(scope: str) -> Any:
 
 _no_task_stays = _no_task_stays_on("function")
 _no_task_stays_in_session = _no_task_stays_on("session")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Before all fixtures of a test, so that they have ended when its tasks are looked for."""
-    for item in items:
-        if pytest_asyncio.is_async_test(item):
-            mark = item.get_closest_marker("asyncio")
-            session = mark is not None and mark.kwargs.get("loop_scope") == "session"
-            item.fixturenames.insert(0, f"_no_task_stays{'_in_session' * session}")
