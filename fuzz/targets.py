@@ -29,7 +29,7 @@ with atheris.instrument_imports(include=["rtpush", "websockets"]):
     from rtpush.errors import RtpushError
     from rtpush.protocol import Envelope, encode_data, parse, parse_many
     from rtpush.server import Server
-    from rtpush.transports.websocket import Connection
+    from rtpush.transports.websocket import WebSocketConnection
 
 sys.path.append(str(Path(__file__).parent.parent / "tests/support"))
 from frames import frame
@@ -98,11 +98,11 @@ class Connections:
         assert not list(self._server.hub.groups)
 
     async def _feed(self, data: bytes) -> None:
-        front = self._server._front
-        session = front.hub.prepare(["a"])
+        context = self._server._context
+        session = context.hub.prepare(["a"])
         session.admitted = True
         extensions = [PerMessageDeflate(True, True, 15, 15)]
-        connection = Connection(Transport(), extensions, front)
+        connection = WebSocketConnection(Transport(), extensions, context)
         connection.start(session, None)
         for piece in pieces(atheris.FuzzedDataProvider(data)):
             connection.data_received(piece)

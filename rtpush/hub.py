@@ -2,7 +2,7 @@
 
 Rules that hold here:
 
-- A session is prepared, let in, and opened on a wire. It can lose the wire
+- A session is prepared, let in, and opened on a connection. It can lose the connection
   and be given another; when it is closed, its client may take it up again for
   a while, by the secret that it was given.
 - What an opening asks for is checked here, the same for every transport.
@@ -20,20 +20,20 @@ from .access.auth import OPEN, Grant
 from .access.origins import is_loopback
 from .config.settings import Settings
 from .errors import Reason, RtpushError
-from .log.base import Log, Position
-from .protocol import check_room, encode
+from .log.base import Log
+from .protocol import Position, check_room, encode
 from .sessions.delivery import Delivery, Runtime
-from .sessions.session import Session, Wire
+from .sessions.session import Connection, Session
 from .sessions.snapshots import connect
-from .sessions.timers import Expiries, Heartbeats, Lapsed
+from .sessions.timers import GrantExpiries, Heartbeats, LapsedSessions
 
 __all__ = ["Hub"]
 
 # Sessions without a connection that are kept for their clients to come back,
 # about 1 KiB each.
-MAX_LAPSED: Final = 10_000
+MAX_LAPSED_SESSIONS: Final = 10_000
 # Bytes of a snapshot that may be copied into the greeting.
-COPIED: Final = 4 << 10
+MAX_COPIED_SNAPSHOT: Final = 4 << 10
 
 
 class Hub(Delivery):
@@ -52,9 +52,9 @@ class Hub(Delivery):
         self._peeks: set[Session] = set()
         self._addresses: Counter[str] = Counter()
         self._subjects: Counter[str | None] = Counter()
-        self._expiries = Expiries()
+        self._expiries = GrantExpiries()
         self._heartbeats = Heartbeats(settings.heartbeat)
-        self._lapsed = Lapsed(settings.session_lease, MAX_LAPSED)
+        self._lapsed = LapsedSessions(settings.session_lease, MAX_LAPSED_SESSIONS)
 
     # -------------------------------------------------------------- opening
 
@@ -76,20 +76,20 @@ class Hub(Delivery):
         server is full; `forbidden` when it was thrown out) before anything has
         changed.
         """
-        self.check_opening(rooms, last)
+        self.check_connect_request(rooms, last)
         self._check_share(address, grant.subject)
-        session = self._take_up(sid, grant) if sid and last is not None else None
+        session = self._restore(sid, grant) if sid and last is not None else None
         if session is None:
             session = Session(secrets.token_urlsafe(16), conflate, address, self._runtime.wall())
         for room in rooms:
             session.rooms.setdefault(room, 0)
         session.conflate, session.address, session.grant = conflate, address, grant
         session.admitted = False
-        session.expires = None
-        self._enlist(session)
+        session.lease_until = None
+        self._register(session)
         return session
 
-    def _enlist(self, session: Session) -> None:
+    def _register(self, session: Session) -> None:
         self._addresses[session.address] += 1
         self._subjects[session.grant.subject] += 1
         self._expiries.add(session)
@@ -103,62 +103,62 @@ class Hub(Delivery):
         if subject is not None and self._subjects[subject] >= settings.max_per_subject:
             raise RtpushError("rate_limited", "This user has as many connections as allowed.")
 
-    def _take_up(self, sid: str, grant: Grant) -> Session | None:
+    def _restore(self, sid: str, grant: Grant) -> Session | None:
         session = self.find(sid)
         if session is None or session.grant.subject != grant.subject:
             # Whoever has found a sid out does not become its owner by it.
             return None
-        if session.goodbye is not None:
-            raise session.goodbye
+        if session.eviction is not None:
+            raise session.eviction
         if sid in self.sessions:
             # The client knows sooner than the server that a connection is dead.
-            if session.wire is not None:
-                session.wire.close(1000, "another connection took over")
+            if session.connection is not None:
+                session.connection.close(1000, "another connection took over")
             self.close(session)
         return self._lapsed.take(sid)
 
     def open(
-        self, session: Session, wire: Wire, last: str | None = None, head: bytes = b""
+        self, session: Session, connection: Connection, last: str | None = None, head: bytes = b""
     ) -> None:
         """Greet a prepared session, then let it read from `last` (or from now).
 
         `head` is what the transport says ahead of the greeting.
         """
         self._heartbeats.add(session)
-        self._attach(session, wire)
+        self._attach(session, connection)
         self._begin(session, last, greet=True, head=head)
 
-    def peek(self, wire: Wire, rooms: Sequence[str], last: str) -> Session:
+    def peek(self, connection: Connection, rooms: Sequence[str], last: str) -> Session:
         """A reader without a session of its own: not greeted, not listed.
 
         Raises as `open` does.
         """
-        self.check_opening(rooms, last)
+        self.check_connect_request(rooms, last)
         session = Session("", False, "", self._runtime.wall())
         self._peeks.add(session)
         session.rooms = dict.fromkeys(rooms, 0)
-        self._attach(session, wire)
+        self._attach(session, connection)
         self._begin(session, last, greet=False)
         return session
 
-    def reattach(self, session: Session, wire: Wire, last: str) -> None:
-        """Let a session read on at `last` over a new wire; the old one is closed.
+    def reattach(self, session: Session, connection: Connection, last: str) -> None:
+        """Let a session read on at `last` over a new connection; the old one is closed.
 
         Raises RtpushError (`bad_position`).
         """
         Position.parse(last)
-        if session.wire is not None:
-            session.wire.close(1000, "another request took over")
+        if session.connection is not None:
+            session.connection.close(1000, "another request took over")
             self.detach(session)
-        self._attach(session, wire)
+        self._attach(session, connection)
         self._begin(session, last, greet=False)
 
     def detach(self, session: Session) -> None:
-        """Take the wire away; the session stays, to be reattached."""
+        """Take the connection away; the session stays, to be reattached."""
         session.cursor = self._cursor_of(session)
-        session.wire = None
+        session.connection = None
         session.live = session.paused = session.lagging = session.reading = False
-        self._slow.remove(session)
+        self._stalled.remove(session)
 
     def close(self, session: Session, reason: str = Reason.TRANSPORT_CLOSE) -> None:
         """End a session; its client may take it up again for a while. Idempotent."""
@@ -176,8 +176,8 @@ class Hub(Delivery):
             return False
         del self.sessions[session.sid]
         self._expiries.remove(session)
-        _less(self._addresses, session.address)
-        _less(self._subjects, session.grant.subject)
+        _decrement(self._addresses, session.address)
+        _decrement(self._subjects, session.grant.subject)
         return session.admitted
 
     def find(self, sid: str) -> Session | None:
@@ -186,33 +186,33 @@ class Hub(Delivery):
 
     def release(self, session: Session) -> None:
         """Let go of a session that another node goes on with. The application is not told."""
-        if session.wire is not None:
-            session.wire.close(1000, "another connection took over")
+        if session.connection is not None:
+            session.connection.close(1000, "another connection took over")
         self._forget(session)
         self._lapsed.take(session.sid)
 
     def adopt(self, sid: str, moved: dict[str, Any], address: str, grant: Grant) -> Session:
-        """Go on with a session of another node, which has no wire here yet."""
+        """Go on with a session of another node, which has no connection here yet."""
         session = Session(sid, moved["conflate"], address, moved["opened"])
         session.rooms = moved["rooms"]
-        session.owed = tuple(moved["owed"])
+        session.pending_snapshots = tuple(moved["pending_snapshots"])
         session.data = moved["data"]
         session.grant = grant
         session.admitted = True
         if moved["lapsed"]:
             self._lapsed.add(session, self._runtime.clock())
         else:
-            session.expires = self.lease()
-            self._enlist(session)
+            session.lease_until = self.lease()
+            self._register(session)
             self._heartbeats.add(session)
         return session
 
     def disconnect(
         self, session: Session, error: RtpushError, retry_after: float | None = None
     ) -> None:
-        """End a session from this side: say why, close the wire, forget it."""
-        wire = session.wire
-        if wire is not None:
+        """End a session from this side: say why, close the connection, forget it."""
+        connection = session.connection
+        if connection is not None:
             retry = error.retry_after if retry_after is None else retry_after
             data = {
                 "reason": error.message,
@@ -222,19 +222,19 @@ class Hub(Delivery):
             self.send(session, encode("disconnect", data))
         if self._forget(session):
             self.on_closed(session, Reason.SERVER_DISCONNECT)
-        if wire is not None:
-            wire.close(error.meaning.close, error.code)
+        if connection is not None:
+            connection.close(error.meaning.close, error.code)
 
-    def throw_out(self, session: Session, error: RtpushError) -> None:
+    def evict(self, session: Session, error: RtpushError) -> None:
         """`disconnect`, and say so again when it comes back, if it may not have heard."""
-        heard = session.wire is not None and session.expires is None
+        heard = session.connection is not None and session.lease_until is None
         self.disconnect(session, error)
         if session.admitted and not heard:
-            session.goodbye = error
+            session.eviction = error
             self._lapsed.take(session.sid)
             self._lapsed.add(session, self._runtime.clock())
 
-    def check_opening(self, rooms: Sequence[str], last: str | None) -> None:
+    def check_connect_request(self, rooms: Sequence[str], last: str | None) -> None:
         """May a session begin like this? Raises as `open` does."""
         if self.stopping:
             raise RtpushError("going_away", "The server is stopping; connect again in a moment.")
@@ -265,14 +265,14 @@ class Hub(Delivery):
         self._expiries.add(session)
 
     def lease(self) -> float:
-        """When a session that has no wire now is forgotten."""
+        """When a session that has no connection now is forgotten."""
         return self._runtime.clock() + self._settings.session_lease
 
-    def _everybody(self) -> list[Session]:
+    def _all_sessions(self) -> list[Session]:
         return [*self.sessions.values(), *self._peeks, *self._lapsed]
 
-    def _attach(self, session: Session, wire: Wire) -> None:
-        session.wire = wire
+    def _attach(self, session: Session, connection: Connection) -> None:
+        session.connection = connection
         self._regroup(session)
 
     def _begin(self, session: Session, last: str | None, *, greet: bool, head: bytes = b"") -> None:
@@ -281,27 +281,27 @@ class Hub(Delivery):
         fresh = asked is None or lost is not None
         position = self.log.position if asked is None or lost is not None else asked
         prepared, session.cursor = session.cursor, position.seq
-        session.whole_until = self.log.last
+        session.conflate_after = self.log.last
         envelopes: list[bytes] = []
         if greet:
             beat = self._settings.heartbeat
             envelopes.append(connect(session, position, beat, recovered=not fresh))
         if lost is not None:
             envelopes.append(encode("resync", {"reason": lost}))
-        wire = session.wire
-        assert wire is not None
-        frames = [wire.form.frame(envelope, None) for envelope in envelopes]
+        connection = session.connection
+        assert connection is not None
+        frames = [connection.framing.frame(envelope, None) for envelope in envelopes]
         if fresh and greet:
-            frames += self._own(session, wire.form, prepared)
-        snapshot = self._snapshot(session, wire.form) if fresh else b""
+            frames += self._direct_frames(session, connection.framing, prepared)
+        snapshot = self._snapshot(session, connection.framing) if fresh else b""
         # One write for all of it: a system call less costs a handshake 5 % less.
         # A large snapshot is not copied for each of a crowd.
-        if len(snapshot) <= COPIED:
+        if len(snapshot) <= MAX_COPIED_SNAPSHOT:
             frames += [snapshot] if snapshot else []
             snapshot = b""
-        for data in (head + wire.form.joiner.join(frames), snapshot):
+        for data in (head + connection.framing.joiner.join(frames), snapshot):
             if data:
-                wire.write(data)
+                connection.write(data)
         self._catch_up(session)
 
     # ---------------------------------------------------------------- rooms
@@ -318,7 +318,7 @@ class Hub(Delivery):
                     "too_many_rooms",
                     f"A session may be in {self._settings.max_rooms} rooms at most; leave one.",
                 )
-            self._settle(session)
+            self._finish_pass(session)
             # Where it is put before it is let in, it has missed nothing but
             # what lies before its position.
             session.rooms[room] = self.log.last if session.admitted else 0
@@ -328,29 +328,29 @@ class Hub(Delivery):
     def put(self, session: Session, room: str) -> None:
         """Let a session enter a room that it did not ask for. Raises as `join` does."""
         snapshot = self.join(session, room)
-        if session.wire is not None:
+        if session.connection is not None:
             self.send(session, snapshot)
         elif session.admitted:
-            session.owed = (*session.owed, room)
+            session.pending_snapshots = (*session.pending_snapshots, room)
 
     def knows(self, sid: str) -> bool:
         """Is there such a session, or may it come back?"""
         session = self.find(sid)
-        return session is not None and session.goodbye is None
+        return session is not None and session.eviction is None
 
     def leave(self, session: Session, room: str) -> None:
         """Leave a room; nothing happens when the session is not in it."""
         if room in session.rooms:
-            self._settle(session)
+            self._finish_pass(session)
             del session.rooms[room]
             self._regroup(session)
 
     def _regroup(self, session: Session) -> None:
-        form = session.wire.form if session.wire is not None else None
-        if form is None and session.group is not None:
-            form = session.group.form
-        if form is not None:
-            self.groups.place(session, form)
+        framing = session.connection.framing if session.connection is not None else None
+        if framing is None and session.group is not None:
+            framing = session.group.framing
+        if framing is not None:
+            self.groups.assign(session, framing)
 
     # ----------------------------------------------------------------- time
 
@@ -364,17 +364,17 @@ class Hub(Delivery):
                 session, RtpushError("not_authenticated", "The token has expired; renew it.")
             )
         for session in self._heartbeats.tick():
-            if session.wire is not None:
-                session.wire.heartbeat()
-            elif session.expires is not None and session.expires < now:
+            if session.connection is not None:
+                session.connection.heartbeat()
+            elif session.lease_until is not None and session.lease_until < now:
                 self.close(session, Reason.PING_TIMEOUT)
-        for session in self._slow.stuck(now):
+        for session in self._stalled.stuck(now):
             self.disconnect(
                 session, RtpushError("too_slow", "Nothing was read for too long; read faster.")
             )
 
 
-def _less(counts: Counter[Any], key: object) -> None:
+def _decrement(counts: Counter[Any], key: object) -> None:
     """One fewer; what counts nothing is not kept."""
     counts[key] -= 1
     if not counts[key]:

@@ -32,7 +32,7 @@ class Metrics:
         """The text of `GET /metrics`."""
         log, kinds = hub.log, Counter[str]()
         for session in hub.sessions.values():
-            kinds[session.group.form.name if session.group else ""] += 1
+            kinds[session.group.framing.name if session.group else ""] += 1
         lines = [
             *_metric("rtpush_sessions", "gauge", "Open sessions by transport.", "transport", kinds),
             *_metric("rtpush_sessions_lagging", "gauge", "Sessions that lag.", hub.lagging()),

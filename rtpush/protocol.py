@@ -1,4 +1,4 @@
-"""The envelope: parse, validate, encode for each wire.
+"""The envelope: parse, validate, encode.
 
 Rules that hold here:
 
@@ -6,33 +6,26 @@ Rules that hold here:
 - PROTOCOL.md is the authority; this module is its sections 2, 3 and 5.
 - What a client sends is checked once, here. Behind this module an `Envelope`
   is known to be sound.
-- An envelope is encoded once, and framed once for each `Form`; everybody who
-  reads it gets the same bytes.
 """
 
 from __future__ import annotations
 
 import math
-import zlib
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from .errors import RtpushError
 
 __all__ = [
-    "FORMS",
-    "JSON",
     "PROTOCOL_VERSION",
     "RESERVED_EVENTS",
-    "SSE",
-    "WEBSOCKET",
-    "WEBSOCKET_DEFLATE",
     "Envelope",
-    "Form",
     "Incoming",
+    "Position",
     "Reply",
     "check_name",
     "check_room",
@@ -52,6 +45,8 @@ MAX_ACK: Final = 64
 # orjson refuses to encode deeper than 254; 128 leaves room for the envelope,
 # the array around it and what an application wraps it in.
 MAX_DEPTH: Final = 128
+
+_POSITION: Final = re.compile(r"([A-Za-z0-9]{1,32})-(0|[1-9][0-9]{0,17})")
 
 # Only the server says these: a client that could send them would forge the
 # server's own voice to other clients.
@@ -97,6 +92,27 @@ class Reply:
 
 # What a client may send, and what became of it.
 Incoming = Envelope | Reply | RtpushError
+
+
+class Position(NamedTuple):
+    """A point in the log: just behind entry `seq` of the life `epoch`."""
+
+    epoch: str
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}-{self.seq}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """The inverse of str(); raises RtpushError (`bad_position`)."""
+        match = _POSITION.fullmatch(text)
+        if match is None:
+            raise RtpushError(
+                "bad_position",
+                "A position looks like EPOCH-SEQ; use one that the server sent, or leave it out.",
+            )
+        return cls(match[1], int(match[2]))
 
 
 # ----------------------------------------------------------------- parsing
@@ -295,79 +311,3 @@ def encode_error(error: RtpushError, ack: int | float | str | None) -> bytes:
     if ack is None:
         return encode("error", error.as_data())
     return orjson.dumps({"ack": ack, "error": error.as_data()})
-
-
-# ------------------------------------------------------------------- forms
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Form:
-    """How an envelope looks on one kind of wire.
-
-    `frame` takes the envelope's JSON and its position (None when it is not
-    logged); `joiner` stands between framed envelopes that are sent together.
-    `index` is the form's place in the cache that each log entry keeps.
-    """
-
-    index: int
-    name: str
-    frame: Callable[[bytes, str | None], bytes]
-    joiner: bytes = b""
-
-
-# Frames below this size leave plain: deflate takes 40 bytes off the 160 of a
-# progress event, and costs every receiver an inflate. Off 512 it takes 216.
-DEFLATE_FROM: Final = 512
-# A compressor of this window holds 36 KiB at work and takes 13 µs for an
-# envelope of 2 KiB. The largest holds 100 KiB, takes 27 µs (12 of them to be
-# built), and gains less than 1 % on JSON of up to 32 KiB.
-DEFLATE_WINDOW: Final = 12
-
-
-def text_frame(payload: bytes, _position: str | None = None) -> bytes:
-    """An unmasked, final text frame (RFC 6455, section 5.2)."""
-    return _frame(b"\x81", payload)
-
-
-def _frame(first: bytes, payload: bytes) -> bytes:
-    size = len(payload)
-    if size < 126:
-        return first + size.to_bytes(1, "big") + payload
-    if size < 65536:
-        return first + b"\x7e" + size.to_bytes(2, "big") + payload
-    return first + b"\x7f" + size.to_bytes(8, "big") + payload
-
-
-def deflated_frame(payload: bytes, _position: str | None = None) -> bytes:
-    """The same under permessage-deflate without context takeover (RFC 7692).
-
-    No context is carried from frame to frame, so one compressed frame is
-    right for everybody who negotiated the extension.
-    """
-    if len(payload) < DEFLATE_FROM:
-        return text_frame(payload)
-    deflate = zlib.compressobj(6, zlib.DEFLATED, -DEFLATE_WINDOW, 5)
-    data = deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH)
-    # 0xC1: final, RSV1 (compressed), text. The empty block at the end is left
-    # out (RFC 7692, section 7.2.1).
-    return _frame(b"\xc1", data[:-4])
-
-
-def sse_event(payload: bytes, position: str | None = None) -> bytes:
-    """One Server-Sent Event (WHATWG HTML, section 9.2).
-
-    JSON never holds a raw newline, so one `data:` line is always enough.
-    """
-    head = b"" if position is None else b"id: " + position.encode() + b"\n"
-    return head + b"data: " + payload + b"\n\n"
-
-
-def _plain(payload: bytes, _position: str | None = None) -> bytes:
-    return payload
-
-
-WEBSOCKET: Final = Form(0, "websocket", text_frame)
-WEBSOCKET_DEFLATE: Final = Form(1, "websocket", deflated_frame)
-SSE: Final = Form(2, "sse", sse_event)
-JSON: Final = Form(3, "poll", _plain, b",")
-FORMS: Final = (WEBSOCKET, WEBSOCKET_DEFLATE, SSE, JSON)

@@ -27,7 +27,7 @@ from .access.auth import Authenticator, AuthError
 from .access.origins import Origins, is_loopback
 from .access.tls import TlsError, load_certificate, make_context
 from .application.application import Application
-from .application.dispatcher import Intake
+from .application.dispatcher import Dispatcher
 from .application.worker import Work, Worker
 from .cluster.nodes import Nodes
 from .cluster.supervisor import Place, Supervisor, WorkersError
@@ -36,7 +36,8 @@ from .demo import draw_picture
 from .errors import RtpushError
 from .handlers.options import ServerOptions, settings_of
 from .hub import Hub
-from .log.base import Draft, Log, LogError
+from .log.base import Log, LogError
+from .log.entry import Draft
 from .log.factory import make_bus, make_log
 from .metrics import Metrics
 from .protocol import Envelope
@@ -44,13 +45,14 @@ from .sessions.delivery import Runtime
 from .terminal.banner import banner, explain_bind_error, lan_address
 from .terminal.logs import http_logger, set_up_logging
 from .terminal.text import has_colours
-from .transports.base import Front, SlowRequests
+from .transports.context import TransportContext
 from .transports.longpoll import LongPollTransport
+from .transports.slow_requests import SlowRequests
 from .transports.sse import SseTransport
 from .transports.websocket import WebSocketTransport
 from .web.api import Api, answer_errors
-from .web.body import Bodies
-from .web.middleware import Door
+from .web.body import BodyReader
+from .web.middleware import AccessControl
 from .web.static import StaticFiles
 
 __all__ = ["Server", "StartError", "check_exposure"]
@@ -235,7 +237,7 @@ class Server(Application):
         if self.settings.workers > 1 and self._place is None:
             raise StartError("several workers are started by server.run() or the command line")
         try:
-            await self._door.auth.begin()
+            await self._access.auth.begin()
             await self.log.open()
         except (AuthError, LogError) as exc:
             raise StartError(str(exc)) from exc
@@ -244,7 +246,7 @@ class Server(Application):
         self._tick()
         work = self._work or (draw_picture if self.settings.demo else None)
         if work is not None:
-            self._worker = Worker(self.hub, self.intake, work)
+            self._worker = Worker(self.hub, self.dispatcher, work)
             self._worker.start()
             await self._worker.tick()
 
@@ -260,23 +262,29 @@ class Server(Application):
         self._bus = make_bus(self.log)
         self.nodes = Nodes(self._bus, self.hub)
         self._metrics = Metrics()
-        self._door = Door(Authenticator(settings), Origins(settings), settings)
-        self.intake = Intake(
+        self._access = AccessControl(Authenticator(settings), Origins(settings), settings)
+        self.dispatcher = Dispatcher(
             self.log,
             self.hub,
             self.nodes,
             self.handlers,
-            self._door.auth,
+            self._access.auth,
             self._metrics,
             settings,
             self._spawn,
         )
-        self.hub.on_closed = self.intake.closed
+        self.hub.on_closed = self.dispatcher.closed
         self._listen_to_nodes()
-        self._bodies = Bodies(settings.max_body, settings.request_timeout)
+        self._body_reader = BodyReader(settings.max_body, settings.request_timeout)
         self._slow_requests = SlowRequests(settings.request_timeout)
-        self._front = Front(
-            self.hub, self.nodes, self.intake, self._bodies, self._metrics, self._door, settings
+        self._transport_context = TransportContext(
+            self.hub,
+            self.nodes,
+            self.dispatcher,
+            self._body_reader,
+            self._metrics,
+            self._access,
+            settings,
         )
         return self._routes()
 
@@ -286,16 +294,18 @@ class Server(Application):
             self.log,
             self.hub,
             self.nodes,
-            self.intake,
-            self._bodies,
-            self._door.check_api,
+            self.dispatcher,
+            self._body_reader,
+            self._access.check_api,
             self._metrics,
             settings,
         )
-        poll = LongPollTransport(self._front)
-        app = web.Application(middlewares=[self._door.middleware(), answer_errors(self._metrics)])
-        app.router.add_get("/ws", WebSocketTransport(self._front).handle, allow_head=False)
-        app.router.add_get("/sse", SseTransport(self._front).handle, allow_head=False)
+        poll = LongPollTransport(self._transport_context)
+        app = web.Application(middlewares=[self._access.middleware(), answer_errors(self._metrics)])
+        app.router.add_get(
+            "/ws", WebSocketTransport(self._transport_context).handle, allow_head=False
+        )
+        app.router.add_get("/sse", SseTransport(self._transport_context).handle, allow_head=False)
         app.router.add_get("/poll", poll.read, allow_head=False)
         app.router.add_post("/poll", poll.post)
         app.router.add_routes(api.routes())
@@ -395,8 +405,8 @@ class Server(Application):
     def _signalled(self) -> None:
         if self._stopping.is_set():
             logger.warning("stopped at once; connections were cut")
-            for wire in list(self._front.wires):
-                wire.abort()
+            for connection in list(self._transport_context.connections):
+                connection.abort()
             raise SystemExit(1)
         self._stopping.set()
 
@@ -410,7 +420,7 @@ class Server(Application):
         await self.log.wait_idle()
         await self.hub.idle.wait()
         self._send_away()
-        await self._front.wait_closed(self.settings.grace)
+        await self._transport_context.wait_closed(self.settings.grace)
         await self._finish()
         if self._timer is not None:
             self._timer.cancel()

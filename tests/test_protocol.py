@@ -13,15 +13,10 @@ from websockets.frames import Opcode
 from websockets.protocol import CLIENT, OPEN, Protocol
 
 from rtpush.errors import CODES, RtpushError
+from rtpush.framing import DEFLATE_FROM, FRAMINGS, JSON, SSE, WEBSOCKET, WEBSOCKET_DEFLATE
 from rtpush.protocol import (
-    DEFLATE_FROM,
-    FORMS,
-    JSON,
     MAX_DEPTH,
     MAX_NAME,
-    SSE,
-    WEBSOCKET,
-    WEBSOCKET_DEFLATE,
     Envelope,
     Reply,
     encode,
@@ -205,11 +200,11 @@ def unframe(data: bytes, *, deflate: bool) -> list[bytes]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("form", [WEBSOCKET, WEBSOCKET_DEFLATE], ids=["plain", "deflate"])
-def test_frames_are_what_others_understand(form: Any, size: int) -> None:
+@pytest.mark.parametrize("framing", [WEBSOCKET, WEBSOCKET_DEFLATE], ids=["plain", "deflate"])
+def test_frames_are_what_others_understand(framing: Any, size: int) -> None:
     payload = (b'{"a": 1}' * (size // 8 + 1))[:size]
-    framed = form.joiner.join([form.frame(payload, "e-1"), form.frame(b"{}", None)])
-    assert unframe(framed, deflate=form is WEBSOCKET_DEFLATE) == [payload, b"{}"]
+    framed = framing.joiner.join([framing.frame(payload, "e-1"), framing.frame(b"{}", None)])
+    assert unframe(framed, deflate=framing is WEBSOCKET_DEFLATE) == [payload, b"{}"]
 
 
 @given(st.binary(max_size=3000))
@@ -258,4 +253,4 @@ def test_poll_answers_are_an_array(sent: list[Any]) -> None:
 
 
 def test_every_form_has_a_place_of_its_own() -> None:
-    assert [form.index for form in FORMS] == list(range(len(FORMS)))
+    assert [framing.index for framing in FRAMINGS] == list(range(len(FRAMINGS)))

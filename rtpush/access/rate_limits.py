@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["Allowance"]
+__all__ = ["RateLimit"]
 
 # Seconds' worth of its rate that a client may send at once.
 BURST: Final = 10.0
@@ -35,7 +35,7 @@ class _Bucket:
         return max(0.0, -self._tokens / self._rate)
 
 
-class Allowance:
+class RateLimit:
     """What one client may send: `messages` and `size` (bytes) a second."""
 
     __slots__ = ("_bytes", "_messages")

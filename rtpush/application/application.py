@@ -4,7 +4,7 @@ Rules that hold here:
 
 - The names and habits are those of python-socketio's `AsyncServer`, so that an
   application moves by changing its import.
-- Handlers can be added at any time. Everything else needs a running server
+- HandlerRegistry can be added at any time. Everything else needs a running server
   and is called on its event loop.
 - What is emitted is logged like every other event: `await emit(…)` returns
   when it is stored, and whoever is away gets it on coming back.
@@ -24,25 +24,25 @@ from typing import Any, Final
 
 from ..cluster.nodes import Nodes
 from ..errors import RtpushError
-from ..handlers.compat import Habits
-from ..handlers.registry import Handler, Handlers
+from ..handlers.compat import SocketIOInterface
+from ..handlers.registry import Handler, HandlerRegistry
 from ..hub import Hub
 from ..log.board import TASK_EVENTS
 from ..protocol import Envelope, Reply, check_name, check_room
 from ..sessions.session import Session
-from .dispatcher import Intake
+from .dispatcher import Dispatcher
 
 __all__ = ["Application"]
 
 logger = logging.getLogger("rtpush.app")
 
 # Callbacks of one session that wait for its replies.
-MAX_ASKS: Final = 1000
+MAX_PENDING_REPLIES: Final = 1000
 # Those of all sessions on other nodes.
-MAX_FAR_ASKS: Final = 10_000
+MAX_REMOTE_REPLIES: Final = 10_000
 
 
-class Application(Habits):
+class Application(SocketIOInterface):
     """The part of `rtpush.Server` that an application talks to.
 
     Its handlers: `connect(sid, environ, auth)` may refuse by returning False or
@@ -52,18 +52,18 @@ class Application(Habits):
     """
 
     hub: Hub
-    intake: Intake
+    dispatcher: Dispatcher
     nodes: Nodes
 
     def __init__(self) -> None:
         super().__init__()
-        self.handlers = Handlers()
-        self._asked = count(1)
+        self.handlers = HandlerRegistry()
+        self._ack_numbers = count(1)
         # The log outlives the process: an answer to a question of an earlier
         # life must not be taken for one to ours.
-        self._life = ""
+        self._instance = ""
         # Answers of sessions that are on other nodes.
-        self._far_asks: dict[tuple[str, str], Callable[[Reply], None]] = {}
+        self._remote_replies: dict[tuple[str, str], Callable[[Reply], None]] = {}
 
     def _add_handler(self, event: str, handler: Handler) -> None:
         self.handlers.add(event, handler)
@@ -109,7 +109,9 @@ class Application(Habits):
         skip = set(_names(skip_sid))
         ack = None
         if callback is not None:
-            ack = await self._ask(rooms, volatile, lambda reply: self._called_back(callback, reply))
+            ack = await self._expect_reply(
+                rooms, volatile, lambda reply: self._called_back(callback, reply)
+            )
         position = None
         for name, also in await self._apart(rooms):
             envelope = _envelope(event, data, name, key, volatile)
@@ -117,7 +119,7 @@ class Application(Habits):
             # Of a session that is not here, another node may know.
             shared = self.nodes.bus.shared
             skipped = tuple(sid for sid in {*skip, *also} if shared or self.hub.knows(sid))
-            position = await self.intake.emit(envelope, skipped, ack)
+            position = await self.dispatcher.emit(envelope, skipped, ack)
         return position
 
     async def send(
@@ -178,65 +180,65 @@ class Application(Habits):
                 answered.set_result(reply)
 
         target = to or sid
-        ack = await self._ask([target], False, take)
+        ack = await self._expect_reply([target], False, take)
         try:
             async with asyncio.timeout(timeout):
-                await self.intake.emit(_envelope(event, data, target, None, False), (), ack)
+                await self.dispatcher.emit(_envelope(event, data, target, None, False), (), ack)
                 return _answer_of(await answered)
         finally:
             session = self.hub.sessions.get(target or "")
-            if session is not None and session.asks:
-                session.asks.pop(ack, None)
-            self._far_asks.pop((target or "", ack), None)
+            if session is not None and session.pending_replies:
+                session.pending_replies.pop(ack, None)
+            self._remote_replies.pop((target or "", ack), None)
 
-    async def _ask(
+    async def _expect_reply(
         self, rooms: Sequence[str | None], volatile: bool, take: Callable[[Reply], None]
     ) -> str:
         """Let `take` have the one session's answer; returns the `ack` to ask with."""
         sid = (rooms[0] or "") if len(rooms) == 1 else ""
         if volatile or not sid or not await self.nodes.knows(sid):
             raise ValueError("only one session, by its sid and not volatile, can be asked")
-        ack = f"{self._life}-{next(self._asked)}"
+        ack = f"{self._instance}-{next(self._ack_numbers)}"
         session = self.hub.sessions.get(sid)
         if session is None:
-            self._ask_far(sid, ack, take)
+            self._await_remote_reply(sid, ack, take)
             return ack
-        if session.asks is None:
-            session.asks = {}
-        elif len(session.asks) >= MAX_ASKS:
+        if session.pending_replies is None:
+            session.pending_replies = {}
+        elif len(session.pending_replies) >= MAX_PENDING_REPLIES:
             # It never answers: the oldest question is the least likely to be.
-            del session.asks[next(iter(session.asks))]
-        session.asks[ack] = take
+            del session.pending_replies[next(iter(session.pending_replies))]
+        session.pending_replies[ack] = take
         return ack
 
-    def _ask_far(self, sid: str, ack: str, take: Callable[[Reply], None]) -> None:
-        if len(self._far_asks) >= MAX_FAR_ASKS:
-            del self._far_asks[next(iter(self._far_asks))]
-        self._far_asks[sid, ack] = take
+    def _await_remote_reply(self, sid: str, ack: str, take: Callable[[Reply], None]) -> None:
+        if len(self._remote_replies) >= MAX_REMOTE_REPLIES:
+            del self._remote_replies[next(iter(self._remote_replies))]
+        self._remote_replies[sid, ack] = take
 
     def _listen_to_nodes(self) -> None:
         """Have replies reach whoever asked, wherever the session is."""
-        self._life = secrets.token_hex(4)
-        self.intake.on_stray_reply = self._stray_reply
-        self.nodes.on_released = self._keep_asks
+        self._instance = secrets.token_hex(4)
+        self.dispatcher.on_stray_reply = self._stray_reply
+        self.nodes.on_released = self._keep_pending_replies
         self.nodes.bus.on("reply", self._hear_reply)
 
-    def _keep_asks(self, session: Session) -> None:
-        for ack, take in (session.asks or {}).items():
-            self._ask_far(session.sid, ack, take)
+    def _keep_pending_replies(self, session: Session) -> None:
+        for ack, take in (session.pending_replies or {}).items():
+            self._await_remote_reply(session.sid, ack, take)
 
     def _stray_reply(self, session: Session, reply: Reply) -> None:
         """A reply that nobody waits for any more, or that another node waits for."""
-        take = self._far_asks.pop((session.sid, str(reply.ack)), None)
+        take = self._remote_replies.pop((session.sid, str(reply.ack)), None)
         if take is not None:
             take(reply)
-        elif not str(reply.ack).startswith(f"{self._life}-"):
+        elif not str(reply.ack).startswith(f"{self._instance}-"):
             self.nodes.bus.tell(
                 "reply", sid=session.sid, ack=reply.ack, data=reply.data, error=reply.error
             )
 
     async def _hear_reply(self, fields: dict[str, Any]) -> None:
-        take = self._far_asks.pop((fields["sid"], str(fields["ack"])), None)
+        take = self._remote_replies.pop((fields["sid"], str(fields["ack"])), None)
         if take is not None:
             take(Reply(fields["ack"], fields["data"], fields["error"]))
 
@@ -287,10 +289,10 @@ class Application(Habits):
         Raises:
             RtpushError: There is no such session (`not_found`).
         """
-        leaving = self.intake.leaving.get(sid)
-        if leaving is not None:
+        disconnecting = self.dispatcher.disconnecting.get(sid)
+        if disconnecting is not None:
             # A `disconnect` handler puts things in order.
-            self.hub.leave(leaving, room)
+            self.hub.leave(disconnecting, room)
         else:
             await self.nodes.leave(sid, room)
 
@@ -329,11 +331,11 @@ class Application(Habits):
             RtpushError: There is no such session here (`not_found`).
         """
         group = self._session(sid).group
-        return group.form.name if group else None
+        return group.framing.name if group else None
 
     def _session(self, sid: str) -> Session:
         # A `disconnect` handler may still ask who it was.
-        session = self.hub.sessions.get(sid) or self.intake.leaving.get(sid)
+        session = self.hub.sessions.get(sid) or self.dispatcher.disconnecting.get(sid)
         if session is None:
             raise RtpushError("not_found", "No such session; it may have disconnected.")
         return session

@@ -2,7 +2,7 @@
 
 Rules that hold here:
 
-- Every envelope is answered exactly once, through its `Answer`: by a reply
+- Every envelope is answered exactly once, through its `Responder`: by a reply
   when it asked for one, by nothing or an `error` event when it did not.
 - A reply to a logged event is sent when the event is stored, not before.
 - The same code serves every transport: what a client may say does not depend
@@ -29,15 +29,17 @@ from ..access.auth import OPEN, Authenticator, Grant
 from ..cluster.nodes import Nodes
 from ..config.settings import Settings
 from ..errors import Reason, RtpushError
-from ..handlers.registry import Handlers
+from ..handlers.registry import HandlerRegistry
 from ..hub import Hub
-from ..log.base import Draft, Log, Outcome, Position
+from ..log.base import Log, Outcome
 from ..log.board import TASK_EVENTS
+from ..log.entry import Draft
 from ..metrics import Metrics
 from ..protocol import (
     RESERVED_EVENTS,
     Envelope,
     Incoming,
+    Position,
     Reply,
     check_room,
     encode,
@@ -47,16 +49,16 @@ from ..protocol import (
 )
 from ..sessions.session import Session
 
-__all__ = ["Answer", "Intake", "position_of"]
+__all__ = ["Dispatcher", "Responder", "position_of"]
 
 logger = logging.getLogger("rtpush.dispatcher")
 
 # So many envelopes in a row that cannot be understood, and the client speaks
 # another protocol: there is no point in going on.
-MAX_STRIKES: Final = 20
+MAX_BAD_ENVELOPES: Final = 20
 
 
-class Answer(Protocol):
+class Responder(Protocol):
     """Where the outcome of one envelope goes. `done` is called exactly once."""
 
     def send(self, envelope: bytes) -> None:
@@ -66,10 +68,10 @@ class Answer(Protocol):
         """The reply or error event; None when there is nothing to say."""
 
 
-Command = Callable[[Session, Envelope, Answer], Any]
+Command = Callable[[Session, Envelope, Responder], Any]
 
 
-class Intake:
+class Dispatcher:
     """Takes envelopes in. One for the whole server."""
 
     def __init__(
@@ -77,7 +79,7 @@ class Intake:
         log: Log,
         hub: Hub,
         nodes: Nodes,
-        handlers: Handlers,
+        handlers: HandlerRegistry,
         auth: Authenticator,
         metrics: Metrics,
         settings: Settings,
@@ -93,7 +95,7 @@ class Intake:
         # Takes replies that were not asked for here.
         self.on_stray_reply: Callable[[Session, Reply], None] = lambda _session, _reply: None
         # Sessions that have ended, until the application has been told.
-        self.leaving: dict[str, Session] = {}
+        self.disconnecting: dict[str, Session] = {}
         self._relay = settings.relay
         self._commands: dict[str, Command] = {
             "ping": self._ping,
@@ -103,86 +105,90 @@ class Intake:
 
     # -------------------------------------------------------- from a session
 
-    def take(self, session: Session, envelope: Incoming, answer: Answer) -> None:
+    def dispatch(self, session: Session, envelope: Incoming, responder: Responder) -> None:
         """Act on one envelope of a session, when its turn has come."""
         if isinstance(envelope, RtpushError):
-            self._refuse(session, envelope, answer)
+            self._refuse(session, envelope, responder)
             return
-        session.strikes = 0
+        session.bad_envelopes = 0
         if isinstance(envelope, Reply):
-            self._hand_over(session, envelope)
-            answer.done(None)
+            self._resolve_reply(session, envelope)
+            responder.done(None)
         elif envelope.event == "ping" and not self._handlers.has("ping"):
-            self._act(session, envelope, answer)
+            self._execute(session, envelope, responder)
         else:
-            self._in_turn(session, lambda: self._act(session, envelope, answer))
+            self._in_order(session, lambda: self._execute(session, envelope, responder))
 
-    def _in_turn(self, session: Session, act: Callable[[], Awaitable[None] | None]) -> None:
+    def _in_order(self, session: Session, act: Callable[[], Awaitable[None] | None]) -> None:
         """Now, or behind what the session has under way."""
-        if session.turns is not None:
-            session.turns.append(act)
+        if session.handler_queue is not None:
+            session.handler_queue.append(act)
             return
         work = act()
         if work is not None:
-            session.turns = deque()
-            self._spawn(self._work_off(session, session.turns, work))
+            session.handler_queue = deque()
+            self._spawn(self._drain(session, session.handler_queue, work))
 
-    async def _work_off(
-        self, session: Session, turns: deque[Callable[[], Any]], work: Awaitable[None]
+    async def _drain(
+        self, session: Session, handler_queue: deque[Callable[[], Any]], work: Awaitable[None]
     ) -> None:
         await work
-        while turns:
-            next_work = turns.popleft()()
+        while handler_queue:
+            next_work = handler_queue.popleft()()
             if next_work is not None:
                 await next_work
-        session.turns = None
+        session.handler_queue = None
 
     def _refusal(self, error: RtpushError, ack: int | float | str | None) -> bytes:
         self._metrics.refusals[error.code] += 1
         return encode_error(error, ack)
 
-    def _hand_over(self, session: Session, reply: Reply) -> None:
-        take = session.asks.pop(str(reply.ack), None) if session.asks else None
+    def _resolve_reply(self, session: Session, reply: Reply) -> None:
+        take = (
+            session.pending_replies.pop(str(reply.ack), None) if session.pending_replies else None
+        )
         if take is not None:
             take(reply)
         else:
             self.on_stray_reply(session, reply)
 
-    def _refuse(self, session: Session, error: RtpushError, answer: Answer) -> None:
-        session.strikes += 1
-        answer.done(self._refusal(error, error.ack))
-        if session.strikes >= MAX_STRIKES:
+    def _refuse(self, session: Session, error: RtpushError, responder: Responder) -> None:
+        session.bad_envelopes += 1
+        responder.done(self._refusal(error, error.ack))
+        if session.bad_envelopes >= MAX_BAD_ENVELOPES:
             self._hub.disconnect(
                 session,
-                RtpushError("bad_envelope", f"{MAX_STRIKES} bad envelopes in a row."),
+                RtpushError("bad_envelope", f"{MAX_BAD_ENVELOPES} bad envelopes in a row."),
             )
 
-    def _act(self, session: Session, envelope: Envelope, answer: Answer) -> Awaitable[None] | None:
+    def _execute(
+        self, session: Session, envelope: Envelope, responder: Responder
+    ) -> Awaitable[None] | None:
         """Act on it; returns what the session's next turn has to wait for, if anything."""
         try:
             _check_not_reserved(envelope.event)
             if self._handlers.has(envelope.event):
-                return self._handle(session, envelope, answer)
+                return self._handle(session, envelope, responder)
             if envelope.event == "auth" or _brings_token(envelope):
-                return self._use_token(session, envelope, answer)
-            self._carry_out(session, envelope, answer)
+                return self._use_token(session, envelope, responder)
+            self._execute_builtin(session, envelope, responder)
         except RtpushError as error:
-            answer.done(self._refusal(error, envelope.ack))
+            responder.done(self._refusal(error, envelope.ack))
         return None
 
-    def _carry_out(self, session: Session, envelope: Envelope, answer: Answer) -> None:
+    def _execute_builtin(self, session: Session, envelope: Envelope, responder: Responder) -> None:
         command = self._commands.get(envelope.event)
         if command is not None:
-            data = command(session, envelope, answer)
-            answer.done(None if envelope.ack is None else encode_reply(envelope.ack, data))
+            data = command(session, envelope, responder)
+            responder.done(None if envelope.ack is None else encode_reply(envelope.ack, data))
             return
         self._check_open()
         self._check_allowed(session, envelope)
         if envelope.volatile:
             self._send_volatile(envelope)
-            answer.done(None if envelope.ack is None else encode_reply(envelope.ack, None))
+            responder.done(None if envelope.ack is None else encode_reply(envelope.ack, None))
         else:
-            self._append(envelope, answer)
+            self._append(envelope, responder)
 
     def _check_open(self) -> None:
         # Whoever stops waits until what was taken is delivered: that has to end.
@@ -203,23 +209,23 @@ class Intake:
                 "Clients may not send this event: the setting `relay` does not list it.",
             )
 
-    def _append(self, envelope: Envelope, answer: Answer) -> None:
+    def _append(self, envelope: Envelope, responder: Responder) -> None:
         appended = self._log.append([Draft.of(envelope)])
-        appended.add_done_callback(lambda done: self._appended(envelope, answer, done))
+        appended.add_done_callback(lambda done: self._appended(envelope, responder, done))
 
     def _appended(
-        self, envelope: Envelope, answer: Answer, done: asyncio.Future[list[Outcome]]
+        self, envelope: Envelope, responder: Responder, done: asyncio.Future[list[Outcome]]
     ) -> None:
         if done.cancelled():
             return
         (outcome,) = done.result()
         if isinstance(outcome, RtpushError):
-            answer.done(self._refusal(outcome, envelope.ack))
+            responder.done(self._refusal(outcome, envelope.ack))
         elif envelope.ack is None:
-            answer.done(None)
+            responder.done(None)
         else:
             data = {"id": position_of(self._log, outcome)}
-            answer.done(encode_reply(envelope.ack, data))
+            responder.done(encode_reply(envelope.ack, data))
 
     # --------------------------------------------------------- to an application
 
@@ -229,7 +235,7 @@ class Intake:
         """Let the application decide whether a session may begin. Raises RtpushError."""
         if self._handlers.has("connect"):
             decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._in_turn(session, lambda: self._decide(session.sid, environ(), auth, decided))
+            self._in_order(session, lambda: self._decide(session.sid, environ(), auth, decided))
             await decided
         if self._hub.sessions.get(session.sid) is not session:
             raise RtpushError("forbidden", "The application ended the connection.")
@@ -253,26 +259,26 @@ class Intake:
     def closed(self, session: Session, reason: str) -> None:
         """Tell the application that a session has ended."""
         if self._handlers.has("disconnect"):
-            self.leaving[session.sid] = session
-            self._in_turn(session, lambda: self._say_goodbye(session, reason))
+            self.disconnecting[session.sid] = session
+            self._in_order(session, lambda: self._run_disconnect_handler(session, reason))
 
-    async def _say_goodbye(self, session: Session, reason: str) -> None:
+    async def _run_disconnect_handler(self, session: Session, reason: str) -> None:
         try:
             await self._handlers.disconnect(session.sid, reason)
         finally:
-            self.leaving.pop(session.sid, None)
+            self.disconnecting.pop(session.sid, None)
 
-    async def _handle(self, session: Session, envelope: Envelope, answer: Answer) -> None:
+    async def _handle(self, session: Session, envelope: Envelope, responder: Responder) -> None:
         ack, key = envelope.ack, envelope.idempotency_key
-        result = session.answers.get(key or "")
+        result = session.results.get(key or "")
         if result is None:
             result = await self._result(session, envelope)
             if key is not None:
                 session.remember(key, result)
         if isinstance(result, RtpushError):
-            answer.done(self._refusal(result, ack))
+            responder.done(self._refusal(result, ack))
         else:
-            answer.done(None if ack is None else encode_reply(ack, Fragment(result)))
+            responder.done(None if ack is None else encode_reply(ack, Fragment(result)))
 
     async def _result(self, session: Session, envelope: Envelope) -> bytes | RtpushError:
         try:
@@ -286,22 +292,22 @@ class Intake:
 
     # -------------------------------------------------------------- commands
 
-    def _ping(self, _session: Session, envelope: Envelope, answer: Answer) -> None:
+    def _ping(self, _session: Session, envelope: Envelope, responder: Responder) -> None:
         encode_data(envelope.data)
-        answer.send(encode("pong", envelope.data))
+        responder.send(encode("pong", envelope.data))
 
-    def _join(self, session: Session, envelope: Envelope, answer: Answer) -> dict[str, str]:
+    def _join(self, session: Session, envelope: Envelope, responder: Responder) -> dict[str, str]:
         room = _room_of(envelope)
         session.grant.check_room(room)
-        answer.send(self._hub.join(session, room))
+        responder.send(self._hub.join(session, room))
         return {"room": room}
 
-    def _leave(self, session: Session, envelope: Envelope, _answer: Answer) -> dict[str, str]:
+    def _leave(self, session: Session, envelope: Envelope, _answer: Responder) -> dict[str, str]:
         room = _room_of(envelope)
         self._hub.leave(session, room)
         return {"room": room}
 
-    async def _use_token(self, session: Session, envelope: Envelope, answer: Answer) -> None:
+    async def _use_token(self, session: Session, envelope: Envelope, responder: Responder) -> None:
         """`auth` renews what the session may do; a token with `join` is for that room alone."""
         try:
             if not self._auth.wants_tokens:
@@ -315,20 +321,20 @@ class Intake:
                 self._hub.renew(session, grant)
                 result: dict[str, Any] = {"expires": grant.expires}
             else:
-                result = self._join_with(session, grant, envelope, answer)
+                result = self._join_with(session, grant, envelope, responder)
         except RtpushError as error:
-            answer.done(self._refusal(error, envelope.ack))
+            responder.done(self._refusal(error, envelope.ack))
             return
-        answer.done(None if envelope.ack is None else encode_reply(envelope.ack, result))
+        responder.done(None if envelope.ack is None else encode_reply(envelope.ack, result))
 
     def _join_with(
-        self, session: Session, grant: Grant, envelope: Envelope, answer: Answer
+        self, session: Session, grant: Grant, envelope: Envelope, responder: Responder
     ) -> dict[str, str]:
         room = _room_of(envelope)
         if grant.subject not in (None, session.grant.subject):
             raise RtpushError("forbidden", "The token is for somebody else.")
         grant.check_room(room)
-        answer.send(self._hub.join(session, room))
+        responder.send(self._hub.join(session, room))
         return {"room": room}
 
     # ------------------------------------------------------ from a publisher

@@ -25,12 +25,13 @@ from typing import Any, Final, Protocol
 import orjson
 
 from ..errors import RtpushError
+from ..framing import JSON
 from ..hub import Hub
 from ..log.base import Outcome
 from ..log.board import Task, task_key
-from ..protocol import JSON, Envelope
+from ..protocol import Envelope
 from ..sessions.session import Session
-from .dispatcher import Intake
+from .dispatcher import Dispatcher
 
 __all__ = ["Report", "TaskEnded", "Work", "Worker"]
 
@@ -60,10 +61,10 @@ Work = Callable[[dict[str, Any], Report], Any]
 class Worker:
     """Does every task that belongs to no room, and to no other `worker`, with `work`."""
 
-    def __init__(self, hub: Hub, intake: Intake, work: Work) -> None:
-        self.form = JSON
+    def __init__(self, hub: Hub, dispatcher: Dispatcher, work: Work) -> None:
+        self.framing = JSON
         self._hub = hub
-        self._intake = intake
+        self._dispatcher = dispatcher
         self._work = work
         # None ends the thread that takes it.
         self._queue: SimpleQueue[Task | None] = SimpleQueue()
@@ -116,10 +117,10 @@ class Worker:
         for _ in range(AT_ONCE):
             self._queue.put(None)
 
-    # -------------------------------------------------------------- hub.Wire
+    # -------------------------------------------------------------- Connection
 
     def write(self, data: bytes) -> None:
-        """See hub.Wire."""
+        """See Connection."""
         for envelope in orjson.loads(b"[%b]" % data):
             if envelope["event"] == "task_created":
                 task = self._hub.log.board.get(task_key(envelope["data"]))
@@ -127,14 +128,14 @@ class Worker:
                     self._take(task)
 
     def backlog(self) -> int:
-        """See hub.Wire."""
+        """See Connection."""
         return 0
 
     def heartbeat(self) -> None:
-        """See hub.Wire."""
+        """See Connection."""
 
     def close(self, code: int, reason: str) -> None:
-        """See hub.Wire."""
+        """See Connection."""
         self._stop()
 
     # ------------------------------------------------------------------ work
@@ -192,7 +193,7 @@ class Worker:
         with self._giving:
             if self._stopped.is_set():
                 raise TaskEnded
-            publishing = self._intake.publish([envelope])
+            publishing = self._dispatcher.publish([envelope])
             published = asyncio.run_coroutine_threadsafe(publishing, self._loop)
             self._publishing.add(published)
         try:

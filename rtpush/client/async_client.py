@@ -6,7 +6,7 @@ Rules that hold here:
   number of reconnects. While there is no connection it waits.
 - Every event of the log is handled once and in order, also those that happened
   while the connection was lost.
-- Handlers are called one after the other, on the event loop; a plain function
+- HandlerRegistry are called one after the other, on the event loop; a plain function
   must not block it. Waiting for an answer in a handler is fine.
 """
 
@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Final, Self
 import aiohttp
 
 from ..errors import ConnectError, Reason, RtpushError
-from ..handlers.compat import Habits
+from ..handlers.compat import SocketIOInterface
 from ..handlers.options import forget_options
 from ..handlers.registry import Handler
 from ..protocol import check_name, check_room
@@ -44,7 +44,7 @@ _PATIENCE: Final = 5.0
 _MOST_UNSAID: Final = 1000
 
 
-class Client(Habits):
+class Client(SocketIOInterface):
     """One lasting connection to a server. Use it on one event loop.
 
     `connected` tells whether it stands now, `sid` is the session's secret.

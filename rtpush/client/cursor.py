@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import RtpushError
-from ..log.base import Position
+from ..protocol import Position
 
 __all__ = ["Cursor"]
 

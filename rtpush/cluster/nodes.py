@@ -87,7 +87,7 @@ class Nodes:
         position = self._hub.position_of(session)
         return {
             "sid": session.sid,
-            "transport": session.group.form.name if session.group else None,
+            "transport": session.group.framing.name if session.group else None,
             "address": session.address,
             "opened": session.opened,
             "rooms": list(session.rooms),
@@ -135,9 +135,9 @@ class Nodes:
 
     async def _answer_disconnect(self, fields: dict[str, Any]) -> str | None:
         session = self._hub.find(fields["sid"])
-        if session is None or session.goodbye is not None:
+        if session is None or session.eviction is not None:
             return None
-        self._hub.throw_out(session, RtpushError("forbidden", fields["message"]))
+        self._hub.evict(session, RtpushError("forbidden", fields["message"]))
         return "done"
 
     async def _answer_enter(self, fields: dict[str, Any]) -> str | None:
@@ -197,8 +197,8 @@ class Nodes:
             return None
         if moved is None:
             return None
-        if "goodbye" in moved:
-            raise RtpushError.of(moved["goodbye"])
+        if "eviction" in moved:
+            raise RtpushError.of(moved["eviction"])
         session = self._hub.adopt(sid, moved, address, grant)
         return session if moved["polls"] else None
 
@@ -207,15 +207,15 @@ class Nodes:
         if found is None or found.grant.subject != fields["subject"] or not found.admitted:
             # Whoever has found a sid out does not become its owner by it.
             return None
-        if found.goodbye is not None:
-            return {"goodbye": found.goodbye.as_data()}
+        if found.eviction is not None:
+            return {"eviction": found.eviction.as_data()}
         moved = {
             "rooms": found.rooms,
             "conflate": found.conflate,
             "opened": found.opened,
-            "owed": found.owed,
+            "pending_snapshots": found.pending_snapshots,
             "data": _as_json(found),
-            "polls": found.expires is not None,
+            "polls": found.lease_until is not None,
             "lapsed": found.sid not in self._hub.sessions,
         }
         self._hub.release(found)

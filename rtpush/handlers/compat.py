@@ -13,12 +13,12 @@ from typing import Any, Final, TypeVar, overload
 from ..errors import Reason
 from .registry import Handler
 
-__all__ = ["Habits"]
+__all__ = ["SocketIOInterface"]
 
 H = TypeVar("H", bound=Handler)
 
 
-class Habits(ABC):
+class SocketIOInterface(ABC):
     """What `Server` and `Client` have in common."""
 
     reason: Final = Reason

@@ -26,7 +26,7 @@ from ..errors import RtpushError
 from ..log.board import TASK_EVENTS
 from ..protocol import RESERVED_EVENTS, check_name
 
-__all__ = ["Handler", "Handlers", "positional"]
+__all__ = ["Handler", "HandlerRegistry", "positional"]
 
 logger = logging.getLogger("rtpush.app")
 
@@ -76,7 +76,7 @@ def positional(function: Handler) -> int | None:
     return count
 
 
-class Handlers:
+class HandlerRegistry:
     """The handlers of one application, by event."""
 
     def __init__(self) -> None:

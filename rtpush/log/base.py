@@ -14,29 +14,24 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from ..config.settings import Settings
 from ..errors import RtpushError
-from ..protocol import FORMS, Envelope, Form, encode_data, encode_logged
-from .board import TaskBoard, task_key
+from ..protocol import Position
+from .board import TaskBoard
+from .entry import Draft, Entry
 
 __all__ = [
     "IDEMPOTENCY_FOR",
     "PAGE_BYTES",
-    "Draft",
-    "Entry",
     "Log",
     "LogError",
     "Outcome",
     "Page",
-    "Position",
     "new_board",
-    "new_entry",
 ]
 
 # Seconds for which a repeated idempotency key gives the answer of the first.
@@ -46,125 +41,9 @@ IDEMPOTENCY_FOR: Final = 600.0
 # slow readers each hold a page: their number alone would bound nothing.
 PAGE_BYTES: Final = 256 << 10
 
-_POSITION: Final = re.compile(r"([A-Za-z0-9]{1,32})-(0|[1-9][0-9]{0,17})")
-
 
 class LogError(Exception):
     """The log cannot be opened. The message is one sentence for a person."""
-
-
-class Position(NamedTuple):
-    """A point in the log: just behind entry `seq` of the life `epoch`."""
-
-    epoch: str
-    seq: int
-
-    def __str__(self) -> str:
-        return f"{self.epoch}-{self.seq}"
-
-    @classmethod
-    def parse(cls, text: str) -> Position:
-        """The inverse of str(); raises RtpushError (`bad_position`)."""
-        match = _POSITION.fullmatch(text)
-        if match is None:
-            raise RtpushError(
-                "bad_position",
-                "A position looks like EPOCH-SEQ; use one that the server sent, or leave it out.",
-            )
-        return cls(match[1], int(match[2]))
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """An event that asks to be logged. `encoded` is the JSON of `data`.
-
-    `skip` names the sessions that are not to see it, and `ack` asks the one
-    session that it is for to reply.
-    """
-
-    event: str
-    data: Any = None
-    room: str | None = None
-    key: str | None = None
-    idempotency_key: str | None = None
-    encoded: bytes = b"null"
-    skip: tuple[str, ...] = ()
-    ack: str | None = None
-
-    @classmethod
-    def of(cls, envelope: Envelope, skip: tuple[str, ...] = (), ack: str | None = None) -> Draft:
-        """Raises RtpushError when the data cannot be encoded or names no task."""
-        key = envelope.key
-        if key is None and envelope.event == "task_progress":
-            # Of a task's progress only the newest matters to who is behind.
-            key = task_key(envelope.data)
-        return cls(
-            envelope.event,
-            envelope.data,
-            envelope.room,
-            key,
-            envelope.idempotency_key,
-            encode_data(envelope.data),
-            skip,
-            ack,
-        )
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """One logged event, and its envelope as it goes out.
-
-    `time` is seconds since 1970. `json` is the whole envelope. What each kind
-    of wire sends is framed on first use and kept, so that a thousand readers
-    cost one framing.
-    """
-
-    seq: int
-    time: float
-    event: str
-    room: str | None
-    key: str | None
-    json: bytes
-    id: str
-    skip: tuple[str, ...] = ()
-    _framed: list[bytes | None] = field(default_factory=lambda: [None] * len(FORMS))
-
-    def framed(self, form: Form) -> bytes:
-        """The bytes of this entry on a wire of this form."""
-        data = self._framed[form.index]
-        if data is None:
-            data = self._framed[form.index] = form.frame(self.json, self.id)
-        return data
-
-    @property
-    def conflation_key(self) -> tuple[str | None, str, str] | None:
-        """A later entry with the same one supersedes this one.
-
-        None when not everybody sees the entry: for whom it skips, the one
-        before is still the newest.
-        """
-        return None if self.key is None or self.skip else (self.room, self.event, self.key)
-
-    @property
-    def size(self) -> int:
-        """Bytes of memory that the entry may come to hold, frames included."""
-        return 400 + 3 * len(self.json)
-
-
-def new_entry(
-    position: Position,
-    time: float,
-    event: str,
-    room: str | None,
-    key: str | None,
-    data: bytes,
-    skip: tuple[str, ...] = (),
-    ack: str | None = None,
-) -> Entry:
-    """The entry at a position; `data` is JSON."""
-    id_ = str(position)
-    json = encode_logged(event, data, room, key, id_, ack)
-    return Entry(position.seq, time, event, room, key, json, id_, skip)
 
 
 def new_board(settings: Settings) -> TaskBoard:
@@ -251,11 +130,11 @@ class Log(ABC):
         """Does memory hold a later entry with the same conflation key?"""
 
     @abstractmethod
-    async def read(self, after: int, limit: int, whole_until: int | None = None) -> Page:
+    async def read(self, after: int, limit: int, conflate_after: int | None = None) -> Page:
         """Of the `limit` entries after `after`, oldest first, from the store.
 
         As many as fit into PAGE_BYTES of JSON, but at least one. With
-        `whole_until`, entries newer than it that a later one supersedes are
+        `conflate_after`, entries newer than it that a later one supersedes are
         left out. Entries older than `first` are gone: the caller compares
         first. Raises RtpushError (`unavailable`).
         """

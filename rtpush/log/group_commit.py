@@ -22,11 +22,13 @@ from typing import Final
 
 from ..config.settings import Settings
 from ..errors import RtpushError
-from .base import Draft, Entry, Log, Outcome, Position, new_board, new_entry
+from ..protocol import Position
+from .base import Log, Outcome, new_board
 from .board import TaskBoard
+from .entry import Draft, Entry, new_entry
 from .tail import Tail
 
-__all__ = ["Batch", "BatchingLog", "Call", "unavailable"]
+__all__ = ["Batch", "Call", "GroupCommitLog", "unavailable"]
 
 logger = logging.getLogger("rtpush.log")
 
@@ -83,7 +85,7 @@ class Batch:
             yield key, self.board.stored(key), self.board.is_active(key)
 
 
-class BatchingLog(Log):
+class GroupCommitLog(Log):
     """See the module's rules. `clock` gives seconds since 1970."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:

@@ -16,15 +16,15 @@ from typing import Final
 
 from ..config.settings import Settings
 from .base import IDEMPOTENCY_FOR
-from .group_commit import Batch, BatchingLog, unavailable
+from .group_commit import Batch, GroupCommitLog, unavailable
 
-__all__ = ["EmbeddedLog", "Seen"]
+__all__ = ["IdempotencyKeys", "LocalLog"]
 
 # About 250 bytes each.
 _MAX_SEEN: Final = 1_000_000
 
 
-class Seen:
+class IdempotencyKeys:
     """The idempotency keys of the last ten minutes, and the numbers they got."""
 
     def __init__(self) -> None:
@@ -49,12 +49,12 @@ class Seen:
             del self._seqs[self._order.popleft()[1]]
 
 
-class EmbeddedLog(BatchingLog):
+class LocalLog(GroupCommitLog):
     """What the memory and the SQLite log share. `clock` gives seconds since 1970."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         super().__init__(settings, clock)
-        self._seen = Seen()
+        self._seen = IdempotencyKeys()
 
     def _next(self) -> None:
         self._seen.forget(max(self._clock(), self._newest_time()) - IDEMPOTENCY_FOR)

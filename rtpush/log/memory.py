@@ -15,13 +15,13 @@ from time import time
 from ..config.settings import Settings
 from .base import PAGE_BYTES, Page
 from .group_commit import Batch
-from .local import EmbeddedLog
+from .local import LocalLog
 from .tail import Tail
 
 __all__ = ["MemoryLog"]
 
 
-class MemoryLog(EmbeddedLog):
+class MemoryLog(LocalLog):
     """Bounded by count, bytes and age; see `Log`."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time) -> None:
@@ -44,11 +44,11 @@ class MemoryLog(EmbeddedLog):
     def _write(self, batch: Batch) -> None:
         self._stored(batch, None)
 
-    async def read(self, after: int, limit: int, whole_until: int | None = None) -> Page:
+    async def read(self, after: int, limit: int, conflate_after: int | None = None) -> Page:
         """See `Log.read`."""
         held = self._tail.after(max(after, self.first - 1), PAGE_BYTES) or ()
         entries = list(held[:limit])
         upto = entries[-1].seq if entries else self.last
-        if whole_until is not None:
-            entries = [e for e in entries if e.seq <= whole_until or not self.superseded(e)]
+        if conflate_after is not None:
+            entries = [e for e in entries if e.seq <= conflate_after or not self.superseded(e)]
         return Page(entries, upto)

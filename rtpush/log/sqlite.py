@@ -27,9 +27,11 @@ from typing import Final, NamedTuple, TypeVar
 
 from ..config.settings import Settings
 from ..errors import RtpushError
-from .base import IDEMPOTENCY_FOR, PAGE_BYTES, Entry, LogError, Page, Position, new_entry
+from ..protocol import Position
+from .base import IDEMPOTENCY_FOR, PAGE_BYTES, LogError, Page
+from .entry import Entry, new_entry
 from .group_commit import Batch
-from .local import EmbeddedLog
+from .local import LocalLog
 from .tail import Tail
 
 __all__ = ["SqliteLog"]
@@ -104,7 +106,7 @@ class Row:
     time: float
 
 
-class SqliteLog(EmbeddedLog):
+class SqliteLog(LocalLog):
     """See `Log`. `path` is a file; it is made when there is none.
 
     `tail_count` and `tail_bytes` bound what is kept in memory.
@@ -182,10 +184,10 @@ class SqliteLog(EmbeddedLog):
         if done.exception() is None:
             self.first, self._trim_due = done.result()
 
-    async def read(self, after: int, limit: int, whole_until: int | None = None) -> Page:
+    async def read(self, after: int, limit: int, conflate_after: int | None = None) -> Page:
         """See `Log.read`."""
         try:
-            return await self._in_thread(self._file.read, self.epoch, after, limit, whole_until)
+            return await self._in_thread(self._file.read, self.epoch, after, limit, conflate_after)
         except sqlite3.Error as exc:
             raise RtpushError("unavailable", f"The log cannot be read now ({exc}).") from exc
 
@@ -434,14 +436,14 @@ class _File:
             or made < now - settings.retention_age
         )
 
-    def read(self, epoch: str, after: int, limit: int, whole_until: int | None) -> Page:
+    def read(self, epoch: str, after: int, limit: int, conflate_after: int | None) -> Page:
         """See `Log.read`."""
         after = max(after, self._first - 1)
         upto = min(after + limit, self._last)
-        if whole_until is None:
+        if conflate_after is None:
             found = self._db.execute(_READ, (after, upto))
         else:
-            found = self._db.execute(_READ_NEWEST_OF_KEY, (after, upto, whole_until))
+            found = self._db.execute(_READ_NEWEST_OF_KEY, (after, upto, conflate_after))
         entries: list[Entry] = []
         size = 0
         with closing(found) as rows:

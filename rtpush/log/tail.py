@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import Entry
+from .entry import Entry
 
 __all__ = ["Tail"]
 

@@ -9,7 +9,7 @@ Rules that hold here:
   once for each group, and writes once to each session that is concerned.
 - A session that an entry names, to be its only reader or not to be one, reads
   for itself: what a group shares holds nothing that is not for all of it.
-- A wire that says it is full (`pause`) stops its session's reading and costs
+- A connection that says it is full (`pause`) stops its session's reading and costs
   nobody else anything; `resume` lets it read on.
 - When the log is no longer the one that was read so far (`_lost`), no cursor
   means anything: every session is given `resync` and the board as it is now.
@@ -27,11 +27,14 @@ from typing import Any, Final
 
 from ..config.settings import Settings
 from ..errors import Reason, RtpushError
-from ..log.base import Entry, Log, Position
-from ..protocol import Form, encode
-from .session import Group, Groups, Session, Wire
+from ..framing import Framing
+from ..log.base import Log
+from ..log.entry import Entry
+from ..protocol import Position, encode
+from .groups import Group, Groups
+from .session import Connection, Session
 from .snapshots import Snapshots
-from .timers import SlowWires
+from .timers import StalledWriters
 
 __all__ = ["Delivery", "Runtime"]
 
@@ -45,9 +48,9 @@ READ_ENTRIES: Final = 500
 # on from it ends in a resync.
 LOST: Final = -1
 # Seconds after which a pass over many sessions lets the event loop breathe.
-BREATHE_AFTER: Final = 0.004
+YIELD_AFTER: Final = 0.004
 # Sessions that are written to before it looks at the clock.
-AT_ONCE: Final = 50
+WRITES_PER_CLOCK_READ: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Delivery(ABC):
         self.idle.set()
         self._runtime = runtime
         self._passing: Iterator[None] | None = None
-        self._slow = SlowWires(settings.write_timeout)
+        self._stalled = StalledWriters(settings.write_timeout)
         self._snapshots = Snapshots(log, runtime.wall)
         log.on_grow = self._grown
         log.on_lost = self._lost
@@ -101,23 +104,25 @@ class Delivery(ABC):
 
     # -------------------------------------------------------------- sending
 
-    def _snapshot(self, session: Session, form: Form) -> bytes:
-        return self._snapshots.framed(frozenset(session.rooms), form)
+    def _snapshot(self, session: Session, framing: Framing) -> bytes:
+        return self._snapshots.framed(frozenset(session.rooms), framing)
 
-    def _own(self, session: Session, form: Form, after: int) -> Iterator[bytes]:
+    def _direct_frames(self, session: Session, framing: Framing, after: int) -> Iterator[bytes]:
         """What was sent to this session alone before it began."""
         while after < session.cursor:
             entries = self.log.recent(after, WRITE_BYTES)
             if not entries:
                 return
             after = entries[-1].seq
-            yield from (e.framed(form) for e in entries if e.room == session.sid)
+            yield from (e.framed(framing) for e in entries if e.room == session.sid)
 
     def send(self, session: Session, *envelopes: bytes) -> None:
-        """Unlogged envelopes to one session, if it has a wire."""
-        if session.wire is not None and envelopes:
-            form = session.wire.form
-            session.wire.write(form.joiner.join([form.frame(e, None) for e in envelopes]))
+        """Unlogged envelopes to one session, if it has a connection."""
+        if session.connection is not None and envelopes:
+            framing = session.connection.framing
+            session.connection.write(
+                framing.joiner.join([framing.frame(e, None) for e in envelopes])
+            )
 
     def send_volatile(
         self, event: str, data: Any, room: str | None, skip: Collection[str] = ()
@@ -129,29 +134,29 @@ class Delivery(ABC):
             if alone.live:
                 self.send(alone, envelope)
             return
-        framed: dict[Form, bytes] = {}
-        for group in self.groups.of({room}):
-            if group.form not in framed:
-                framed[group.form] = group.form.frame(envelope, None)
+        framed: dict[Framing, bytes] = {}
+        for group in self.groups.for_rooms({room}):
+            if group.framing not in framed:
+                framed[group.framing] = group.framing.frame(envelope, None)
             for session in list(group.sessions):
                 if session.live and session.sid not in skip:
-                    self._write(session, framed[group.form])
+                    self._write(session, framed[group.framing])
 
     def lagging(self) -> int:
-        """How many sessions wait for their wires to take more."""
-        return len(self._slow)
+        """How many sessions wait for their connections to take more."""
+        return len(self._stalled)
 
     def _write(self, session: Session, data: bytes) -> None:
         try:
-            if session.wire is not None:
-                session.wire.write(data)
+            if session.connection is not None:
+                session.connection.write(data)
                 self.deliveries += 1
         except Exception:
             self._broken(session)
 
     def _broken(self, session: Session) -> None:
-        # One broken wire must not end the pass for the others.
-        logger.exception("a wire failed; its session is closed")
+        # One broken connection must not end the pass for the others.
+        logger.exception("a connection failed; its session is closed")
         self.close(session)
 
     # --------------------------------------------------------------- passes
@@ -165,31 +170,31 @@ class Delivery(ABC):
 
     def _lost(self) -> None:
         self._snapshots.forget()
-        for session in self._everybody():
-            session.cursor, session.whole_until, session.live = LOST, 0, False
+        for session in self._all_sessions():
+            session.cursor, session.conflate_after, session.live = LOST, 0, False
             # Numbers of another life of the log.
             session.rooms = dict.fromkeys(session.rooms, 0)
         self.head = self.log.last
         under_way = self._passing is not None
-        self._passing = self._begin_anew()
+        self._passing = self._resync_all()
         if not under_way:
             self.idle.clear()
             self._step()
 
     @abstractmethod
-    def _everybody(self) -> list[Session]:
+    def _all_sessions(self) -> list[Session]:
         """All sessions, readers without one of their own included."""
 
-    def _begin_anew(self) -> Iterator[None]:
+    def _resync_all(self) -> Iterator[None]:
         """Let everybody who can take it begin anew; the others do when they read on."""
-        breathe_at = self._runtime.clock() + BREATHE_AFTER
-        for session in self._everybody():
+        yield_at = self._runtime.clock() + YIELD_AFTER
+        for session in self._all_sessions():
             if session.cursor == LOST and not session.paused and not session.reading:
                 self._resync(session, "epoch")
                 self._catch_up(session)
-            if self._runtime.clock() > breathe_at:
+            if self._runtime.clock() > yield_at:
                 yield
-                breathe_at = self._runtime.clock() + BREATHE_AFTER
+                yield_at = self._runtime.clock() + YIELD_AFTER
         yield from self._passes()
 
     def _step(self) -> None:
@@ -215,22 +220,24 @@ class Delivery(ABC):
             else:
                 # One batch was larger than the log's memory.
                 end = self.log.last
-                self._all_read_for_themselves()
+                self._catch_up_all()
             self.head = end
 
     def _fan_out(self, entries: Sequence[Entry], start: int, end: int) -> Iterator[None]:
-        self._serve_named(entries)
+        self._serve_addressed(entries)
         clock = self._runtime.clock
-        breathe_at = clock() + BREATHE_AFTER
-        for group, data in self._shares(entries):
+        yield_at = clock() + YIELD_AFTER
+        for group, data in self._shared_bytes(entries):
             sessions = list(group.sessions)
-            for begin in range(0, len(sessions), AT_ONCE):
-                self._hand_out(data, sessions[begin : begin + AT_ONCE], start, end)
-                if clock() > breathe_at:
+            for begin in range(0, len(sessions), WRITES_PER_CLOCK_READ):
+                self._write_to_group(
+                    data, sessions[begin : begin + WRITES_PER_CLOCK_READ], start, end
+                )
+                if clock() > yield_at:
                     yield
-                    breathe_at = clock() + BREATHE_AFTER
+                    yield_at = clock() + YIELD_AFTER
 
-    def _serve_named(self, entries: Sequence[Entry]) -> None:
+    def _serve_addressed(self, entries: Sequence[Entry]) -> None:
         """Let sessions that an entry is for, or is not for, read for themselves."""
         sessions = self.sessions
         named = {sid for e in entries for sid in (e.room, *e.skip) if sid in sessions}
@@ -240,7 +247,9 @@ class Delivery(ABC):
                 session.cursor = self._cursor_of(session)
                 self._catch_up(session)
 
-    def _hand_out(self, data: bytes, sessions: Sequence[Session], start: int, end: int) -> None:
+    def _write_to_group(
+        self, data: bytes, sessions: Sequence[Session], start: int, end: int
+    ) -> None:
         for session in sessions:
             if not session.live:
                 continue
@@ -248,7 +257,7 @@ class Delivery(ABC):
                 session.cursor = end
                 # As `_write` does; this is the hottest line of all.
                 try:
-                    session.wire.write(data)  # type: ignore[union-attr]  # live ones have one
+                    session.connection.write(data)  # type: ignore[union-attr]  # live ones have one
                 except Exception:
                     self._broken(session)
                 self.deliveries += 1
@@ -256,20 +265,20 @@ class Delivery(ABC):
                 # It came after this pass had begun.
                 self._catch_up(session)
 
-    def _shares(self, entries: Sequence[Entry]) -> Iterator[tuple[Group, bytes]]:
+    def _shared_bytes(self, entries: Sequence[Entry]) -> Iterator[tuple[Group, bytes]]:
         """Each group that is concerned, with the bytes that its sessions share."""
         rooms = {entry.room for entry in entries}
-        made: dict[tuple[frozenset[str | None], Form], bytes] = {}
-        for group in self.groups.of(rooms):
-            key = (group.rooms & rooms, group.form)
+        made: dict[tuple[frozenset[str | None], Framing], bytes] = {}
+        for group in self.groups.for_rooms(rooms):
+            key = (group.rooms & rooms, group.framing)
             data = made.get(key)
             if data is None:
-                data = made[key] = group.form.joiner.join(
-                    [e.framed(group.form) for e in entries if e.room is None or e.room in key[0]]
+                data = made[key] = group.framing.joiner.join(
+                    [e.framed(group.framing) for e in entries if e.room is None or e.room in key[0]]
                 )
             yield group, data
 
-    def _all_read_for_themselves(self) -> None:
+    def _catch_up_all(self) -> None:
         for group in self.groups:
             for session in list(group.sessions):
                 if session.live:
@@ -279,16 +288,16 @@ class Delivery(ABC):
     # ----------------------------------------------------- reading for oneself
 
     def pause(self, session: Session) -> None:
-        """The session's wire is full."""
+        """The session's connection is full."""
         session.cursor = self._cursor_of(session)
         session.live = False
         session.paused = session.lagging = True
-        self._slow.add(session, self._runtime.clock())
+        self._stalled.add(session, self._runtime.clock())
 
     def resume(self, session: Session) -> None:
-        """The session's wire has room again."""
+        """The session's connection has room again."""
         session.paused = False
-        self._slow.remove(session)
+        self._stalled.remove(session)
         self._catch_up(session)
 
     def position_of(self, session: Session) -> Position:
@@ -303,85 +312,86 @@ class Delivery(ABC):
 
     def _catch_up(self, session: Session) -> None:
         """Read what the session is missing, one write at a time."""
-        if session.wire is None or session.paused or session.reading:
+        if session.connection is None or session.paused or session.reading:
             return
         if session.cursor >= self.log.last:
             session.live = True
             session.lagging = False
-            self._settle_debts(session)
+            self._send_pending_snapshots(session)
             return
         session.live = False
         entries = self.log.recent(session.cursor, WRITE_BYTES)
         if entries is None:
             session.reading = True
-            self._runtime.spawn(self._read_back(session, session.wire))
+            self._runtime.spawn(self._read_back(session, session.connection))
             return
-        self._give(session, entries, entries[-1].seq)
+        self._deliver(session, entries, entries[-1].seq)
         if session.cursor >= self.log.last:
             self._catch_up(session)
         else:
             self._catch_up_soon(session)
 
-    def _settle_debts(self, session: Session) -> None:
+    def _send_pending_snapshots(self, session: Session) -> None:
         # Only now: a client ignores what is older than its room's snapshot.
-        if session.owed:
-            owed, session.owed = session.owed, ()
-            self.send(session, *[self._snapshots.of_room(room) for room in owed])
+        if session.pending_snapshots:
+            pending_snapshots, session.pending_snapshots = session.pending_snapshots, ()
+            self.send(session, *[self._snapshots.of_room(room) for room in pending_snapshots])
 
     def _catch_up_soon(self, session: Session) -> None:
-        wire = session.wire
+        connection = session.connection
         session.reading = True
 
         def go_on() -> None:
-            if session.wire is wire:
+            if session.connection is connection:
                 session.reading = False
                 self._catch_up(session)
 
         self._runtime.call_soon(go_on)
 
-    def _give(self, session: Session, entries: Sequence[Entry], upto: int) -> None:
-        wire = session.wire
-        assert wire is not None
-        whole_until = session.whole_until if session.lagging and session.conflate else upto
+    def _deliver(self, session: Session, entries: Sequence[Entry], upto: int) -> None:
+        connection = session.connection
+        assert connection is not None
+        conflate_after = session.conflate_after if session.lagging and session.conflate else upto
         frames = [
-            entry.framed(wire.form)
+            entry.framed(connection.framing)
             for entry in entries
-            if session.sees(entry) and (entry.seq <= whole_until or not self.log.superseded(entry))
+            if session.sees(entry)
+            and (entry.seq <= conflate_after or not self.log.superseded(entry))
         ]
         session.cursor = upto
         if frames:
-            self._write(session, wire.form.joiner.join(frames))
+            self._write(session, connection.framing.joiner.join(frames))
 
-    async def _read_back(self, session: Session, wire: Wire) -> None:
+    async def _read_back(self, session: Session, connection: Connection) -> None:
         """One read from the store, for a session that lags behind the log's memory."""
         conflating = session.lagging and session.conflate
         try:
             page = await self.log.read(
-                session.cursor, READ_ENTRIES, session.whole_until if conflating else None
+                session.cursor, READ_ENTRIES, session.conflate_after if conflating else None
             )
         except RtpushError as error:
-            if session.wire is wire:
+            if session.connection is connection:
                 self.disconnect(session, error)
             return
-        if session.wire is not wire:
+        if session.connection is not connection:
             return
         session.reading = False
         # Asked only now: retention may have passed the cursor during the read.
         if self.log.covers(Position(self.log.epoch, session.cursor)) is None:
-            self._give(session, page.entries, page.upto)
+            self._deliver(session, page.entries, page.upto)
         else:
             self._resync(session, "epoch" if session.cursor == LOST else "expired")
         self._catch_up(session)
 
     def _resync(self, session: Session, reason: str) -> None:
-        wire = session.wire
-        if wire is None:
+        connection = session.connection
+        if connection is None:
             return
-        session.cursor = session.whole_until = self.log.last
-        self._write(session, wire.form.frame(encode("resync", {"reason": reason}), None))
-        self._write(session, self._snapshot(session, wire.form))
+        session.cursor = session.conflate_after = self.log.last
+        self._write(session, connection.framing.frame(encode("resync", {"reason": reason}), None))
+        self._write(session, self._snapshot(session, connection.framing))
 
-    def _settle(self, session: Session) -> None:
+    def _finish_pass(self, session: Session) -> None:
         """Give a live session what a pass still owes it, before its rooms change.
 
         The pass would give it the bytes of its new group, and with them

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ..log.base import Log, Position
-from ..protocol import PROTOCOL_VERSION, Form, encode
+from ..framing import Framing
+from ..log.base import Log
+from ..protocol import PROTOCOL_VERSION, Position, encode
 from ..version import __version__
 from .session import Session
 
@@ -45,22 +46,22 @@ class Snapshots:
     def __init__(self, log: Log, wall: Callable[[], float]) -> None:
         self._log = log
         self._wall = wall
-        self._framed: dict[tuple[frozenset[str], Form], bytes] = {}
+        self._framed: dict[tuple[frozenset[str], Framing], bytes] = {}
 
     def forget(self) -> None:
         """What was made is no longer true."""
         self._framed.clear()
 
-    def framed(self, rooms: frozenset[str], form: Form) -> bytes:
+    def framed(self, rooms: frozenset[str], framing: Framing) -> bytes:
         """All that somebody in these rooms may see."""
-        snapshot = self._framed.get((rooms, form))
+        snapshot = self._framed.get((rooms, framing))
         if snapshot is None:
             position = str(self._log.position)
             board = self._log.board.snapshot(rooms, self._wall())
             if len(self._framed) >= MAX_SNAPSHOTS:
                 self._framed.clear()
-            snapshot = form.frame(encode("active_tasks", board, position), position)
-            self._framed[rooms, form] = snapshot
+            snapshot = framing.frame(encode("active_tasks", board, position), position)
+            self._framed[rooms, framing] = snapshot
         return snapshot
 
     def of_room(self, room: str) -> bytes:

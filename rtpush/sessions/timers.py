@@ -4,7 +4,7 @@ Rules that hold here:
 
 - Heartbeats are spread over the seconds of their interval by chance, so that
   a crowd that came at once does not beat at once.
-- A slow wire is stuck when nothing has left it for the whole of its time.
+- A slow connection is stuck when nothing has left it for the whole of its time.
 - Nothing here knows a clock: the time is given.
 """
 
@@ -16,7 +16,7 @@ from math import ceil
 
 from .session import Session
 
-__all__ = ["Expiries", "Heartbeats", "Lapsed", "SlowWires"]
+__all__ = ["GrantExpiries", "Heartbeats", "LapsedSessions", "StalledWriters"]
 
 
 class Heartbeats:
@@ -28,12 +28,12 @@ class Heartbeats:
 
     def add(self, session: Session) -> None:
         """Give a session its second."""
-        session.slot = random.randrange(len(self._slots))
-        self._slots[session.slot][session] = None
+        session.heartbeat_slot = random.randrange(len(self._slots))
+        self._slots[session.heartbeat_slot][session] = None
 
     def remove(self, session: Session) -> None:
         """Idempotent."""
-        self._slots[session.slot].pop(session, None)
+        self._slots[session.heartbeat_slot].pop(session, None)
 
     def tick(self) -> list[Session]:
         """One second has passed: who is due."""
@@ -41,7 +41,7 @@ class Heartbeats:
         return list(self._slots[self._now])
 
 
-class Lapsed:
+class LapsedSessions:
     """Sessions whose connection was lost, for as long as they can be taken up again.
 
     `most` bounds how many are kept: those that were lost last.
@@ -85,7 +85,7 @@ class Lapsed:
             del self._until[sid]
 
 
-class Expiries:
+class GrantExpiries:
     """The sessions whose grants end, by the second in which they do."""
 
     def __init__(self) -> None:
@@ -114,8 +114,8 @@ class Expiries:
         return [session for second in ended for session in self._by_second[second]]
 
 
-class SlowWires:
-    """The sessions that wait for their wires to take more, and since when."""
+class StalledWriters:
+    """The sessions that wait for their connections to take more, and since when."""
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
@@ -126,7 +126,7 @@ class SlowWires:
         return len(self._since)
 
     def add(self, session: Session, now: float) -> None:
-        """The session's wire is full, from now."""
+        """The session's connection is full, from now."""
         self._since[session] = now, _backlog(session)
 
     def remove(self, session: Session) -> None:
@@ -148,4 +148,4 @@ class SlowWires:
 
 
 def _backlog(session: Session) -> int:
-    return session.wire.backlog() if session.wire is not None else 0
+    return session.connection.backlog() if session.connection is not None else 0

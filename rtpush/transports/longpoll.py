@@ -2,7 +2,7 @@
 
 Rules that hold here:
 
-- A waiting request is a wire that is full after its first write.
+- A waiting request is a connection that is full after its first write.
 - The cursor is the client's: it asks with `last`, and asking again with the
   same one gives the same events. The server may forget the session, or be
   another one: it then opens a new session at the client's position.
@@ -23,11 +23,12 @@ from typing import Any, Final
 from aiohttp import web
 
 from ..errors import RtpushError
+from ..framing import JSON
 from ..hub import Hub
-from ..log.base import Position
-from ..protocol import JSON, Incoming, parse_many
+from ..protocol import Incoming, Position, parse_many
 from ..sessions.session import Session
-from .base import Front, Opening, read_opening
+from .connect_request import ConnectRequest, read_connect_request
+from .context import TransportContext
 
 __all__ = ["LongPollTransport"]
 
@@ -37,71 +38,73 @@ MAX_TIMEOUT: Final = 55.0
 # Requests of one session that may wait for their answers.
 MAX_POSTS: Final = 8
 # Seconds that another node has for the envelopes of a client of its own.
-FORWARDED_FOR: Final = 30.0
+FORWARD_TIMEOUT: Final = 30.0
 
 
 class LongPollTransport:
     """`GET /poll` and `POST /poll`."""
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
-        self._hub = front.hub
-        self._intake = front.intake
-        self._settings = front.settings
+    def __init__(self, context: TransportContext) -> None:
+        self._context = context
+        self._hub = context.hub
+        self._intake = context.dispatcher
+        self._settings = context.settings
         self._posting: Counter[Session] = Counter()
-        front.nodes.bus.on("where", self._answer_where)
-        front.nodes.bus.on("post", self._answer_post)
+        context.nodes.bus.on("where", self._answer_where)
+        context.nodes.bus.on("post", self._answer_post)
 
     async def read(self, request: web.Request) -> web.Response:
         """One read. Raises RtpushError."""
-        opening = read_opening(request)
+        connect_request = read_connect_request(request)
         timeout = _timeout(request, self._settings.poll_timeout)
-        waiter = Waiter(self._hub)
-        session = await self._find(request, opening, waiter)
-        waiter.session = session
+        poll = PendingPoll(self._hub)
+        session = await self._find(request, connect_request, poll)
+        poll.session = session
         try:
-            if not waiter.frames:
-                await waiter.wait(timeout)
-            return self._answer(waiter, session)
+            if not poll.frames:
+                await poll.wait(timeout)
+            return self._answer(poll, session)
         finally:
-            self._release(session, waiter)
+            self._release(session, poll)
 
-    async def _find(self, request: web.Request, opening: Opening, waiter: Waiter) -> Session:
+    async def _find(
+        self, request: web.Request, connect_request: ConnectRequest, poll: PendingPoll
+    ) -> Session:
         """The session to read for: a known one, a new one, or one for this read only."""
-        await self._front.reach(opening.last)
-        if opening.last is not None and opening.sid is None:
-            grant, _ = await self._front.door.grant(request)
-            for room in opening.rooms:
+        await self._context.wait_for_position(connect_request.last)
+        if connect_request.last is not None and connect_request.sid is None:
+            grant, _ = await self._context.access.grant(request)
+            for room in connect_request.rooms:
                 grant.check_room(room)
-            return self._hub.peek(waiter, opening.rooms, opening.last)
-        session = self._hub.sessions.get(opening.sid or "")
-        if session is None and opening.sid:
-            grant, _ = await self._front.door.grant(request)
-            session = await self._front.fetch(request, opening, grant)
-        if session is None or session.expires is None or opening.last is None:
-            session = await self._front.admit(request, opening)
-            self._hub.open(session, waiter, opening.last)
+            return self._hub.peek(poll, connect_request.rooms, connect_request.last)
+        session = self._hub.sessions.get(connect_request.sid or "")
+        if session is None and connect_request.sid:
+            grant, _ = await self._context.access.grant(request)
+            session = await self._context.take_over(request, connect_request, grant)
+        if session is None or session.lease_until is None or connect_request.last is None:
+            session = await self._context.admit(request, connect_request)
+            self._hub.open(session, poll, connect_request.last)
         else:
-            await self._front.check_owner(request, session)
-            self._hub.reattach(session, waiter, opening.last)
-        session.expires = self._hub.lease()
+            await self._context.check_owner(request, session)
+            self._hub.reattach(session, poll, connect_request.last)
+        session.lease_until = self._hub.lease()
         return session
 
-    def _answer(self, waiter: Waiter, session: Session) -> web.Response:
-        position = waiter.upto or self._hub.position_of(session)
-        body = b'{"events":[%b],"last":"%b"}' % (b",".join(waiter.frames), str(position).encode())
+    def _answer(self, poll: PendingPoll, session: Session) -> web.Response:
+        position = poll.upto or self._hub.position_of(session)
+        body = b'{"events":[%b],"last":"%b"}' % (b",".join(poll.frames), str(position).encode())
         return web.Response(
             body=body,
             content_type="application/json",
             headers={"Cache-Control": "no-store"},
         )
 
-    def _release(self, session: Session, waiter: Waiter) -> None:
+    def _release(self, session: Session, poll: PendingPoll) -> None:
         if not session.sid:
             self._hub.close(session)
-        elif session.wire is waiter:
+        elif session.connection is poll:
             self._hub.detach(session)
-            session.expires = self._hub.lease()
+            session.lease_until = self._hub.lease()
 
     async def post(self, request: web.Request) -> web.Response:
         """Envelopes in; what they lead to for this client, out. Raises RtpushError."""
@@ -110,8 +113,8 @@ class LongPollTransport:
         if session is None:
             body = await self._forward(request, sid)
         else:
-            await self._front.check_owner(request, session)
-            body = await self._post(session, lambda: self._front.bodies.read(request))
+            await self._context.check_owner(request, session)
+            body = await self._post(session, lambda: self._context.body_reader.read(request))
         return web.Response(
             body=body, content_type="application/json", headers={"Cache-Control": "no-store"}
         )
@@ -119,24 +122,24 @@ class LongPollTransport:
     async def _post(self, session: Session, read: Callable[[], Awaitable[bytes]]) -> bytes:
         if not session.admitted:
             raise _no_session()
-        self._check_rate(self._front.charge(session, 0, 0))
+        self._check_rate(self._context.charge(session, 0, 0))
         with self._one_more(session):
             return b"[%b]" % b",".join(await self._answers(session, await read()))
 
     async def _forward(self, request: web.Request, sid: str) -> bytes:
         """Have the node that has the session take what its client sends here."""
-        bus = self._front.nodes.bus
+        bus = self._context.nodes.bus
         node = await bus.ask_any("where", sid=sid) if sid else None
         if node is None:
             raise _no_session()
-        grant, _ = await self._front.door.grant(request)
-        body = b64encode(await self._front.bodies.read(request)).decode()
+        grant, _ = await self._context.access.grant(request)
+        body = b64encode(await self._context.body_reader.read(request)).decode()
         fields = {"sid": sid, "subject": grant.subject, "body": body}
-        answer: str = await bus.ask_node(node, "post", patience=FORWARDED_FOR, **fields)
+        answer: str = await bus.ask_node(node, "post", patience=FORWARD_TIMEOUT, **fields)
         return answer.encode()
 
     async def _answer_where(self, fields: dict[str, Any]) -> str | None:
-        return self._front.nodes.bus.node if fields["sid"] in self._hub.sessions else None
+        return self._context.nodes.bus.node if fields["sid"] in self._hub.sessions else None
 
     async def _answer_post(self, fields: dict[str, Any]) -> str:
         session = self._hub.sessions.get(fields["sid"])
@@ -152,13 +155,13 @@ class LongPollTransport:
 
     async def _answers(self, session: Session, body: bytes) -> list[bytes]:
         envelopes, _ = parse_many(body)
-        self._front.charge(session, len(envelopes), len(body))
+        self._context.charge(session, len(envelopes), len(body))
         if len(envelopes) > self._settings.max_batch:
             raise RtpushError(
                 "too_large", f"Send at most {self._settings.max_batch} envelopes at once."
             )
-        if session.expires is not None:
-            session.expires = self._hub.lease()
+        if session.lease_until is not None:
+            session.lease_until = self._hub.lease()
         return await self._take(session, envelopes)
 
     @contextmanager
@@ -179,11 +182,11 @@ class LongPollTransport:
             raise RtpushError("rate_limited", "Too much at once; send less.", math.ceil(seconds))
 
     async def _take(self, session: Session, envelopes: Sequence[Incoming]) -> list[bytes]:
-        exchange = Exchange(len(envelopes))
-        for place, envelope in enumerate(envelopes):
-            self._intake.take(session, envelope, Place(exchange, place))
-        await exchange.finished()
-        return exchange.answers()
+        batch = BatchResponse(len(envelopes))
+        for index, envelope in enumerate(envelopes):
+            self._intake.dispatch(session, envelope, EnvelopeResponder(batch, index))
+        await batch.finished()
+        return batch.answers()
 
 
 def _no_session() -> RtpushError:
@@ -192,11 +195,11 @@ def _no_session() -> RtpushError:
     )
 
 
-class Waiter:
-    """A request that waits: a wire of the hub which is full after one write."""
+class PendingPoll:
+    """A request that waits: a connection of the hub which is full after one write."""
 
     def __init__(self, hub: Hub) -> None:
-        self.form = JSON
+        self.framing = JSON
         self.frames: list[bytes] = []
         self.session: Session | None = None
         # Where this read ended, when it ended before it was answered: the
@@ -214,25 +217,25 @@ class Waiter:
             return
 
     def write(self, data: bytes) -> None:
-        """See hub.Wire."""
+        """See Connection."""
         self.frames.append(data)
         self._woken.set()
 
     def backlog(self) -> int:
-        """See hub.Wire."""
+        """See Connection."""
         return sum(map(len, self.frames))
 
     def heartbeat(self) -> None:
-        """See hub.Wire. A request is short: its end is its heartbeat."""
+        """See Connection. A request is short: its end is its heartbeat."""
 
     def close(self, code: int, reason: str) -> None:
-        """See hub.Wire."""
+        """See Connection."""
         if self.session is not None:
             self.upto = self._hub.position_of(self.session)
         self._woken.set()
 
 
-class Exchange:
+class BatchResponse:
     """The answers to the envelopes of one POST, in one array.
 
     They come as things get done; they go in the order of the envelopes.
@@ -257,27 +260,27 @@ class Exchange:
 
     def answers(self) -> list[bytes]:
         """All of them, in order."""
-        return [answer for place in self.places for answer in place]
+        return [answer for index in self.places for answer in index]
 
 
-class Place:
+class EnvelopeResponder:
     """The answer to one envelope of an exchange."""
 
-    __slots__ = ("_answers", "_exchange")
+    __slots__ = ("_answers", "_batch")
 
-    def __init__(self, exchange: Exchange, index: int) -> None:
-        self._exchange = exchange
-        self._answers = exchange.places[index]
+    def __init__(self, batch: BatchResponse, index: int) -> None:
+        self._batch = batch
+        self._answers = batch.places[index]
 
     def send(self, envelope: bytes) -> None:
-        """See intake.Answer."""
+        """See dispatcher.Responder."""
         self._answers.append(envelope)
 
     def done(self, reply: bytes | None) -> None:
-        """See intake.Answer."""
+        """See dispatcher.Responder."""
         if reply is not None:
             self._answers.append(reply)
-        self._exchange.one_done()
+        self._batch.one_done()
 
 
 def _timeout(request: web.Request, default: float) -> float:

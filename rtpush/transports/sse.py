@@ -14,8 +14,12 @@ from typing import Final
 
 from aiohttp import web
 
-from ..protocol import SSE, encode
-from .base import Front, StreamWire, Taken, read_opening, take_transport
+from ..framing import SSE
+from ..protocol import encode
+from .connect_request import read_connect_request
+from .context import TransportContext
+from .hijack import HijackedResponse, hijack_transport
+from .stream import StreamConnection
 
 __all__ = ["SseTransport"]
 
@@ -38,35 +42,35 @@ _HEARTBEAT: Final = SSE.frame(encode("heartbeat", None), None)
 class SseTransport:
     """`GET /sse`."""
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
+    def __init__(self, context: TransportContext) -> None:
+        self._context = context
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Check what is asked for, then carry on without aiohttp.
 
         Raises RtpushError while an HTTP status can still say it.
         """
-        opening = read_opening(request)
-        session = await self._front.admit(request, opening)
-        transport, _ = take_transport(request)
-        cors = self._front.door.origins.cors(request.headers.get("Origin"))
+        connect_request = read_connect_request(request)
+        session = await self._context.admit(request, connect_request)
+        transport, _ = hijack_transport(request)
+        cors = self._context.access.origins.cors(request.headers.get("Origin"))
         lines = "".join(f"{name}: {value}\r\n" for name, value in cors.items())
         head = _HEAD % lines.encode("latin-1")
-        Stream(transport, SSE, self._front).start(session, opening.last, head)
-        return Taken()
+        SseConnection(transport, SSE, self._context).start(session, connect_request.last, head)
+        return HijackedResponse()
 
 
-class Stream(StreamWire):
-    """One event stream: a wire of the hub."""
+class SseConnection(StreamConnection):
+    """One event stream: a connection of the hub."""
 
     __slots__ = ()
 
     def heartbeat(self) -> None:
-        """See hub.Wire."""
+        """See Connection."""
         self._transport.write(_HEARTBEAT)
 
     def close(self, code: int, reason: str) -> None:
-        """See hub.Wire. The `disconnect` event has said code and reason."""
+        """See Connection. The `disconnect` event has said code and reason."""
         self._session = None
         self._transport.close()
         self._abort_later()

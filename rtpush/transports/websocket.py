@@ -34,8 +34,12 @@ from websockets.server import ServerProtocol
 from websockets.typing import ExtensionParameter, Subprotocol
 
 from ..errors import Reason, RtpushError
-from ..protocol import DEFLATE_WINDOW, WEBSOCKET, WEBSOCKET_DEFLATE, Incoming, encode_error, parse
-from .base import Front, StreamWire, Taken, read_opening, take_transport
+from ..framing import DEFLATE_WINDOW, WEBSOCKET, WEBSOCKET_DEFLATE
+from ..protocol import Incoming, encode_error, parse
+from .connect_request import read_connect_request
+from .context import TransportContext
+from .hijack import HijackedResponse, hijack_transport
+from .stream import StreamConnection
 
 __all__ = ["WebSocketTransport"]
 
@@ -45,9 +49,9 @@ _quiet = logging.getLogger("rtpush.websocket.protocol")
 _quiet.setLevel(logging.WARNING)
 
 # Envelopes of one connection that may wait to be stored.
-MAX_UNDER_WAY: Final = 64
+MAX_IN_FLIGHT: Final = 64
 # Heartbeats without a sign of life.
-MAX_SILENT: Final = 2
+MAX_MISSED_HEARTBEATS: Final = 2
 
 # The headers that decide a handshake; a browser sends as many others again.
 _HANDSHAKE: Final = (
@@ -85,9 +89,9 @@ class _DeflateFactory(ServerPerMessageDeflateFactory):
 class WebSocketTransport:
     """`GET /ws`."""
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
-        extensions = [_DeflateFactory()] if front.settings.compress else []
+    def __init__(self, context: TransportContext) -> None:
+        self._context = context
+        extensions = [_DeflateFactory()] if context.settings.compress else []
         # One for all: `accept` decides from the request alone.
         self._handshake = ServerProtocol(
             extensions=extensions,
@@ -98,24 +102,24 @@ class WebSocketTransport:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer the handshake, then carry on without aiohttp."""
-        opening = read_opening(request)
+        connect_request = read_connect_request(request)
         response = self._handshake.accept(_as_websockets(request))
         if response.status_code != 101:
             return _refusal(response)
         extensions = self._handshake.extensions
         head = response.serialize()
         try:
-            session = await self._front.admit(request, opening)
+            session = await self._context.admit(request, connect_request)
         except RtpushError as error:
-            transport, _ = take_transport(request)
-            Connection(transport, extensions, self._front).refuse(error, head)
-            return Taken()
-        transport, early = take_transport(request)
-        connection = Connection(transport, extensions, self._front)
-        connection.start(session, opening.last, head)
+            transport, _ = hijack_transport(request)
+            WebSocketConnection(transport, extensions, self._context).refuse(error, head)
+            return HijackedResponse()
+        transport, early = hijack_transport(request)
+        connection = WebSocketConnection(transport, extensions, self._context)
+        connection.start(session, connect_request.last, head)
         if early:
             connection.data_received(early)
-        return Taken()
+        return HijackedResponse()
 
 
 def _as_websockets(request: web.Request) -> Request:
@@ -140,30 +144,38 @@ def _refusal(response: Response) -> web.Response:
     return refusal
 
 
-class Connection(StreamWire):
-    """One WebSocket: a wire of the hub, and where its client's envelopes are answered."""
+class WebSocketConnection(StreamConnection):
+    """One WebSocket: a connection of the hub, and where its client's envelopes are answered."""
 
-    __slots__ = ("_ended", "_fragments", "_held", "_protocol", "_silent", "_under_way", "_waiting")
+    __slots__ = (
+        "_ended",
+        "_fragments",
+        "_in_flight",
+        "_missed_heartbeats",
+        "_protocol",
+        "_reading_paused",
+        "_throttled",
+    )
 
     def __init__(
-        self, transport: asyncio.Transport, extensions: list[Extension], front: Front
+        self, transport: asyncio.Transport, extensions: list[Extension], context: TransportContext
     ) -> None:
-        super().__init__(transport, WEBSOCKET_DEFLATE if extensions else WEBSOCKET, front)
-        size = front.settings.max_message
+        super().__init__(transport, WEBSOCKET_DEFLATE if extensions else WEBSOCKET, context)
+        size = context.settings.max_message
         protocol = Protocol(SERVER, state=OPEN, max_size=size, logger=_quiet)
         protocol.extensions = extensions
         self._protocol = protocol
         # One growing buffer: a list would let a flood of empty fragments grow it.
         self._fragments = bytearray()
-        self._silent = 0
-        self._under_way = 0
-        self._held = False
-        self._waiting = False
+        self._missed_heartbeats = 0
+        self._in_flight = 0
+        self._reading_paused = False
+        self._throttled = False
         self._ended = False
 
     def refuse(self, error: RtpushError, head: bytes) -> None:
         """A browser cannot read the answer to a handshake: an `error` event and a close code."""
-        self._front.metrics.refusals[error.code] += 1
+        self._context.metrics.refusals[error.code] += 1
         self._transport.write(head)
         self.send(encode_error(error, None))
         self.close(error.meaning.close, error.code)
@@ -172,7 +184,7 @@ class Connection(StreamWire):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
-        self._silent = 0
+        self._missed_heartbeats = 0
         protocol = self._protocol
         protocol.receive_data(data)
         messages = 0
@@ -183,34 +195,34 @@ class Connection(StreamWire):
                 self._take_frame(frame)
         self._flush()
         if self._session is not None:
-            self._wait(self._front.charge(self._session, messages, len(data)))
+            self._throttle(self._context.charge(self._session, messages, len(data)))
 
-    def _wait(self, seconds: float) -> None:
-        if seconds and not self._waiting:
-            self._waiting = True
-            self._regulate()
-            asyncio.get_running_loop().call_later(seconds, self._go_on)
+    def _throttle(self, seconds: float) -> None:
+        if seconds and not self._throttled:
+            self._throttled = True
+            self._update_reading()
+            asyncio.get_running_loop().call_later(seconds, self._unthrottle)
 
-    def _go_on(self) -> None:
-        self._waiting = False
-        self._regulate()
+    def _unthrottle(self) -> None:
+        self._throttled = False
+        self._update_reading()
 
     def pause_writing(self) -> None:
         """See asyncio.Protocol."""
         super().pause_writing()
-        self._regulate()
+        self._update_reading()
 
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
         super().resume_writing()
-        self._regulate()
+        self._update_reading()
 
-    def _regulate(self) -> None:
+    def _update_reading(self) -> None:
         """Read only as long as what reading leads to has somewhere to go."""
-        hold = self._full or self._waiting or self._under_way >= MAX_UNDER_WAY
-        if hold == self._held or self._transport.is_closing():
+        hold = self._full or self._throttled or self._in_flight >= MAX_IN_FLIGHT
+        if hold == self._reading_paused or self._transport.is_closing():
             return
-        self._held = hold
+        self._reading_paused = hold
         if hold:
             self._transport.pause_reading()
         else:
@@ -237,38 +249,38 @@ class Connection(StreamWire):
             # RFC 6455, section 8.1.
             self._protocol.fail(CloseCode.INVALID_DATA, f"invalid UTF-8 at byte {exc.start}")
             return
-        self._under_way += 1
-        self._regulate()
+        self._in_flight += 1
+        self._update_reading()
         assert self._session is not None
-        self._front.intake.take(self._session, envelope, self)
+        self._context.dispatcher.dispatch(self._session, envelope, self)
 
     def send(self, envelope: bytes) -> None:
-        """See intake.Answer."""
+        """See dispatcher.Responder."""
         # Also what answers a message that a close came right behind: it is
         # written ahead of our own close.
         if not self._ended and not self._transport.is_closing():
-            self._transport.write(self.form.frame(envelope, None))
+            self._transport.write(self.framing.frame(envelope, None))
 
     def done(self, reply: bytes | None) -> None:
-        """See intake.Answer."""
-        self._under_way -= 1
-        self._regulate()
+        """See dispatcher.Responder."""
+        self._in_flight -= 1
+        self._update_reading()
         if reply is not None:
             self.send(reply)
 
-    # -------------------------------------------------------------- hub.Wire
+    # -------------------------------------------------------------- Connection
 
     def heartbeat(self) -> None:
-        """See hub.Wire."""
-        self._silent += 1
-        if self._silent > MAX_SILENT:
-            self._forget(Reason.PING_TIMEOUT)
+        """See Connection."""
+        self._missed_heartbeats += 1
+        if self._missed_heartbeats > MAX_MISSED_HEARTBEATS:
+            self._end_session(Reason.PING_TIMEOUT)
             self._transport.abort()
         else:
             self._transport.write(_PING)
 
     def close(self, code: int, reason: str) -> None:
-        """See hub.Wire."""
+        """See Connection."""
         self._session = None
         if self._protocol.state is OPEN:
             self._protocol.send_close(code, reason)
@@ -288,7 +300,7 @@ class Connection(StreamWire):
             self._ended = True
             close = self._protocol.close_rcvd
             left = close is not None and close.code in _DELIBERATE
-            self._forget(Reason.CLIENT_DISCONNECT if left else Reason.TRANSPORT_CLOSE)
+            self._end_session(Reason.CLIENT_DISCONNECT if left else Reason.TRANSPORT_CLOSE)
 
     def _end(self) -> None:
         # Half-closed first: closing with unread input would reset the

@@ -20,15 +20,15 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from ..application.dispatcher import Intake, position_of
+from ..application.dispatcher import Dispatcher, position_of
 from ..cluster.nodes import Nodes
 from ..config.settings import Settings
 from ..errors import RtpushError
 from ..hub import Hub
-from ..log.base import Log, Outcome, Position
+from ..log.base import Log, Outcome
 from ..metrics import Metrics
-from ..protocol import check_room, parse_many
-from .body import Bodies
+from ..protocol import Position, check_room, parse_many
+from .body import BodyReader
 from .openapi import document
 
 __all__ = ["PROBES", "Api", "answer_errors", "error_response"]
@@ -110,8 +110,8 @@ class Api:
         log: Log,
         hub: Hub,
         nodes: Nodes,
-        intake: Intake,
-        bodies: Bodies,
+        dispatcher: Dispatcher,
+        body_reader: BodyReader,
         guard: Guard,
         metrics: Metrics,
         settings: Settings,
@@ -119,8 +119,8 @@ class Api:
         self._log = log
         self._hub = hub
         self._nodes = nodes
-        self._intake = intake
-        self._bodies = bodies
+        self._intake = dispatcher
+        self._body_reader = body_reader
         self._guard = guard
         self._metrics = metrics
         self._settings = settings
@@ -154,7 +154,7 @@ class Api:
 
     async def publish(self, request: web.Request) -> web.Response:
         """One envelope, an array or NDJSON. See PROTOCOL.md, section 8."""
-        envelopes, many = parse_many(await self._bodies.read(request))
+        envelopes, many = parse_many(await self._body_reader.read(request))
         if len(envelopes) > self._settings.max_batch:
             raise RtpushError(
                 "too_large", f"Publish at most {self._settings.max_batch} events at once."

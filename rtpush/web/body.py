@@ -1,4 +1,4 @@
-"""Bodies of requests: read whole, within limits.
+"""BodyReader of requests: read whole, within limits.
 
 Rules that hold here:
 
@@ -16,15 +16,15 @@ from aiohttp import web
 
 from ..errors import RtpushError
 
-__all__ = ["Bodies"]
+__all__ = ["BodyReader"]
 
-# Bodies of the largest size that may be on their way at the same time.
+# BodyReader of the largest size that may be on their way at the same time.
 AT_ONCE: Final = 8
 # A body may take its time at this many bytes a second.
 SLOWEST: Final = 16 << 10
 
 
-class Bodies:
+class BodyReader:
     """Reads bodies of at most `largest` bytes that begin within `patience` seconds."""
 
     def __init__(self, largest: int, patience: float) -> None:

@@ -24,14 +24,14 @@ from ..config.settings import Settings
 from ..errors import RtpushError
 from .api import PROBES, error_response
 
-__all__ = ["CALLER", "Door"]
+__all__ = ["CALLER", "AccessControl"]
 
 CALLER: Final = web.RequestKey("caller", Caller)
 # How a browser sends a token with a WebSocket: as a second subprotocol.
 IN_PROTOCOL: Final = "bearer."
 
 
-class Door:
+class AccessControl:
     """Lets requests in, or not."""
 
     def __init__(self, auth: Authenticator, origins: Origins, settings: Settings) -> None:

@@ -347,7 +347,7 @@ async def test_keys_from_an_address_are_rotated_without_a_restart() -> None:
         for _ in range(5):
             assert await refusal(server, http, WebSocket, token=newer) == "not_authenticated"
         assert fetched == 1
-        server._door.auth._fetched -= 60
+        server._access.auth._fetched -= 60
         await (await WebSocket.open(url, http, token=newer)).close()
         assert fetched == 2
     await runner.cleanup()
@@ -356,7 +356,7 @@ async def test_keys_from_an_address_are_rotated_without_a_restart() -> None:
 async def test_while_keys_cannot_be_fetched_tokens_are_unavailable() -> None:
     async with running(auth_keys="http://127.0.0.1:9/jwks") as (server, _http):
         with pytest.raises(RtpushError, match="unavailable"):
-            await server._door.auth.grant(token())
+            await server._access.auth.grant(token())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from frames import PING, Raw, frame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtpush.access.rate_limits import BURST, Allowance
+from rtpush.access.rate_limits import BURST, RateLimit
 from rtpush.config.settings import Settings
 from rtpush.server import Server
 
@@ -24,7 +24,7 @@ from rtpush.server import Server
 def test_nobody_is_let_more_than_the_rate_and_the_burst(steps: list[tuple[float, int]]) -> None:
     """A client that always waits as told never gets ahead of its rate by more than a burst."""
     rate, now, taken = 10.0, 0.0, 0
-    allowance = Allowance(rate, 1e9, now)
+    allowance = RateLimit(rate, 1e9, now)
     for pause, count in steps:
         now += pause
         taken += count
@@ -35,7 +35,7 @@ def test_nobody_is_let_more_than_the_rate_and_the_burst(steps: list[tuple[float,
 @given(st.lists(st.floats(0.1, 5), max_size=50))
 def test_who_keeps_to_the_rate_never_waits(pauses: list[float]) -> None:
     now = 0.0
-    allowance = Allowance(10.0, 1000.0, now)
+    allowance = RateLimit(10.0, 1000.0, now)
     for pause in pauses:
         now += pause
         assert allowance.charge(int(10 * pause), int(1000 * pause), now) == 0.0
@@ -61,12 +61,12 @@ async def test_a_websocket_that_sends_too_much_is_read_slowly_and_loses_nothing(
         sender = await WebSocket.open(server.url.rstrip("/"), http)
         for i in range(10_200):
             await sender.send({"event": "tick", "data": i})
-        (connection,) = server._front.wires
+        (connection,) = server._transport_context.connections
         found = await sender.take(10_200)
         assert [e["data"] for e in found] == list(range(10_200))
         # The last of them had to wait: what was taken was more than a burst.
         assert await sender.accepted({"event": "ping"}) is None
-        assert connection._waiting or server.log.last == 10_200
+        assert connection._throttled or server.log.last == 10_200
         await sender.close()
 
 
@@ -74,8 +74,8 @@ async def test_a_flood_of_control_frames_counts(http: aiohttp.ClientSession) -> 
     async with running(rate_bytes=4096) as server:
         raw = await Raw.upgraded(server.port)
         raw.send(frame(PING, b"*" * 125) * 320)
-        (connection,) = server._front.wires
-        await until(lambda: connection._held)
+        (connection,) = server._transport_context.connections
+        await until(lambda: connection._reading_paused)
         raw.abort()
 
 

@@ -210,7 +210,7 @@ async def test_events_of_one_client_are_handled_in_order(server: Server, connect
     sending = [
         asyncio.create_task(client.send({"event": "step", "data": i, "ack": i})) for i in range(8)
     ]
-    await until(lambda: bool(server.hub.sessions[client.sid].turns))
+    await until(lambda: bool(server.hub.sessions[client.sid].handler_queue))
     gate.set()
     await asyncio.gather(*sending)
     await client.reply(7)
@@ -577,7 +577,7 @@ async def test_who_does_not_answer_in_time(server: Server, connect: Open) -> Non
         await server.call("question", to=client.sid, timeout=0.01)
     question = await event(client, "question")
     await client.send({"ack": question["ack"], "data": "too late"})
-    assert not server.hub.sessions[client.sid].asks
+    assert not server.hub.sessions[client.sid].pending_replies
 
 
 async def test_only_one_session_can_be_asked(server: Server) -> None:
@@ -663,7 +663,7 @@ async def test_a_disconnect_handler_knows_who_it_was(server: Server, by_server: 
         else:
             await client.close()
         assert await calls.wait(1) == [("ada", ["a"])]
-        await until(lambda: not server.intake.leaving)
+        await until(lambda: not server.dispatcher.disconnecting)
         with pytest.raises(RtpushError, match="not_found"):
             await server.get_session(client.sid)
 

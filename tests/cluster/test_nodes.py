@@ -356,7 +356,7 @@ async def test_a_long_poll_goes_round(nodes: list[Server], http: aiohttp.ClientS
 
 def _waits(node: Server, sid: str) -> bool:
     session = node.hub.sessions.get(sid)
-    return session is not None and session.wire is not None
+    return session is not None and session.connection is not None
 
 
 async def get_poll(http: aiohttp.ClientSession, node: Server, query: dict[str, Any]) -> Any:

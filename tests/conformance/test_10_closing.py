@@ -20,7 +20,7 @@ async def told(client: Client) -> dict[str, object]:
 async def asking(site: Site, *clients: Client) -> None:
     """Wait until long-poll clients have a request under way: only those can be told."""
     for client in clients:
-        await until(lambda sid=client.sid: site.server.hub.sessions[sid].wire is not None)
+        await until(lambda sid=client.sid: site.server.hub.sessions[sid].connection is not None)
 
 
 @pytest.mark.one_node

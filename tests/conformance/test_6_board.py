@@ -8,7 +8,7 @@ import pytest
 from clients import Client
 from sites import Site
 
-from rtpush.log.base import Draft
+from rtpush.log.entry import Draft
 from rtpush.protocol import Envelope
 
 

@@ -151,7 +151,7 @@ async def test_resync_when_retention_passes_a_slow_reader(site: Site) -> None:
     assert all(split(e["id"])[1] > position for e in events[at + 2 :] if "id" in e)
 
 
-async def test_exactly_once_while_transports_change_under_way(site: Site) -> None:
+async def test_exactly_once_while_transports_change_in_flight(site: Site) -> None:
     """Publishing never stops; the reader is now here, now there."""
     published: list[str] = []
     stop = asyncio.Event()

@@ -24,11 +24,12 @@ from redisserver import RedisServer
 
 from rtpush.config.settings import Settings
 from rtpush.errors import RtpushError
-from rtpush.log.base import IDEMPOTENCY_FOR, PAGE_BYTES, Draft, Entry, Log, Outcome, Position
+from rtpush.log.base import IDEMPOTENCY_FOR, PAGE_BYTES, Log, Outcome
+from rtpush.log.entry import Draft, Entry
 from rtpush.log.memory import MemoryLog
 from rtpush.log.redis.log import RedisLog
 from rtpush.log.sqlite import SqliteLog
-from rtpush.protocol import Envelope
+from rtpush.protocol import Envelope, Position
 
 PATIENCE = 10.0
 
@@ -325,8 +326,8 @@ async def test_what_is_superseded_can_be_left_out(desk: Desk) -> None:
         draft("a", 7, key="k", room="r"),
     )
     newest = [2, 4, 5, 6, 7]
-    assert [e.seq for e in await everything(desk.log, whole_until=0)] == newest
-    assert [e.seq for e in await everything(desk.log, whole_until=1)] == [1, *newest]
+    assert [e.seq for e in await everything(desk.log, conflate_after=0)] == newest
+    assert [e.seq for e in await everything(desk.log, conflate_after=1)] == [1, *newest]
     assert len(await everything(desk.log)) == 7
     found = {e.seq: desk.log.superseded(e) for e in await everything(desk.log)}
     # Memory may not reach back that far; what it says must be true.
@@ -335,14 +336,14 @@ async def test_what_is_superseded_can_be_left_out(desk: Desk) -> None:
 
 async def test_what_some_do_not_see_supersedes_nothing(desk: Desk) -> None:
     await desk.append(draft(data=1, key="k"), draft(data=2, key="k", skip=("s",)))
-    entries = await everything(desk.log, whole_until=0)
+    entries = await everything(desk.log, conflate_after=0)
     assert [entry.seq for entry in entries] == [1, 2]
     assert not any(desk.log.superseded(entry) for entry in entries)
 
 
 async def test_pages_get_ahead_when_all_is_superseded(desk: Desk) -> None:
     await desk.append(*(draft(key="k") for _ in range(50)))
-    assert [e.seq for e in await everything(desk.log, whole_until=0)] == [50]
+    assert [e.seq for e in await everything(desk.log, conflate_after=0)] == [50]
 
 
 # ---- retention ---------------------------------------------------------------
@@ -462,14 +463,14 @@ class Model:
     def last(self) -> int:
         return self.entries[-1][0] if self.entries else 0
 
-    def newest(self, after: int, whole_until: int) -> list[int]:
+    def newest(self, after: int, conflate_after: int) -> list[int]:
         """Numbers after one, without those that a later entry supersedes."""
         latest = {entry[1:4]: entry[0] for entry in self.entries}
         return [
             seq
             for seq, event, room, key, _ in self.entries
             if seq > after
-            and (key is None or seq <= whole_until or latest[event, room, key] == seq)
+            and (key is None or seq <= conflate_after or latest[event, room, key] == seq)
         ]
 
 
@@ -541,15 +542,17 @@ class AnyLog(RuleBasedStateMachine):
         log = self.desk.log
         after = max(log.last - back, log.first - 1)
         assume(after >= 0)
-        whole_until = after + ahead if ahead is not None else None
+        conflate_after = after + ahead if ahead is not None else None
         found: list[int] = []
         cursor = after
         while cursor < log.last:
-            page = self.run(log.read(cursor, limit, whole_until))
+            page = self.run(log.read(cursor, limit, conflate_after))
             assert page.upto > cursor
             found += [entry.seq for entry in page.entries]
             cursor = page.upto
-        assert found == self.model.newest(after, log.last if whole_until is None else whole_until)
+        assert found == self.model.newest(
+            after, log.last if conflate_after is None else conflate_after
+        )
 
     @rule(back=st.integers(0, 30), size=st.integers(0, 3000))
     def recent(self, back: int, size: int) -> None:

@@ -15,10 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from rtpush.config.settings import Settings
 from rtpush.errors import RtpushError
+from rtpush.framing import FRAMINGS, JSON, Framing
 from rtpush.hub import Hub
-from rtpush.log.base import Draft, Position
+from rtpush.log.entry import Draft
 from rtpush.log.memory import MemoryLog
-from rtpush.protocol import FORMS, JSON, Envelope, Form
+from rtpush.protocol import Envelope, Position
 from rtpush.sessions.delivery import WRITE_BYTES, Runtime
 from rtpush.sessions.session import Session
 
@@ -59,11 +60,11 @@ def finish(work: Coroutine[Any, Any, None]) -> None:
         work.send(None)
 
 
-class Wire:
+class Connection:
     """Takes what is written, up to a high-water mark that the test sets."""
 
-    def __init__(self, hub: Hub, form: Form = JSON, room_for: int = 1 << 30) -> None:
-        self.form = form
+    def __init__(self, hub: Hub, framing: Framing = JSON, room_for: int = 1 << 30) -> None:
+        self.framing = framing
         self.hub = hub
         self.session: Session | None = None
         self.written: list[bytes] = []
@@ -119,16 +120,16 @@ class House:
         self,
         *rooms: str,
         last: str | None = None,
-        form: Form = JSON,
+        framing: Framing = JSON,
         room_for: int = 1 << 30,
         **options: Any,
-    ) -> tuple[Session, Wire]:
-        wire = Wire(self.hub, form, room_for)
+    ) -> tuple[Session, Connection]:
+        connection = Connection(self.hub, framing, room_for)
         session = self.hub.prepare(rooms, last, **options)
         session.admitted = True
-        self.hub.open(session, wire, last)
-        wire.session = session
-        return session, wire
+        self.hub.open(session, connection, last)
+        connection.session = session
+        return session, connection
 
 
 @pytest.fixture
@@ -140,19 +141,19 @@ def x(data: Any = None, **fields: Any) -> Envelope:
     return Envelope("x", data, **fields)
 
 
-def told(wire: Wire) -> list[Any]:
-    return [event["data"] for event in wire.events if event["event"] == "x"]
+def told(connection: Connection) -> list[Any]:
+    return [event["data"] for event in connection.events if event["event"] == "x"]
 
 
 # ---- passes ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form.index}-{form.name}")
-def test_all_of_a_group_get_the_same_bytes(house: House, form: Form) -> None:
-    wires = [house.open("a", form=form)[1] for _ in range(3)]
-    before = [len(wire.written) for wire in wires]
+@pytest.mark.parametrize("framing", FRAMINGS, ids=lambda framing: f"{framing.index}-{framing.name}")
+def test_all_of_a_group_get_the_same_bytes(house: House, framing: Framing) -> None:
+    wires = [house.open("a", framing=framing)[1] for _ in range(3)]
+    before = [len(connection.written) for connection in wires]
     house.publish(x(1, room="a"), x(2))
-    shared = [wire.written[n:] for wire, n in zip(wires, before, strict=True)]
+    shared = [connection.written[n:] for connection, n in zip(wires, before, strict=True)]
     assert len(shared[0]) == 1, "one write for a pass"
     assert all(written[0] is shared[0][0] for written in shared)
 
@@ -169,7 +170,7 @@ def test_a_broken_wire_does_not_end_the_pass(
     house.publish(x(1))
     assert [told(wires[0]), told(wires[2])] == [[1], [1]]
     assert len(house.hub.sessions) == 2
-    assert "a wire failed" in caplog.text
+    assert "a connection failed" in caplog.text
 
 
 def test_a_long_pass_breathes_and_whoever_comes_meanwhile_misses_nothing(house: House) -> None:
@@ -183,7 +184,7 @@ def test_a_long_pass_breathes_and_whoever_comes_meanwhile_misses_nothing(house: 
     house.publish(x(2))
     house.turns.settle()
     assert house.hub.idle.is_set()
-    assert all(told(wire) == [1, 2] for wire in [*wires, back])
+    assert all(told(connection) == [1, 2] for connection in [*wires, back])
     assert told(late) == [2]
 
 
@@ -217,7 +218,7 @@ def test_nothing_is_left_of_those_who_have_gone(house: House) -> None:
 def test_snapshots_are_shared_until_the_board_changes(house: House) -> None:
     house.publish(Envelope("task_created", {"id": 1, "text": "x" * 10_000}))
     wires = [house.open()[1] for _ in range(3)]
-    assert len({id(wire.written[-1]) for wire in wires}) == 1
+    assert len({id(connection.written[-1]) for connection in wires}) == 1
     house.publish(Envelope("task_progress", {"id": 1, "progress": 5}))
     (task,) = house.open()[1].events[-1]["data"]["tasks"]
     assert task["progress"] == 5
@@ -231,10 +232,10 @@ def test_heartbeats_are_spread_and_everybody_gets_them() -> None:
     wires = [house.open()[1] for _ in range(200)]
     each_second = []
     for _ in range(10):
-        before = sum(wire.beats for wire in wires)
+        before = sum(connection.beats for connection in wires)
         house.hub.tick()
-        each_second.append(sum(wire.beats for wire in wires) - before)
-    assert all(wire.beats == 1 for wire in wires)
+        each_second.append(sum(connection.beats for connection in wires) - before)
+    assert all(connection.beats == 1 for connection in wires)
     assert max(each_second) < 100, "a crowd does not beat at once"
 
 
@@ -266,9 +267,9 @@ def test_a_session_that_was_lost_can_be_taken_up_for_a_while() -> None:
     assert ends == [(session.sid, "transport error")]
     house.turns.now += 59
     house.hub.tick()
-    again, wire = house.open("c", last=str(house.log.position), sid=session.sid)
+    again, connection = house.open("c", last=str(house.log.position), sid=session.sid)
     assert again is session
-    assert wire.events[0]["data"]["rooms"] == ["a", "b", "c"]
+    assert connection.events[0]["data"]["rooms"] == ["a", "b", "c"]
     house.hub.close(again)
     house.turns.now += 61
     house.hub.tick()
@@ -276,9 +277,9 @@ def test_a_session_that_was_lost_can_be_taken_up_for_a_while() -> None:
 
 
 def test_who_was_sent_away_cannot_take_its_session_up(house: House) -> None:
-    session, wire = house.open()
+    session, connection = house.open()
     house.hub.disconnect(session, RtpushError("forbidden", "Go."))
-    assert wire.closed == (4403, "forbidden")
+    assert connection.closed == (4403, "forbidden")
     last = str(house.log.position)
     assert house.open(last=last, sid=session.sid)[0] is not session
 
@@ -289,12 +290,12 @@ def test_who_was_sent_away_cannot_take_its_session_up(house: House) -> None:
 class Reader:
     """A client that keeps the protocol's rules, and what it has seen."""
 
-    def __init__(self, form: Form, rooms: set[str], conflate: bool) -> None:
-        self.form = form
+    def __init__(self, framing: Framing, rooms: set[str], conflate: bool) -> None:
+        self.framing = framing
         self.rooms = rooms
         self.conflate = conflate
         self.session: Session | None = None
-        self.wire: Wire | None = None
+        self.connection: Connection | None = None
         self.position: str | None = None
         self.seen: list[int] = []
         # The log's end when this connection began: up to there it is owed everything.
@@ -307,8 +308,8 @@ class Reader:
 
     def take(self) -> None:
         """Read what is on the wire, as PROTOCOL.md, section 3, asks of a client."""
-        assert self.wire is not None
-        for event in self.wire.events:
+        assert self.connection is not None
+        for event in self.connection.events:
             if event["event"] == "active_tasks":
                 seq = int(event["id"].partition("-")[2])
                 if "room" in event:
@@ -324,7 +325,7 @@ class Reader:
                 self.steps.append((before, seq, self.owed))
                 self.position = event["id"]
                 self.seen.append(seq)
-        self.wire.written.clear()
+        self.connection.written.clear()
 
 
 ROOMS = st.sampled_from(["a", "b"])
@@ -367,19 +368,19 @@ class AnyInterleaving(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.readers) < 5)
     @rule(
-        form=st.just(JSON),
+        framing=st.just(JSON),
         rooms=st.sets(ROOMS),
         conflate=st.booleans(),
         room_for=st.sampled_from([400, 40_000, 1 << 30]),
     )
-    def connect(self, form: Form, rooms: set[str], conflate: bool, room_for: int) -> None:
-        reader = Reader(form, set(rooms), conflate)
+    def connect(self, framing: Framing, rooms: set[str], conflate: bool, room_for: int) -> None:
+        reader = Reader(framing, set(rooms), conflate)
         self.readers.append(reader)
         self._open(reader, None, room_for)
 
     def _open(self, reader: Reader, last: str | None, room_for: int) -> None:
         reader.owed = self.house.log.last
-        reader.session, reader.wire = self.house.open(
+        reader.session, reader.connection = self.house.open(
             *sorted(reader.rooms),
             last=last,
             room_for=room_for,
@@ -395,8 +396,8 @@ class AnyInterleaving(RuleBasedStateMachine):
     def read(self, data: st.DataObject) -> None:
         reader = self._some(data)
         reader.take()
-        assert reader.wire is not None
-        reader.wire.drain()
+        assert reader.connection is not None
+        reader.connection.drain()
 
     @precondition(lambda self: self.readers)
     @rule(data=st.data(), taken=st.booleans(), room_for=st.sampled_from([400, 40_000, 1 << 30]))
@@ -419,10 +420,10 @@ class AnyInterleaving(RuleBasedStateMachine):
         if reader.position is None:
             return
         reader.owed = self.house.log.last
-        wire = Wire(self.house.hub, JSON, 40_000)
-        wire.session = reader.session
-        reader.wire = wire
-        self.house.hub.reattach(reader.session, wire, reader.position)
+        connection = Connection(self.house.hub, JSON, 40_000)
+        connection.session = reader.session
+        reader.connection = connection
+        self.house.hub.reattach(reader.session, connection, reader.position)
 
     # ---- what must hold
 
@@ -434,14 +435,14 @@ class AnyInterleaving(RuleBasedStateMachine):
     def check_all(self) -> None:
         """After everybody has read everything, what is missing is only what may be."""
         for reader in self.readers:
-            assert reader.wire is not None
+            assert reader.connection is not None
             for _ in range(10_000):
                 self.house.turns.settle()
-                if not reader.wire.written:
+                if not reader.connection.written:
                     break
                 reader.take()
-                reader.wire.drain()
-            assert not reader.wire.written
+                reader.connection.drain()
+            assert not reader.connection.written
             self._check(reader)
 
     def _check(self, reader: Reader) -> None:

@@ -390,7 +390,7 @@ async def test_a_ping_flood_is_answered_no_faster_than_it_is_read(server: Server
             break
     # The pongs that nobody reads fill the pipe; then the server reads no more.
     assert stuck
-    (connection,) = server._front.wires
+    (connection,) = server._transport_context.connections
     assert connection.backlog() < 1 << 20
     raw.abort()
 

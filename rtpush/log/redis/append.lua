@@ -277,7 +277,7 @@ local function read()
     for _, entry in ipairs(chunk) do
       local seq, fields = seq_of(entry), fields_of(entry)
       at = seq + 1
-      local gone = ask.whole_until and seq > ask.whole_until and has(fields.k)
+      local gone = ask.conflate_after and seq > ask.conflate_after and has(fields.k)
         and not has(fields.s)
       gone = gone and tonumber(redis.call('HGET', newest, newest_key(fields)) or 0) > seq
       if not gone then

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..base import PAGE_BYTES, Entry, Page, Position, new_entry
+from ...protocol import Position
+from ..base import PAGE_BYTES, Page
+from ..entry import Entry, new_entry
 from ..group_commit import Batch
 
 __all__ = ["arguments_of", "entry_of", "page_of"]

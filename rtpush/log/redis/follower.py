@@ -26,9 +26,10 @@ import orjson
 
 from ...config.settings import Settings
 from ...errors import RtpushError
-from ..base import Entry, LogError, new_board
+from ..base import LogError, new_board
 from ..board import TASK_EVENTS, TaskBoard
-from ..group_commit import BatchingLog, unavailable
+from ..entry import Entry
+from ..group_commit import GroupCommitLog, unavailable
 from ..tail import Tail
 from .codec import entry_of
 from .connection import TIMEOUT, Address, Away, Errands, Link, backoff
@@ -62,7 +63,7 @@ class State(NamedTuple):
     mark: str
 
 
-class FollowedLog(BatchingLog):
+class FollowedLog(GroupCommitLog):
     """The half of `RedisLog` that reads. `url` as in `Address.parse`.
 
     Without `clock` the time is that of Redis, the same for all nodes.

@@ -22,8 +22,9 @@ from typing import Any, Final
 
 from ...config.settings import Settings
 from ...errors import RtpushError
-from ..base import PAGE_BYTES, Draft, Outcome, Page
+from ..base import PAGE_BYTES, Outcome, Page
 from ..board import TASK_EVENTS
+from ..entry import Draft
 from ..group_commit import Batch, unavailable
 from .codec import arguments_of, page_of
 from .connection import Away, backoff
@@ -238,14 +239,14 @@ class RedisLog(FollowedLog):
         found: list[Any] = answer[1:]
         return found
 
-    async def read(self, after: int, limit: int, whole_until: int | None = None) -> Page:
+    async def read(self, after: int, limit: int, conflate_after: int | None = None) -> Page:
         """See `Log.read`. Waits a while for a Redis that is away."""
         epoch, attempt = self.epoch, 0
         until = asyncio.get_running_loop().time() + READ_PATIENCE
         upto = min(after + limit, self.last)
         ask = {"after": after, "upto": upto, "page": PAGE_BYTES}
-        if whole_until is not None:
-            ask["whole_until"] = whole_until
+        if conflate_after is not None:
+            ask["conflate_after"] = conflate_after
         while epoch == self.epoch:
             try:
                 first, upto, found = await self._ask_reader("read", **ask)

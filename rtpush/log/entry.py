@@ -1,0 +1,105 @@
+"""Entries: an event that asks to be logged, and one that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..framing import FRAMINGS, Framing
+from ..protocol import Envelope, Position, encode_data, encode_logged
+from .board import task_key
+
+__all__ = ["Draft", "Entry", "new_entry"]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event that asks to be logged. `encoded` is the JSON of `data`.
+
+    `skip` names the sessions that are not to see it, and `ack` asks the one
+    session that it is for to reply.
+    """
+
+    event: str
+    data: Any = None
+    room: str | None = None
+    key: str | None = None
+    idempotency_key: str | None = None
+    encoded: bytes = b"null"
+    skip: tuple[str, ...] = ()
+    ack: str | None = None
+
+    @classmethod
+    def of(cls, envelope: Envelope, skip: tuple[str, ...] = (), ack: str | None = None) -> Draft:
+        """Raises RtpushError when the data cannot be encoded or names no task."""
+        key = envelope.key
+        if key is None and envelope.event == "task_progress":
+            # Of a task's progress only the newest matters to who is behind.
+            key = task_key(envelope.data)
+        return cls(
+            envelope.event,
+            envelope.data,
+            envelope.room,
+            key,
+            envelope.idempotency_key,
+            encode_data(envelope.data),
+            skip,
+            ack,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One logged event, and its envelope as it goes out.
+
+    `time` is seconds since 1970. `json` is the whole envelope. What each kind
+    of connection sends is framed on first use and kept, so that a thousand readers
+    cost one framing.
+    """
+
+    seq: int
+    time: float
+    event: str
+    room: str | None
+    key: str | None
+    json: bytes
+    id: str
+    skip: tuple[str, ...] = ()
+    _framed: list[bytes | None] = field(default_factory=lambda: [None] * len(FRAMINGS))
+
+    def framed(self, framing: Framing) -> bytes:
+        """The bytes of this entry on a connection of this framing."""
+        data = self._framed[framing.index]
+        if data is None:
+            data = self._framed[framing.index] = framing.frame(self.json, self.id)
+        return data
+
+    @property
+    def conflation_key(self) -> tuple[str | None, str, str] | None:
+        """A later entry with the same one supersedes this one.
+
+        None when not everybody sees the entry: for whom it skips, the one
+        before is still the newest.
+        """
+        return None if self.key is None or self.skip else (self.room, self.event, self.key)
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that the entry may come to hold, frames included."""
+        return 400 + 3 * len(self.json)
+
+
+def new_entry(
+    position: Position,
+    time: float,
+    event: str,
+    room: str | None,
+    key: str | None,
+    data: bytes,
+    skip: tuple[str, ...] = (),
+    ack: str | None = None,
+) -> Entry:
+    """The entry at a position; `data` is JSON."""
+    id_ = str(position)
+    json = encode_logged(event, data, room, key, id_, ack)
+    return Entry(position.seq, time, event, room, key, json, id_, skip)

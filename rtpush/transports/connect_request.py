@@ -1,0 +1,58 @@
+"""Connect requests: the query of /ws, /sse and /poll, read once for all transports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from ..errors import RtpushError
+from ..web.middleware import CALLER
+
+__all__ = ["ConnectRequest", "environ_of", "read_connect_request"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectRequest:
+    """What a client asks for when it connects. Query names as in PROTOCOL.md, section 4."""
+
+    rooms: Sequence[str]
+    last: str | None
+    conflate: bool
+    sid: str | None
+
+
+def read_connect_request(request: web.Request) -> ConnectRequest:
+    """The query of /ws, /sse and /poll; raises RtpushError (`bad_request`)."""
+    query = request.query
+    conflate = query.get("conflate", "1")
+    if conflate not in ("0", "1"):
+        raise RtpushError("bad_request", '"conflate" is 0 or 1 (1 when it is left out).')
+    return ConnectRequest(
+        query.getall("room", []),
+        # A browser's EventSource repeats the newest id by itself; it is newer
+        # than what stands in the address it was opened with.
+        request.headers.get("Last-Event-ID") or query.get("last") or None,
+        conflate == "1",
+        query.get("sid"),
+    )
+
+
+def environ_of(request: web.Request, subject: str | None) -> dict[str, Any]:
+    """What a `connect` handler is told of a request, in WSGI's names (PEP 3333)."""
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": request.method,
+        "PATH_INFO": request.path,
+        "QUERY_STRING": request.query_string,
+        "REMOTE_ADDR": request[CALLER].address,
+        "SERVER_PROTOCOL": "HTTP/{}.{}".format(*request.version),
+        "wsgi.url_scheme": request[CALLER].scheme,
+        "rtpush.subject": subject,
+        "aiohttp.request": request,
+    }
+    for name, value in request.headers.items():
+        key = "HTTP_" + name.upper().replace("-", "_")
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+    return environ

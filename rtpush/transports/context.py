@@ -1,0 +1,149 @@
+"""What the transports of one server share: its parts, and the admission of clients."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from aiohttp import web
+
+from ..access.auth import Grant
+from ..access.origins import is_loopback
+from ..access.rate_limits import RateLimit
+from ..application.dispatcher import Dispatcher
+from ..cluster.nodes import Nodes
+from ..config.settings import Settings
+from ..errors import RtpushError
+from ..hub import Hub
+from ..metrics import Metrics
+from ..protocol import Position
+from ..sessions.session import Session
+from ..web.body import BodyReader
+from ..web.middleware import CALLER, AccessControl
+from .connect_request import ConnectRequest, environ_of
+
+__all__ = ["Abortable", "TransportContext"]
+
+# All connections of one address together may send this many times what one may:
+# a family or an office behind one router has about that many devices at work.
+ADDRESS_FACTOR: Final = 10
+# Addresses whose rate limits are kept, about 300 bytes each.
+MAX_ADDRESS_LIMITS: Final = 50_000
+
+
+class Abortable(Protocol):
+    """A connection that was hijacked, as the server sees it when it stops."""
+
+    def abort(self) -> None:
+        """End it now, whatever was written."""
+
+
+@dataclass(eq=False, slots=True)
+class TransportContext:
+    """What the transports of one server share.
+
+    `connections` are the connections taken over that are not lost yet; `drained`
+    is set when the last one goes. `address_limits` is what each address may send.
+    """
+
+    hub: Hub
+    nodes: Nodes
+    dispatcher: Dispatcher
+    body_reader: BodyReader
+    metrics: Metrics
+    access: AccessControl
+    settings: Settings
+    connections: set[Abortable] = field(default_factory=set)
+    drained: asyncio.Event = field(default_factory=asyncio.Event)
+    address_limits: dict[str, RateLimit] = field(default_factory=dict)
+
+    async def admit(self, request: web.Request, connect_request: ConnectRequest) -> Session:
+        """The session for an opening, if it may begin. Raises RtpushError."""
+        grant, token = await self.access.grant(request)
+        for room in connect_request.rooms:
+            grant.check_room(room)
+        await self.hub.log.sync()
+        await self.wait_for_position(connect_request.last)
+        await self.take_over(request, connect_request, grant)
+        session = self.hub.prepare(
+            connect_request.rooms,
+            connect_request.last,
+            conflate=connect_request.conflate,
+            address=request[CALLER].address,
+            sid=connect_request.sid,
+            grant=grant,
+        )
+        auth = None if token is None else {"token": token}
+        try:
+            await self.dispatcher.admit(session, lambda: environ_of(request, grant.subject), auth)
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionResetError
+        except BaseException:
+            self.hub.close(session)
+            raise
+        return session
+
+    async def take_over(
+        self, request: web.Request, connect_request: ConnectRequest, grant: Grant
+    ) -> Session | None:
+        """Have the session that is to go on here, when another node has it; see `Nodes.take`."""
+        if not connect_request.sid or connect_request.last is None:
+            return None
+        self.hub.check_connect_request(connect_request.rooms, connect_request.last)
+        return await self.nodes.take(connect_request.sid, request[CALLER].address, grant)
+
+    async def wait_for_position(self, last: str | None) -> None:
+        """Catch up with the node that a reader comes from, if that was ahead of this one.
+
+        Raises RtpushError (`unavailable`) when this one cannot now.
+        """
+        log = self.hub.log
+        if last is None or log.covers(Position.parse(last)) not in ("ahead", "epoch"):
+            return
+        if not await log.sync() and log.covers(Position.parse(last)) is not None:
+            raise RtpushError(
+                "unavailable", "The log cannot be read as far as you have read it; try again."
+            )
+
+    async def check_owner(self, request: web.Request, session: Session) -> None:
+        """Is a request from whom the session belongs to? Raises RtpushError."""
+        if self.access.auth.wants_tokens:
+            grant, _ = await self.access.grant(request)
+            self.hub.renew(session, grant)
+
+    def charge(self, session: Session, messages: int, size: int) -> float:
+        """Note what a client has sent; seconds for which it should send no more."""
+        now = time.monotonic()
+        if not session.rate_limits:
+            session.rate_limits = self._rate_limits_of(session.address, now)
+        wait = max([one.charge(messages, size, now) for one in session.rate_limits])
+        self.metrics.throttled += wait > 0
+        return wait
+
+    def _rate_limits_of(self, address: str, now: float) -> tuple[RateLimit, ...]:
+        """A connection's own, and the one that it shares with all others of its address."""
+        messages, size = self.settings.rate_messages, self.settings.rate_bytes
+        own = RateLimit(messages, size, now)
+        if is_loopback(address):
+            return (own,)
+        if len(self.address_limits) > MAX_ADDRESS_LIMITS:
+            # All begin anew: better than to hold one for every address there is.
+            self.address_limits.clear()
+        shared = self.address_limits.get(address)
+        if shared is None:
+            shared = RateLimit(messages * ADDRESS_FACTOR, size * ADDRESS_FACTOR, now)
+            self.address_limits[address] = shared
+        return own, shared
+
+    async def wait_closed(self, seconds: float) -> None:
+        """Until every connection is gone; those that stay longer are cut."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.connections:
+                    self.drained.clear()
+                    await self.drained.wait()
+        for connection in list(self.connections):
+            connection.abort()

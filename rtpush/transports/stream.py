@@ -1,0 +1,93 @@
+"""Stream connections: what WebSocket and SSE share."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import Final
+
+from ..errors import Reason
+from ..framing import Framing
+from ..sessions.session import Session
+from .context import TransportContext
+
+__all__ = ["StreamConnection"]
+
+# Seconds that a peer has to answer a close, and a last write to leave.
+CLOSE_TIMEOUT: Final = 5.0
+
+
+class StreamConnection(asyncio.Protocol, ABC):
+    """A taken transport as a connection of the hub: what WebSocket and SSE share."""
+
+    __slots__ = ("_context", "_full", "_session", "_transport", "framing", "write")
+
+    def __init__(
+        self, transport: asyncio.Transport, framing: Framing, context: TransportContext
+    ) -> None:
+        self.framing = framing
+        self._transport = transport
+        # See Connection. The transport's own, since no call is made more often.
+        self.write = transport.write
+        self._context = context
+        self._session: Session | None = None
+        self._full = False
+        transport.set_write_buffer_limits(high=context.settings.high_water)
+        transport.set_protocol(self)
+        context.connections.add(self)
+
+    def start(self, session: Session, last: str | None, head: bytes) -> None:
+        """Begin the session, behind the head of the answer."""
+        self._context.hub.open(session, self, last, head)
+        self._session = session
+        if self._full:
+            # A large greeting has filled the connection before there was a session to pause.
+            self._context.hub.pause(session)
+
+    def eof_received(self) -> None:
+        """See asyncio.Protocol. The transport closes itself."""
+        self._end_session(Reason.TRANSPORT_CLOSE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._end_session(Reason.TRANSPORT_CLOSE if exc is None else Reason.TRANSPORT_ERROR)
+        self._context.connections.discard(self)
+        if not self._context.connections:
+            self._context.drained.set()
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._full = True
+        if self._session is not None:
+            self._context.hub.pause(self._session)
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._full = False
+        if self._session is not None:
+            self._context.hub.resume(self._session)
+
+    def _end_session(self, reason: str) -> None:
+        """The reasons are those of Socket.IO: applications match on them."""
+        session, self._session = self._session, None
+        if session is not None:
+            self._context.hub.close(session, reason)
+
+    def backlog(self) -> int:
+        """See Connection."""
+        return self._transport.get_write_buffer_size()
+
+    @abstractmethod
+    def heartbeat(self) -> None:
+        """See Connection."""
+
+    @abstractmethod
+    def close(self, code: int, reason: str) -> None:
+        """See Connection."""
+
+    def abort(self) -> None:
+        """End it now, whatever was written."""
+        self._transport.abort()
+
+    def _abort_later(self) -> None:
+        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
