@@ -133,6 +133,6 @@ def complain(problems: Iterable[str], code: int) -> int:
 
 def tell(news: str) -> None:
     """A line on stderr. It may quote what a stranger has said."""
-    from ..terminal.text import plain
+    from ..terminal.text import escape
 
-    print("rtpush:", plain(" ".join(news.split())), file=sys.stderr, flush=True)
+    print("rtpush:", escape(" ".join(news.split())), file=sys.stderr, flush=True)

@@ -20,7 +20,7 @@ import orjson
 
 from ..errors import Reason, RtpushError
 from ..publisher.request import encode_envelope, resolve_server
-from ..terminal.text import BOLD, CYAN, DIM, has_colours, paint, plain
+from ..terminal.text import BOLD, CYAN, DIM, escape, has_colours, paint
 from .common import AWAY, FAILED, USAGE, Parser, add_server, complain, tell
 
 if TYPE_CHECKING:
@@ -129,10 +129,10 @@ def _as_json(event: Event) -> str:
 def _as_text(colour: bool) -> Callable[[Event], str]:
     def show(event: Event) -> str:
         parts = [
-            paint(plain(event.id or "-"), DIM, colour),
-            paint(plain(event.event), BOLD, colour),
-            paint(plain(event.room or ""), CYAN, colour),
-            "" if event.data is None else plain(orjson.dumps(event.data).decode()),
+            paint(escape(event.id or "-"), DIM, colour),
+            paint(escape(event.event), BOLD, colour),
+            paint(escape(event.room or ""), CYAN, colour),
+            "" if event.data is None else escape(orjson.dumps(event.data).decode()),
         ]
         return "  ".join(filter(None, parts))
 

@@ -49,6 +49,7 @@ _NOT_WRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 # What each library of the extra `cli` is for. Commands import them where they use them.
 _EXTRA: Final = {
+    "rich": "rtpush tasks (without --json)",
     "shtab": "rtpush completion",
     "watchfiles": "--reload",
 }

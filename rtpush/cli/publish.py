@@ -22,7 +22,7 @@ import orjson
 from ..errors import RtpushError
 from ..publisher.http_client import HttpClient
 from ..publisher.request import Outcome, batches, encode_envelope, is_retryable
-from ..terminal.text import plain
+from ..terminal.text import escape
 from .common import AWAY, FAILED, USAGE, Parser, add_server, complain, duration
 
 __all__ = ["main", "make_parser"]
@@ -141,7 +141,7 @@ class _Publisher:
                 self._fail(number, outcome.message)
             return outcome.code in _OF_ONE
         if outcome is not None:
-            print(plain(outcome), flush=True)
+            print(escape(outcome), flush=True)
         return True
 
     def _fail(self, number: int, problem: str, code: int = FAILED) -> None:

@@ -1,32 +1,28 @@
-"""`rtpush tasks`: the board of tasks, live in a terminal.
-
-Rules that hold here:
-
-- What is no terminal gets the board as it is now, once, and plain.
-- The terminal is left as it was found, however this ends, and while it is stopped.
-"""
+"""`rtpush tasks`: the task table, live in a terminal, once in a pipe."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import os
-import shutil
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import orjson
 
-from ..terminal.task_table import Overview
-from ..terminal.text import has_colours
+from ..terminal.task_table import TaskTable
 from .common import Parser, add_server
 from .listen import connect, run
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
     from ..client.async_client import Client, Event
 
 __all__ = ["main", "make_parser"]
@@ -38,19 +34,16 @@ with --json that is a task on each line, with its status and all its fields:
   rtpush tasks --json | jq -r 'select(.status == "active") | .id'
 """
 
-# A screen of its own, without a cursor; and back.
-_ENTER: Final = "\033[?1049h\033[?25l"
-_LEAVE: Final = "\033[?25h\033[?1049l"
-_HOME, _ERASE_LINE, _ERASE_REST = "\033[H", "\033[K", "\033[J"
-# Windows has the first alone.
-_ENDS: Final = ("SIGTERM", "SIGHUP", "SIGQUIT")
-# Seconds between two pictures: at least, and at most.
-_SHORTEST: Final = 0.1
-_LONGEST: Final = 1.0
+# Signals that end it, beside Ctrl+C. Windows has the first alone.
+_END_SIGNALS: Final = ("SIGTERM", "SIGHUP", "SIGQUIT")
+# Seconds between two refreshes: at least, so that a burst of events costs little, and at
+# most, because run times go on.
+_MIN_REFRESH: Final = 0.1
+_MAX_REFRESH: Final = 1.0
 
 
 def make_parser() -> Parser:
-    """Whose tasks, and how they are shown."""
+    """The parser of the command line."""
     parser = Parser("tasks", EXAMPLES)
     parser.add_argument(
         "--room", action="append", default=[], help="a room whose tasks to see, too; repeatable"
@@ -61,76 +54,96 @@ def make_parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Show the board; the exit code."""
+    """Show the tasks; returns the exit code."""
     args = make_parser().parse(argv)
+    if not args.json:
+        # Where the extra is missing, that is told before anything else is tried.
+        import_module("rich")
     live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not args.json
-    return run(args, _live if live else _once)
+    return run(args, _show_live if live else _print_once)
 
 
-async def _once(client: Client, args: argparse.Namespace) -> None:
-    overview = Overview()
+async def _print_once(client: Client, args: argparse.Namespace) -> None:
+    table = TaskTable()
     events = client.events("active_tasks")
     await connect(client, args)
-    overview.take("active_tasks", (await anext(events)).data, time.time())
-    if args.json:
-        lines: Iterator[str] = (orjson.dumps(task).decode() for task in overview.tasks())
-    else:
-        lines = overview.table(time.time())
-    for line in lines:
+    table.apply("active_tasks", (await anext(events)).data, time.time())
+    for line in _json_lines(table) if args.json else _columns(table):
         print(line)
 
 
-async def _live(client: Client, args: argparse.Namespace) -> None:
-    overview, changed = Overview(), asyncio.Event()
+def _json_lines(table: TaskTable) -> Iterator[str]:
+    return (orjson.dumps(task).decode() for task in table.tasks())
+
+
+def _columns(table: TaskTable) -> Iterator[str]:
+    from ..terminal.task_view import columns
+
+    return columns(table.rows(time.time()))
+
+
+async def _show_live(client: Client, args: argparse.Namespace) -> None:
+    table, changed = TaskTable(), asyncio.Event()
     events = client.events("active_tasks", "task_*")
     await connect(client, args)
-    with _screen():
-        following = asyncio.create_task(_follow(events, overview, changed))
+    with _full_screen(table) as live:
+        following = asyncio.create_task(_follow(events, table, changed))
         while not following.done():
-            _draw(overview)
+            live.refresh()
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LONGEST):
+                async with asyncio.timeout(_MAX_REFRESH):
                     await changed.wait()
             changed.clear()
-            await asyncio.sleep(_SHORTEST)
+            await asyncio.sleep(_MIN_REFRESH)
         following.result()
 
 
-async def _follow(events: AsyncIterator[Event], overview: Overview, changed: asyncio.Event) -> None:
+async def _follow(events: AsyncIterator[Event], table: TaskTable, changed: asyncio.Event) -> None:
     try:
         async for event in events:
-            overview.take(event.event, event.data, time.time(), event.room)
+            table.apply(event.event, event.data, time.time(), event.room)
             changed.set()
     finally:
         changed.set()
 
 
-def _draw(overview: Overview) -> None:
-    size = shutil.get_terminal_size()
-    picture = overview.screen(time.time(), size.columns - 1, size.lines - 1, has_colours())
-    lines = "".join(f"{line}{_ERASE_LINE}\n" for line in picture)
-    print(f"{_HOME}{lines}{_ERASE_REST}", end="", flush=True)
-
-
 @contextmanager
-def _screen() -> Iterator[None]:
+def _full_screen(table: TaskTable) -> Iterator[Live]:
+    """The table on the terminal's alternate screen, which is left however the block ends."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from ..terminal.task_view import screen
+
+    def view() -> RenderableType:
+        return screen(table, time.time(), *console.size)
+
+    console = Console()
+    live = Live(
+        console=console,
+        screen=True,
+        get_renderable=view,
+        auto_refresh=False,
+        redirect_stderr=False,
+    )
+    _handle_signals(live)
+    with live:
+        yield live
+
+
+def _handle_signals(live: Live) -> None:
     def end(number: int, _frame: object) -> NoReturn:
         raise SystemExit(128 + number)
 
-    for name in _ENDS:
+    for name in _END_SIGNALS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), end)
     if hasattr(signal, "SIGTSTP"):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, _pause)
-    print(_ENTER, end="", flush=True)
-    try:
-        yield
-    finally:
-        print(_LEAVE, end="", flush=True)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, _suspend, live)
 
 
-def _pause() -> None:
-    """Until `fg`."""
-    print(_LEAVE, end="", flush=True)
+def _suspend(live: Live) -> None:
+    """Give the terminal back until `fg`."""
+    live.stop()
     os.kill(os.getpid(), signal.SIGSTOP)
-    print(_ENTER, end="", flush=True)
+    live.start(refresh=True)

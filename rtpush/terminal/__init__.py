@@ -1,1 +1,1 @@
-"""What a person reads in a terminal."""
+"""Text for a terminal: colours, the banner, the task table."""

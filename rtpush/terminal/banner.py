@@ -1,10 +1,4 @@
-"""What a person reads when a server starts, or cannot.
-
-Rules that hold here:
-
-- What the user can put right is told in one sentence that says how.
-- Only `lan_address` touches a socket, and it sends nothing.
-"""
+"""The banner of a server that starts, and the sentence of one that cannot listen."""
 
 from __future__ import annotations
 
@@ -16,15 +10,16 @@ from typing import Final
 
 from ..config.settings import Settings
 from ..version import __version__
+from .text import BOLD, DIM, paint
 
 __all__ = ["banner", "explain_bind_error", "lan_address"]
 
-# An address that listens everywhere, and the one to open on this machine.
+# The addresses that listen on every interface, and which to open on the same machine.
 WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
-# Addresses reserved for documentation: the system picks a route to them, and
-# no packet is sent.
-FAR_AWAY: Final = {
+# Addresses reserved for documentation (RFC 5737, RFC 3849): the system picks a route to them,
+# and no packet is sent.
+UNROUTED: Final = {
     "0.0.0.0": (socket.AF_INET, "192.0.2.1"),
     "::": (socket.AF_INET6, "2001:db8::1"),
 }
@@ -33,7 +28,11 @@ FAR_AWAY: Final = {
 def banner(settings: Settings, port: int, *, lan: str | None = None, colour: bool = False) -> str:
     """What to open, where the data is and how to stop, one aligned line each.
 
-    `port` is the port in use and `lan` this machine's address for others.
+    Args:
+        settings: What the server runs with.
+        port: The port in use, also when the settings leave the choice to the system.
+        lan: This machine's address in the local network; None when only this machine can connect.
+        colour: Whether the terminal shows colours.
     """
     here = _authority(WILDCARDS.get(settings.host, settings.host), port)
     tls = "" if settings.tls_cert is None else "s"
@@ -46,9 +45,8 @@ def banner(settings: Settings, port: int, *, lan: str | None = None, colour: boo
         ("Data", _where_data_is(settings.log)),
         ("Stop", "Ctrl+C"),
     ]
-    bold, dim, plain = ("\033[1m", "\033[2m", "\033[0m") if colour else ("", "", "")
-    rows = [f"  {dim}{label:<9}{plain}  {text}" for label, text in lines]
-    return "\n".join([f"{bold}rtpush {__version__}{plain}", *rows])
+    rows = [f"  {paint(f'{label:<9}', DIM, colour)}  {text}" for label, text in lines]
+    return "\n".join([paint(f"rtpush {__version__}", BOLD, colour), *rows])
 
 
 def _authority(host: str, port: int) -> str:
@@ -80,10 +78,13 @@ def _where_data_is(log: str) -> str:
 
 
 def lan_address(host: str) -> str | None:
-    """This machine's address for others when `host` listens everywhere, else None."""
-    if host not in FAR_AWAY:
+    """This machine's address in the local network when `host` listens everywhere, else None.
+
+    It opens a UDP socket to ask the system for a route, and sends nothing.
+    """
+    if host not in UNROUTED:
         return None
-    family, target = FAR_AWAY[host]
+    family, target = UNROUTED[host]
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((target, 9))
@@ -94,7 +95,7 @@ def lan_address(host: str) -> str | None:
 
 
 def explain_bind_error(exc: OSError, settings: Settings) -> str:
-    """One sentence: why the server cannot listen, and the way out."""
+    """One sentence: why the server cannot listen, and what to do."""
     host, port = settings.host, settings.port
     place = f"port {port} on {host}"
     if isinstance(exc, socket.gaierror):
@@ -105,13 +106,12 @@ def explain_bind_error(exc: OSError, settings: Settings) -> str:
         return f"{place} needs privileges; choose one above 1023: python -m rtpush --port 8080"
     if exc.errno == errno.EADDRINUSE:
         other = port + 1 if port < 65535 else 5000
-        return (
-            f"{place} is taken by {_taker(port)} or choose another: python -m rtpush --port {other}"
-        )
+        way_out = f"{_occupant(port)} or choose another: python -m rtpush --port {other}"
+        return f"{place} is taken by {way_out}"
     return f"cannot listen on {place}: {exc.strerror or exc}"
 
 
-def _taker(port: int) -> str:
+def _occupant(port: int) -> str:
     if sys.platform == "darwin" and port == 5000:
         return "another program, often AirPlay Receiver; stop it (System Settings > General)"
     return "another program; stop it"

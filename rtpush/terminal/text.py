@@ -1,84 +1,42 @@
-"""Text in a terminal.
-
-Rules that hold here:
-
-- What strangers wrote is shown as it is, but for what a terminal would obey:
-  that is written out.
-- Widths are in cells: a letter of Chinese takes two, an accent none.
-"""
+"""Colours for a terminal, and text that is safe to print there."""
 
 from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 from typing import Final
 
-__all__ = [
-    "BOLD",
-    "CYAN",
-    "DIM",
-    "GREEN",
-    "RED",
-    "fit",
-    "has_colours",
-    "paint",
-    "plain",
-    "width_of",
-]
+__all__ = ["BOLD", "CYAN", "DIM", "escape", "has_colours", "paint"]
 
+# Parameters of the control sequence SGR (ECMA-48, 8.3.117).
 BOLD: Final = "1"
 DIM: Final = "2"
-RED: Final = "31"
-GREEN: Final = "32"
 CYAN: Final = "36"
 
 
 def has_colours() -> bool:
-    """Is stdout a terminal whose owner wants them? See https://no-color.org."""
+    """Whether stdout is a terminal whose user wants colours. See https://no-color.org."""
     dumb = os.environ.get("TERM") == "dumb"
     return sys.stdout.isatty() and not dumb and not os.environ.get("NO_COLOR")
 
 
-def paint(text: str, colour: str, on: bool = True) -> str:
-    """In a colour, if these are wanted."""
-    return f"\033[{colour}m{text}\033[0m" if on and text else text
+def paint(text: str, style: str, on: bool = True) -> str:
+    """The text in a style, or as it is when colours are off."""
+    return f"\033[{style}m{text}\033[0m" if on and text else text
 
 
-def plain(text: str) -> str:
-    """On one line, without anything that a terminal obeys or hides."""
+def escape(text: str) -> str:
+    """The text on one line, with control, format and unassigned characters written out.
+
+    A client chooses the texts of its events. Printed as they are, they could
+    move the cursor, set the terminal's title, or show words in another order.
+    """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else _written_out(c) for c in text)
+    return "".join(c if c.isprintable() else _escape_character(c) for c in text)
 
 
-def _written_out(character: str) -> str:
+def _escape_character(character: str) -> str:
     if character.isspace():
         return " "
     return character.encode("unicode_escape").decode()
-
-
-def width_of(text: str) -> int:
-    """In cells."""
-    if text.isascii():
-        return len(text)
-    return sum(map(_cells, text))
-
-
-def _cells(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def fit(text: str, width: int) -> str:
-    """Exactly so many cells: filled up with spaces, or cut."""
-    room = width - width_of(text)
-    if room >= 0:
-        return text + " " * room
-    kept, cells = "", 0
-    for character in text:
-        if cells + _cells(character) > width - 1:
-            break
-        kept, cells = kept + character, cells + _cells(character)
-    return kept + "…" + " " * (width - 1 - cells) if width > 0 else ""

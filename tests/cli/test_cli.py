@@ -121,6 +121,7 @@ def test_what_an_encoding_cannot_say_is_written_out() -> None:
 @pytest.mark.parametrize(
     ("library", "module", "argv", "feature"),
     [
+        ("rich", "tasks", ["tasks"], "rtpush tasks (without --json)"),
         ("shtab", "completion", ["completion", "bash"], "rtpush completion"),
         ("watchfiles", "reloader", ["app:server", "--reload"], "--reload"),
     ],
@@ -150,7 +151,7 @@ def test_commands_begin_without_a_server() -> None:
     code = f"import sys, rtpush.cli, {names}; {'; '.join(begin)}; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     heavy = {"aiohttp", "rtpush.server", "websockets", "uvloop", "redis", "jwt"}
-    heavy |= {"shtab", "watchfiles"}
+    heavy |= {"rich", "shtab", "watchfiles"}
     assert heavy & set(out.decode().split()) == set()
 
 

@@ -217,15 +217,15 @@ async def test_the_board_in_a_terminal(
 ) -> None:
     await make(http, url, "a")
     async with Terminal(70).running(*RTPUSH, "tasks", url=url) as terminal:
-        await terminal.shows("1 active, 0 ended.*picture a")
+        await terminal.shows("1 active, 0 finished.*picture a")
         news = {"id": "a", "progress": 50, "message": "hills"}
         await publish(http, url, "task_progress", data=news)
-        await terminal.shows(" 50% ━━━━━━┈┈┈┈┈┈.*picture a .*hills")
+        await terminal.shows("━━━━━━.* 50%.*picture a .*hills")
         await publish(http, url, "task_failed", data={"id": "a", "error": "no paint"})
-        await terminal.shows("0 active, 1 ended.*failed.*no paint")
+        await terminal.shows("0 active, 1 finished.*failed.*no paint")
         terminal.resize(40)
         await make(http, url, "b")
-        await terminal.shows("1 active, 1 ended {22}(?! )")
+        await terminal.shows("1 active, 1 finished\033\\[0m {20}(?! )")
         terminal.signal(end)
         assert await terminal.ended() == code
     # The terminal is left as it was found.
@@ -238,7 +238,7 @@ async def test_the_board_is_stopped_and_goes_on(url: str, http: aiohttp.ClientSe
     await make(http, url, "a")
     async with Terminal().running("bash", "--norc", "-i", url=url) as terminal:
         terminal.type(f"PS1='ready> '; {shlex.join(RTPUSH)} tasks\n")
-        await terminal.shows("1 active, 0 ended.*picture a")
+        await terminal.shows("1 active, 0 finished.*picture a")
         terminal.type("\x1a")
         await terminal.shows("Stopped.*ready> ")
         assert re.search("\033\\[\\?1049l.*Stopped", terminal.shown, re.DOTALL)
