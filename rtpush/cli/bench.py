@@ -1,11 +1,8 @@
-"""`rtpush bench`: what this machine can do, in a few seconds.
+"""`rtpush bench`: measure memory, latency and throughput in a few seconds.
 
-Rules that hold here:
-
-- The server is a process of its own, with a log in memory and its defaults; the
-  environment and rtpush.toml have no say.
-- It and its clients share the machine: the figures are what both can do
-  together, and no more than a first idea of what the server can do alone.
+The server is a process of its own with a log in memory and the default
+settings; the environment and rtpush.toml do not apply. It shares the machine
+with the load generator, so the figures are those of both together.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ from statistics import quantiles
 from typing import Final
 
 from .common import FAILED, USAGE, Parser, complain, duration
-from .load_generator import Crowd, CrowdError
+from .load_generator import LoadError, LoadGenerator
 
 __all__ = ["main", "make_parser"]
 
@@ -36,19 +33,19 @@ clients share this machine, so a server alone does better.
 """
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-# The heartbeat would be a delivery, too; and one client publishes for all.
+# A heartbeat would count as a delivery; and one client publishes all events.
 _FLAGS: Final = (
     *("--port=0", "--log=memory:", "--log-level=error", "--heartbeat=10m"),
     *("--rate-messages=1000000", "--rate-bytes=1GiB"),
 )
-# Events that are sent at once.
+# Events sent at once: enough for the server to write many to a connection in one pass.
 _BURST: Final = 500
-# Of a process's files, those that are no clients.
+# Open files of a process beside its connections, with room to spare.
 _OTHER_FILES: Final = 100
 
 
 def make_parser() -> Parser:
-    """How many, and how long."""
+    """The parser of the command line."""
     parser = Parser("bench", EXAMPLES)
     parser.add_argument(
         "--connections", type=int, default=1000, metavar="N", help="how many clients [1000]"
@@ -60,20 +57,20 @@ def make_parser() -> Parser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure and print; the exit code."""
+    """Measure and print; returns the exit code."""
     args = make_parser().parse(argv)
     problem = _problem(args)
     if problem:
         return complain([problem], USAGE)
     try:
         with _server() as (port, pid):
-            crowd = Crowd(port)
+            load = LoadGenerator(port)
             try:
-                _measure(crowd, args, pid)
+                _measure(load, args, pid)
             finally:
-                crowd.close()
-    except CrowdError as exc:
-        _note("")
+                load.close()
+    except LoadError as exc:
+        _show_step("")
         return complain([str(exc)], FAILED)
     return 0
 
@@ -88,7 +85,7 @@ def _problem(args: argparse.Namespace) -> str | None:
 
 
 def _raise_file_limit(wanted: int) -> int:
-    """For this process and the server; what it came to."""
+    """Raise the limit of open files for this process and the server; returns the new limit."""
     try:
         import resource
     except ImportError:  # Windows: select() takes 512
@@ -102,7 +99,7 @@ def _raise_file_limit(wanted: int) -> int:
 
 @contextmanager
 def _server() -> Iterator[tuple[int, int]]:
-    """A server of our own: its port, and its process. Raises CrowdError."""
+    """Start a server; yields its port and its process id. Raises LoadError."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("RTPUSH_")}
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     with (
@@ -122,75 +119,75 @@ def _server() -> Iterator[tuple[int, int]]:
                 if found:
                     yield int(found[1]), process.pid
                     return
-            raise CrowdError("the server does not start")
+            raise LoadError("the server does not start")
         finally:
             process.kill()
 
 
-def _measure(crowd: Crowd, args: argparse.Namespace, pid: int) -> None:
+def _measure(load: LoadGenerator, args: argparse.Namespace, pid: int) -> None:
     python = f"{platform.python_implementation()} {platform.python_version()}"
     print(f"rtpush on {python}, {platform.system()}, {os.cpu_count()} cores")
     before = _memory(pid)
-    for count in crowd.open(args.connections):
-        _note(f"connecting {count:,} clients")
-    if before is not None:
-        each = ((_memory(pid) or 0) - before) / len(crowd)
-        _tell("memory", f"{each / 1024:.1f} KiB per connection, {len(crowd):,} of them")
-    _note("one event at a time")
-    delays = sorted(_delays(crowd, args.time))
-    middle, late = (quantiles(delays, n=100)[at] * 1000 for at in (49, 98))
-    _tell("latency", f"median {middle:.1f} ms, p99 {late:.1f} ms, one event at a time to all")
-    _note("many events at once")
-    events, seconds = _bursts(crowd, args.time)
-    rate = events * len(crowd) / seconds
-    _tell("speed", f"{rate:,.0f} deliveries/s, {events:,} events to all in {seconds:.1f} s")
+    for count in load.open(args.connections):
+        _show_step(f"connecting {count:,} clients")
+    _report("memory", _memory_of_each(before, _memory(pid), len(load)))
+    _show_step("one event at a time")
+    median, p99 = (quantiles(_latencies(load, args.time), n=100)[at] * 1000 for at in (49, 98))
+    _report("latency", f"median {median:.1f} ms, p99 {p99:.1f} ms, one event at a time to all")
+    _show_step("many events at once")
+    events, seconds = _bursts(load, args.time)
+    rate = events * len(load) / seconds
+    _report("speed", f"{rate:,.0f} deliveries/s, {events:,} events to all in {seconds:.1f} s")
 
 
-def _delays(crowd: Crowd, seconds: float) -> list[float]:
-    """Of each delivery, in seconds."""
+def _memory(pid: int) -> int | None:
+    """Resident bytes of a process; None without psutil."""
+    try:
+        import psutil
+    except ModuleNotFoundError:
+        return None
+    resident: int = psutil.Process(pid).memory_info().rss
+    return resident
+
+
+def _memory_of_each(before: int | None, after: int | None, connections: int) -> str:
+    if before is None or after is None:
+        return "needs psutil; install it: pip install 'rtpush[cli]'"
+    each = (after - before) / connections
+    return f"{each / 1024:.1f} KiB per connection, {connections:,} of them"
+
+
+def _latencies(load: LoadGenerator, seconds: float) -> list[float]:
+    """Seconds from sending an event to each of its deliveries."""
     found: list[float] = []
     end = time.perf_counter() + seconds
     number = 0
     while time.perf_counter() < end:
         number += 1
         sent = time.perf_counter()
-        crowd.publish(number, 1)
-        for at, count in crowd.arrivals(1):
+        load.publish(number, 1)
+        for at, count in load.deliveries(1):
             found += [at - sent] * count
     return found
 
 
-def _bursts(crowd: Crowd, seconds: float) -> tuple[int, float]:
-    """How many events arrived everywhere, and in how many seconds."""
-    begun, events = time.perf_counter(), 0
-    while time.perf_counter() - begun < seconds:
-        crowd.publish(events, _BURST)
-        for _ in crowd.arrivals(_BURST):
+def _bursts(load: LoadGenerator, seconds: float) -> tuple[int, float]:
+    """How many events reached every connection, and in how many seconds."""
+    start, events = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        load.publish(events, _BURST)
+        for _ in load.deliveries(_BURST):
             pass
         events += _BURST
-    return events, time.perf_counter() - begun
+    return events, time.perf_counter() - start
 
 
-def _memory(pid: int) -> int | None:
-    """Resident bytes of a process; None where nobody tells."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGESIZE")
-    except (OSError, AttributeError):
-        pass
-    try:
-        told = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True)
-        return int(told.stdout) * 1024
-    except (OSError, ValueError):
-        return None
-
-
-def _tell(name: str, text: str) -> None:
-    _note("")
+def _report(name: str, text: str) -> None:
+    _show_step("")
     print(f"  {name:<9}{text}", flush=True)
 
 
-def _note(text: str) -> None:
-    """What is being done, for who watches."""
+def _show_step(text: str) -> None:
+    """The step at work, on one line of a terminal; empty to clear it."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}{' …' if text else ''}", end="", file=sys.stderr, flush=True)

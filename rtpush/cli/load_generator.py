@@ -1,13 +1,4 @@
-"""Many cheap clients in one process, to measure a server with.
-
-Rules that hold here:
-
-- What arrives is counted and thrown away. A mark, one byte that occurs once in
-  each event of ours and nowhere else, tells how many have come without a frame
-  being parsed.
-- They and the server share a machine: what they cost is part of every figure,
-  so they are plain sockets and one selector.
-"""
+"""Load generator: many WebSocket connections in one process, for `rtpush bench`."""
 
 from __future__ import annotations
 
@@ -20,45 +11,53 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["Crowd", "CrowdError"]
+__all__ = ["LoadError", "LoadGenerator"]
 
-_MARK: Final = b"#"
-# Connections that are opened at once: below any backlog.
-_AT_ONCE: Final = 64
-# Seconds without any news after which the server is given up.
-_PATIENCE: Final = 20.0
-_BUFFER: Final = 1 << 20
+# A byte that occurs once in each event and nowhere else: counting it counts events without
+# parsing frames.
+_MARKER: Final = b"#"
+# Connections opened at once: below the backlog of any listening socket (asyncio's is 100).
+_CONNECT_BATCH: Final = 64
+# Seconds without a byte after which a measurement fails. A loaded machine may take some.
+_TIMEOUT: Final = 20.0
+# Bytes read at once: a burst of 500 events is less than 100 KB for each connection.
+_RECEIVE_BUFFER: Final = 1 << 20
 
 
-class CrowdError(Exception):
-    """The server does not do its part. The message says which."""
+class LoadError(Exception):
+    """The server refused, closed or starved a connection. The message says which."""
 
 
-class Crowd:
-    """Clients of the server on a port of this machine. The first one publishes."""
+class LoadGenerator:
+    """WebSocket connections to a server on this machine. The first one publishes, all receive.
+
+    They share the machine with the server, so their cost is part of every
+    figure: they are plain sockets and one selector, and what arrives is counted
+    and thrown away.
+    """
 
     def __init__(self, port: int) -> None:
         self._address = ("127.0.0.1", port)
         self._sockets: list[socket.socket] = []
         self._selector = selectors.DefaultSelector()
-        self._buffer = bytearray(_BUFFER)
+        self._buffer = bytearray(_RECEIVE_BUFFER)
 
     def __len__(self) -> int:
         return len(self._sockets)
 
     def open(self, count: int) -> Iterator[int]:
-        """Connect so many; gives how many there are, again and again. Raises CrowdError."""
-        for begin in range(0, count, _AT_ONCE):
+        """Connect `count` clients; yields how many there are by now. Raises LoadError."""
+        for begin in range(0, count, _CONNECT_BATCH):
             try:
-                for sock in [self._connect() for _ in range(min(_AT_ONCE, count - begin))]:
-                    self._await_handshake(sock)
+                for sock in [self._connect() for _ in range(min(_CONNECT_BATCH, count - begin))]:
+                    self._finish_handshake(sock)
                     self._selector.register(sock, selectors.EVENT_READ)
             except OSError as exc:
-                raise CrowdError(f"client {len(self)} cannot connect: {exc}") from exc
+                raise LoadError(f"client {len(self)} cannot connect: {exc}") from exc
             yield len(self)
 
     def _connect(self) -> socket.socket:
-        sock = socket.create_connection(self._address, _PATIENCE)
+        sock = socket.create_connection(self._address, _TIMEOUT)
         self._sockets.append(sock)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.sendall(
@@ -68,41 +67,45 @@ class Crowd:
         )
         return sock
 
-    def _await_handshake(self, sock: socket.socket) -> None:
-        answer = b""
-        # The snapshot is the last of what a client is greeted with.
-        while b"active_tasks" not in answer:
+    def _finish_handshake(self, sock: socket.socket) -> None:
+        response = b""
+        # The snapshot is the last envelope that the server sends by itself.
+        while b"active_tasks" not in response:
             data = sock.recv(4096)
-            answer += data
-            if not data or not answer.startswith(b"HTTP/1.1 101"[: len(answer)]):
-                raise CrowdError(f"a client was refused: {answer[:100]!r}")
+            response += data
+            if not data or not response.startswith(b"HTTP/1.1 101"[: len(response)]):
+                raise LoadError(f"a client was refused: {response[:100]!r}")
         sock.setblocking(False)
 
     def publish(self, first: int, count: int) -> None:
-        """Send events through the first client, without waiting for anything."""
+        """Send `count` events over the first connection, in a thread of their own."""
         data = b"".join(_frame(number) for number in range(first, first + count))
         threading.Thread(target=self._send, args=(data,), daemon=True).start()
 
     def _send(self, data: bytes) -> None:
-        left = memoryview(data)
-        while left:
+        rest = memoryview(data)
+        while rest:
             try:
-                left = left[self._sockets[0].send(left) :]
+                rest = rest[self._sockets[0].send(rest) :]
             except BlockingIOError:
                 time.sleep(0.001)
             except OSError:
                 return
 
-    def arrivals(self, events: int) -> Iterator[tuple[float, int]]:
-        """When (`perf_counter`) how many arrived, until all have got so many. Raises CrowdError."""
-        left = events * len(self)
-        while left > 0:
-            ready = self._selector.select(_PATIENCE)
+    def deliveries(self, events: int) -> Iterator[tuple[float, int]]:
+        """Receive `events` on every connection.
+
+        Yields the time (`perf_counter`) and the number of deliveries of each
+        read. Raises LoadError.
+        """
+        missing = events * len(self)
+        while missing > 0:
+            ready = self._selector.select(_TIMEOUT)
             if not ready:
-                raise CrowdError(f"{left:,} deliveries did not arrive")
+                raise LoadError(f"{missing:,} deliveries did not arrive")
             for key, _ in ready:
                 count = self._receive(key.fileobj)
-                left -= count
+                missing -= count
                 yield time.perf_counter(), count
 
     def _receive(self, sock: object) -> int:
@@ -111,25 +114,25 @@ class Crowd:
         with suppress(ConnectionError):
             size = sock.recv_into(self._buffer)
         if not size:
-            raise CrowdError("the server has closed a connection")
-        return self._buffer.count(_MARK, 0, size)
+            raise LoadError("the server has closed a connection")
+        return self._buffer.count(_MARKER, 0, size)
 
     def close(self) -> None:
-        """Leave."""
+        """Close all connections."""
         self._selector.close()
         for sock in self._sockets:
             sock.close()
 
 
 def _frame(number: int) -> bytes:
-    """An event as a client sends it, masked with zeros.
+    """A masked text frame (RFC 6455, section 5.2) with an event. The mask is zero.
 
-    Its length is such that no byte of a header looks like the mark.
+    The length keeps the marker out of every frame's header.
     """
     data = {
         "id": f"order-{number:09}",
         "progress": number % 100,
-        "message": f"Rendering frame {number % 1000:03} of 1000 {_MARK.decode()}",
+        "message": f"Rendering frame {number % 1000:03} of 1000 {_MARKER.decode()}",
     }
     text = json.dumps({"event": "bench", "data": data}, separators=(",", ":")).ljust(130)
     return b"\x81\xfe" + len(text).to_bytes(2, "big") + bytes(4) + text.encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +13,8 @@ from contextlib import closing, contextmanager
 import pytest
 from terminals import RTPUSH, Terminal, run
 
-from rtpush.cli.load_generator import Crowd, CrowdError
+from rtpush.cli.load_generator import LoadError, LoadGenerator
+from rtpush.cli.main import main
 
 
 async def test_a_short_measurement() -> None:
@@ -21,11 +23,21 @@ async def test_a_short_measurement() -> None:
     assert (code, err) == (0, "")
     assert re.fullmatch(
         r"rtpush on .+\n"
-        r"( +memory +-?[\d.]+ KiB per connection, 20 of them\n)?"
+        r" +memory +-?[\d.]+ KiB per connection, 20 of them\n"
         r" +latency +median [\d.]+ ms, p99 [\d.]+ ms, .+\n"
         r" +speed +[\d,]+ deliveries/s, [\d,]+ events to all in [\d.]+ s\n",
         out,
     )
+
+
+def test_memory_without_psutil_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert main(["bench", "--connections=2", "--time=100ms"]) == 0
+    shown = capsys.readouterr().out
+    assert "memory   needs psutil; install it: pip install 'rtpush[cli]'\n" in shown
+    assert "deliveries/s" in shown
 
 
 async def test_it_says_what_it_is_at() -> None:
@@ -60,14 +72,14 @@ def killed_server(welcome: int, now: threading.Event) -> Iterator[int]:
 
 def test_a_server_that_is_killed() -> None:
     now = threading.Event()
-    with killed_server(2, now) as port, closing(Crowd(port)) as crowd:
-        assert [*crowd.open(2)] == [2]
+    with killed_server(2, now) as port, closing(LoadGenerator(port)) as load:
+        assert [*load.open(2)] == [2]
         now.set()
-        with pytest.raises(CrowdError, match="the server has closed a connection"):
-            [*crowd.arrivals(1)]
-    told = pytest.raises(CrowdError, match="client 2 cannot connect")
-    with killed_server(1, now) as port, closing(Crowd(port)) as crowd, told:
-        [*crowd.open(2)]
+        with pytest.raises(LoadError, match="the server has closed a connection"):
+            [*load.deliveries(1)]
+    told = pytest.raises(LoadError, match="client 2 cannot connect")
+    with killed_server(1, now) as port, closing(LoadGenerator(port)) as load, told:
+        [*load.open(2)]
 
 
 async def test_limits() -> None:
