@@ -30,7 +30,7 @@ from .application.application import Application
 from .application.dispatcher import Dispatcher
 from .application.worker import Work, Worker
 from .cluster.nodes import Nodes
-from .cluster.supervisor import Place, Supervisor, WorkersError
+from .cluster.supervisor import Supervisor, SupervisorError, WorkerContext
 from .config.settings import Settings
 from .demo import draw_picture
 from .errors import RtpushError
@@ -110,7 +110,7 @@ class Server(Application):
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
         self._tls: SSLContext | None = None
-        self._place: Place | None = None
+        self._worker_context: WorkerContext | None = None
 
     @property
     def port(self) -> int:
@@ -151,10 +151,10 @@ class Server(Application):
         if self.settings.workers == 1:
             self._run(lambda: ready(self.port))
             return
-        supervisor = Supervisor(self.settings, self._work_at, BACKLOG, ready)
+        supervisor = Supervisor(self.settings, self._run_worker, BACKLOG, ready)
         try:
             supervisor.run()
-        except WorkersError as exc:
+        except SupervisorError as exc:
             raise StartError(str(exc)) from exc
         except OSError as exc:
             raise StartError(explain_bind_error(exc, self.settings)) from exc
@@ -163,11 +163,11 @@ class Server(Application):
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(self.serve(on_ready))
 
-    def _work_at(self, place: Place) -> None:
+    def _run_worker(self, context: WorkerContext) -> None:
         """Be one of several workers. Raises SystemExit(1) when it cannot start."""
-        self._place = place
+        self._worker_context = context
         try:
-            self._run(place.ready)
+            self._run(context.ready)
         except StartError as exc:
             print("rtpush:", " ".join(str(exc).split()), file=sys.stderr, flush=True)
             raise SystemExit(1) from exc
@@ -234,7 +234,7 @@ class Server(Application):
             raise StartError(explain_bind_error(exc, self.settings)) from exc
 
     async def _begin(self) -> None:
-        if self.settings.workers > 1 and self._place is None:
+        if self.settings.workers > 1 and self._worker_context is None:
             raise StartError("several workers are started by server.run() or the command line")
         try:
             await self._access.auth.begin()
@@ -315,12 +315,12 @@ class Server(Application):
     async def _listen(self, runner: web.AppRunner) -> None:
         await runner.setup()
         self._tls = make_context(self.settings)
-        if self._place is None:
+        if self._worker_context is None:
             host, port = self.settings.host, self.settings.port
             site = web.TCPSite(runner, host, port, backlog=BACKLOG, ssl_context=self._tls)
             await site.start()
             return
-        for sock in self._place.sockets:
+        for sock in self._worker_context.sockets:
             await web.SockSite(runner, sock, backlog=BACKLOG, ssl_context=self._tls).start()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -375,9 +375,9 @@ class Server(Application):
                 loop.add_signal_handler(name, self._signalled)
         with suppress(NotImplementedError, AttributeError):
             loop.add_signal_handler(signal.SIGHUP, self._reload_certificate)
-        if self._place is not None:
+        if self._worker_context is not None:
             # It ends with the supervisor.
-            loop.add_reader(self._place.life, self._orphaned)
+            loop.add_reader(self._worker_context.supervisor_pipe, self._orphaned)
         # What is here now stays; the collector need not look at it again.
         gc.freeze()
         on_ready()
@@ -387,8 +387,8 @@ class Server(Application):
             await self.stop()
 
     def _orphaned(self) -> None:
-        assert self._place is not None
-        asyncio.get_running_loop().remove_reader(self._place.life)
+        assert self._worker_context is not None
+        asyncio.get_running_loop().remove_reader(self._worker_context.supervisor_pipe)
         self._stopping.set()
 
     def _reload_certificate(self) -> None:

@@ -233,7 +233,7 @@ class Application(SocketIOInterface):
         if take is not None:
             take(reply)
         elif not str(reply.ack).startswith(f"{self._instance}-"):
-            self.nodes.bus.tell(
+            self.nodes.bus.broadcast(
                 "reply", sid=session.sid, ack=reply.ack, data=reply.data, error=reply.error
             )
 

@@ -19,7 +19,7 @@ from typing import Final
 from ..access.auth import Authenticator, AuthError
 from ..access.origins import is_loopback
 from ..access.tls import TlsError, make_context
-from ..cluster.supervisor import WorkersError, check_workers
+from ..cluster.supervisor import SupervisorError, check_workers
 from ..config.settings import Settings
 from ..log.base import LogError
 from ..log.factory import make_log
@@ -29,7 +29,7 @@ from ..terminal.banner import explain_bind_error
 __all__ = ["not_fit_for_strangers", "why_not"]
 
 
-_REFUSALS: Final = (StartError, WorkersError, TlsError, AuthError, LogError)
+_REFUSALS: Final = (StartError, SupervisorError, TlsError, AuthError, LogError)
 
 
 async def why_not(server: Server) -> list[str]:

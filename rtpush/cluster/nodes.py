@@ -166,7 +166,7 @@ class Nodes:
     ) -> None:
         """To those who are connected to any node, and keep up now."""
         self._hub.send_volatile(event, data, room, skip)
-        self.bus.tell("volatile", event=event, data=data, room=room, skip=list(skip))
+        self.bus.broadcast("volatile", event=event, data=data, room=room, skip=list(skip))
 
     async def _hear_volatile(self, fields: dict[str, Any]) -> None:
         self._hub.send_volatile(fields["event"], fields["data"], fields["room"], fields["skip"])

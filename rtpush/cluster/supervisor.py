@@ -29,31 +29,31 @@ from typing import Any, Final, NoReturn
 
 from ..config.settings import Settings
 
-__all__ = ["Place", "Supervisor", "WorkersError", "check_workers"]
+__all__ = ["Supervisor", "SupervisorError", "WorkerContext", "check_workers"]
 
 logger = logging.getLogger("rtpush.supervisor")
 
 # Seconds until a worker that could not start is replaced.
-PAUSE: Final = 2.0
+RESTART_DELAY: Final = 2.0
 # A second signal to stop means "at once". Two within so many seconds are one:
 # some send it to the process and to its group.
-AGAIN: Final = 0.5
-WATCHED: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNAL_DEBOUNCE: Final = 0.5
+HANDLED_SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class WorkersError(Exception):
+class SupervisorError(Exception):
     """Workers cannot be started. The message is one sentence that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WorkerContext:
     """What a worker is given: its sockets, how it says that it is ready, and a
     file descriptor that ends when the supervisor does.
     """
 
     sockets: Sequence[socket.socket]
     ready: Callable[[], None]
-    life: int
+    supervisor_pipe: int
 
 
 @dataclass(slots=True, eq=False)
@@ -61,7 +61,7 @@ class _Worker:
     pid: int
     slot: int
     # Readable when the worker has said that it is ready, or has ended.
-    voice: int
+    ready_pipe: int
     ready: bool = False
 
 
@@ -70,40 +70,40 @@ class Supervisor:
     """Runs `work` in as many processes as the settings say."""
 
     settings: Settings
-    work: Callable[[Place], None]
+    work: Callable[[WorkerContext], None]
     backlog: int
     on_ready: Callable[[int], None]
     _slots: list[list[socket.socket]] = field(default_factory=list)
     _workers: dict[int, _Worker] = field(default_factory=dict)
     _rolling: deque[_Worker] = field(default_factory=deque)
     # When the successor of a worker that ended is to be started, by slot.
-    _due: dict[int, float] = field(default_factory=dict)
+    _restart_at: dict[int, float] = field(default_factory=dict)
     _stopping: bool = False
     _stopped: float = 0.0
     _code: int = 0
     _signals: int = -1
-    _life: int = -1
-    _life_end: int = -1
+    _liveness_read: int = -1
+    _liveness_write: int = -1
 
     def run(self) -> None:
-        """Until SIGTERM or SIGINT. Raises WorkersError, OSError when it cannot listen,
+        """Until SIGTERM or SIGINT. Raises SupervisorError, OSError when it cannot listen,
         and SystemExit(1) when a worker could not start.
         """
         check_workers(self.settings)
         self._slots = self._listen()
         self._signals, wakeup = os.pipe()
-        self._life, self._life_end = os.pipe()
+        self._liveness_read, self._liveness_write = os.pipe()
         for end in (self._signals, wakeup):
             os.set_blocking(end, False)
-        before = [signal.signal(number, lambda *_: None) for number in WATCHED]
+        before = [signal.signal(number, lambda *_: None) for number in HANDLED_SIGNALS]
         signal.set_wakeup_fd(wakeup)
         try:
             self._supervise()
         finally:
             signal.set_wakeup_fd(-1)
-            for number, handler in zip(WATCHED, before, strict=True):
+            for number, handler in zip(HANDLED_SIGNALS, before, strict=True):
                 signal.signal(number, handler)
-            for end in (self._signals, wakeup, self._life, self._life_end):
+            for end in (self._signals, wakeup, self._liveness_read, self._liveness_write):
                 os.close(end)
             for sock in (sock for slot in self._slots for sock in slot):
                 sock.close()
@@ -142,20 +142,20 @@ class Supervisor:
         # One first: what keeps it from starting is then told once.
         self._start(0)
         while not self._all_ready():
-            self._turn()
+            self._wait_and_act()
             if self._ended_unready():
                 return
         for slot in range(1, len(self._slots)):
             self._start(slot)
         while not self._all_ready() and not self._stopping:
-            self._turn()
+            self._wait_and_act()
         if not self._stopping:
             self.on_ready(self.port)
         while self._workers or not self._stopping:
-            self._turn()
+            self._wait_and_act()
 
     def _all_ready(self) -> bool:
-        return all(worker.ready for worker in self._workers.values()) and not self._due
+        return all(worker.ready for worker in self._workers.values()) and not self._restart_at
 
     def _ended_unready(self) -> bool:
         if self._workers:
@@ -163,16 +163,18 @@ class Supervisor:
         self._code = 0 if self._stopping else 1
         return True
 
-    def _turn(self) -> None:
+    def _wait_and_act(self) -> None:
         """Wait for something to happen, and act on it."""
-        voices = {worker.voice: worker for worker in self._workers.values() if not worker.ready}
-        wait = min((due - time.monotonic() for due in self._due.values()), default=None)
+        ready_pipes = {
+            worker.ready_pipe: worker for worker in self._workers.values() if not worker.ready
+        }
+        wait = min((due - time.monotonic() for due in self._restart_at.values()), default=None)
         readable, _, _ = select.select(
-            [self._signals, *voices], [], [], None if wait is None else max(0.0, wait)
+            [self._signals, *ready_pipes], [], [], None if wait is None else max(0.0, wait)
         )
         for end in readable:
-            if end in voices:
-                self._heard(voices[end])
+            if end in ready_pipes:
+                self._ready_pipe_readable(ready_pipes[end])
         if self._signals in readable:
             for number in os.read(self._signals, 1024):
                 self._signalled(number)
@@ -186,14 +188,14 @@ class Supervisor:
                 logger.info("workers are replaced, one at a time")
                 self._rolling.extend(sorted(self._workers.values(), key=lambda w: w.slot))
                 self._roll()
-        elif not self._stopping or time.monotonic() > self._stopped + AGAIN:
+        elif not self._stopping or time.monotonic() > self._stopped + SIGNAL_DEBOUNCE:
             self._stopping, self._stopped = True, time.monotonic()
-            self._due.clear()
+            self._restart_at.clear()
             for pid in self._workers:
                 _signal(pid, signal.SIGTERM)
 
-    def _heard(self, worker: _Worker) -> None:
-        worker.ready = os.read(worker.voice, 1) != b""
+    def _ready_pipe_readable(self, worker: _Worker) -> None:
+        worker.ready = os.read(worker.ready_pipe, 1) != b""
         if not worker.ready:
             # It has ended: SIGCHLD is on its way.
             self._reap()
@@ -215,7 +217,7 @@ class Supervisor:
                     return
                 worker = self._workers.pop(pid, None)
                 if worker is not None:
-                    os.close(worker.voice)
+                    os.close(worker.ready_pipe)
                     self._ended(worker, os.waitstatus_to_exitcode(status))
 
     def _ended(self, worker: _Worker, code: int) -> None:
@@ -226,66 +228,67 @@ class Supervisor:
             self._rolling.popleft()
             self._roll()
             return
-        if not worker.ready and len(self._workers) + len(self._due) == 0 and worker.slot == 0:
+        alone = not self._workers and not self._restart_at
+        if alone and not worker.ready and worker.slot == 0:
             # The first of all: it has said why.
             return
         logger.error("worker %d ended with %d; another one is started", worker.pid, code)
-        self._due[worker.slot] = time.monotonic() + (0.0 if worker.ready else PAUSE)
+        self._restart_at[worker.slot] = time.monotonic() + (0.0 if worker.ready else RESTART_DELAY)
 
     def _replace(self) -> None:
         now = time.monotonic()
-        for slot, due in list(self._due.items()):
+        for slot, due in list(self._restart_at.items()):
             if due <= now and not self._stopping:
-                del self._due[slot]
+                del self._restart_at[slot]
                 self._start(slot)
 
     # ------------------------------------------------------------------- forking
 
     def _start(self, slot: int) -> None:
-        voice, mouth = os.pipe()
+        ready_pipe, write_end = os.pipe()
         pid = os.fork()
         if pid:
-            os.close(mouth)
-            self._workers[pid] = _Worker(pid, slot, voice)
+            os.close(write_end)
+            self._workers[pid] = _Worker(pid, slot, ready_pipe)
             return
         try:
-            self._become_worker(slot, mouth)
+            self._become_worker(slot, write_end)
         except SystemExit as exc:
             os._exit(exc.code if isinstance(exc.code, int) else 1)
         except BaseException:
             logger.exception("a worker failed")
             os._exit(70)
 
-    def _become_worker(self, slot: int, mouth: int) -> NoReturn:
+    def _become_worker(self, slot: int, write_end: int) -> NoReturn:
         signal.set_wakeup_fd(-1)
-        for number in WATCHED:
+        for number in HANDLED_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         # Ctrl+C reaches the supervisor alone, which then tells us.
         os.setpgid(0, 0)
-        os.close(self._life_end)
+        os.close(self._liveness_write)
         for other, sockets in enumerate(self._slots):
             for sock in sockets if other != slot else ():
                 sock.close()
 
         def ready() -> None:
-            os.write(mouth, b".")
+            os.write(write_end, b".")
 
-        self.work(Place(self._slots[slot], ready, self._life))
+        self.work(WorkerContext(self._slots[slot], ready, self._liveness_read))
         sys.stderr.flush()
         os._exit(0)
 
 
 def check_workers(settings: Settings) -> None:
-    """Can there be as many as the settings say? Raises WorkersError."""
+    """Can there be as many as the settings say? Raises SupervisorError."""
     if settings.workers == 1:
         return
     if not settings.log.startswith("redis"):
-        raise WorkersError(
+        raise SupervisorError(
             f"{settings.workers} workers need a log that processes can share: say --log "
             "redis://HOST (docs/scaling.md), or leave --workers out"
         )
     if not hasattr(os, "fork") or not hasattr(socket, "SO_REUSEPORT"):
-        raise WorkersError("this system cannot run several workers: leave --workers out")
+        raise SupervisorError("this system cannot run several workers: leave --workers out")
 
 
 def _bind(family: int, address: Any, *, reuse: bool) -> socket.socket:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..errors import RtpushError
 
-__all__ = ["PATIENCE", "Bus", "Handler"]
+__all__ = ["ANSWER_TIMEOUT", "Bus", "Handler"]
 
 # Takes the fields of a message; what it returns, or raises as an RtpushError,
 # is the answer. None is no answer to a question that one node can answer.
@@ -23,7 +23,7 @@ Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 
 # Seconds that other nodes have for an answer. One second was seen to be missed on a
 # machine that had several times as much to do as cores.
-PATIENCE: Final = 2.0
+ANSWER_TIMEOUT: Final = 2.0
 
 
 class Bus:
@@ -49,7 +49,7 @@ class Bus:
     def tick(self) -> None:
         """Once a second."""
 
-    def tell(self, op: str, /, **fields: Any) -> None:
+    def broadcast(self, op: str, /, **fields: Any) -> None:
         """Let all other nodes know, those that hear it."""
 
     async def ask_all(self, op: str, /, **fields: Any) -> list[Any]:
@@ -60,6 +60,6 @@ class Bus:
         """The first answer that is not None, or None. Raises RtpushError."""
         return None
 
-    async def ask_node(self, node: str, op: str, /, patience: float, **fields: Any) -> Any:
+    async def ask_node(self, node: str, op: str, /, timeout: float, **fields: Any) -> Any:
         """The answer of one node. Raises RtpushError, its own included."""
         raise RtpushError("unavailable", "There is no other node.")

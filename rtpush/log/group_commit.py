@@ -194,7 +194,7 @@ class GroupCommitLog(Log):
 
     def _outcome(self, batch: Batch, draft: Draft) -> Outcome:
         try:
-            seen = self._seen_before(batch, draft.idempotency_key)
+            seen = self._number_for_key(batch, draft.idempotency_key)
             if seen is not None:
                 return seen
             batch.board.check(draft.event, draft.data, draft.room)
@@ -202,14 +202,14 @@ class GroupCommitLog(Log):
             return error
         return self._add(batch, draft)
 
-    def _seen_before(self, batch: Batch, key: str | None) -> int | None:
+    def _number_for_key(self, batch: Batch, key: str | None) -> int | None:
         """The number that this idempotency key got already. Raises RtpushError."""
         if key is None:
             return None
-        return batch.keys.get(key) or self._seen_lately(batch, key)
+        return batch.keys.get(key) or self._remembered_number(batch, key)
 
     @abstractmethod
-    def _seen_lately(self, batch: Batch, key: str) -> int | None:
+    def _remembered_number(self, batch: Batch, key: str) -> int | None:
         """The same, of the batches before this one."""
 
     def _add(self, batch: Batch, draft: Draft) -> int:

@@ -86,7 +86,7 @@ class LocalLog(GroupCommitLog):
             self._seen.add(key, seq, batch.time)
         self.on_grow()
 
-    def _seen_lately(self, batch: Batch, key: str) -> int | None:
+    def _remembered_number(self, batch: Batch, key: str) -> int | None:
         seen = self._seen.get(key)
         if seen is None and len(self._seen) + len(batch.keys) >= _MAX_SEEN:
             raise unavailable("too many idempotency keys in the last ten minutes")

@@ -135,7 +135,7 @@ class LongPollTransport:
         grant, _ = await self._context.access.grant(request)
         body = b64encode(await self._context.body_reader.read(request)).decode()
         fields = {"sid": sid, "subject": grant.subject, "body": body}
-        answer: str = await bus.ask_node(node, "post", patience=FORWARD_TIMEOUT, **fields)
+        answer: str = await bus.ask_node(node, "post", timeout=FORWARD_TIMEOUT, **fields)
         return answer.encode()
 
     async def _answer_where(self, fields: dict[str, Any]) -> str | None:

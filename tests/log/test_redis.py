@@ -292,18 +292,18 @@ async def test_a_node_that_lags_sends_on_who_is_ahead_of_it(
 async def test_nobody_speaks_before_a_connection_is_greeted(site: Site) -> None:
     """Else its answer would be taken for one of the greeting's."""
     async with fault_proxy(site.redis.port) as proxy:
-        link = redis_link.Link(redis_link.Address.parse(site.redis.url(port=proxy.port)))
+        link = redis_link.RedisConnection(redis_link.Address.parse(site.redis.url(port=proxy.port)))
         proxy.hold_answers()
         opening = asyncio.create_task(link.open())
         for _ in range(100):
             await asyncio.sleep(0)
-            with pytest.raises(redis_link.Away):
+            with pytest.raises(redis_link.RedisUnavailable):
                 await link.send("PING")
         proxy.heal()
         await opening
         assert link.is_open
         await link.send("PING")
-        assert await link.hear(PATIENCE) == b"PONG"
+        assert await link.receive(PATIENCE) == b"PONG"
         await link.close()
 
 

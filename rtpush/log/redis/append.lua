@@ -101,8 +101,8 @@ end
 
 local function add(seq, arg)
   local event, room, key, data, skip, ack, once = unpack(ARGV, arg, arg + 6)
-  local mark = m.epoch .. '.' .. ask.node .. '.' .. number(ask.batch)
-  local fields = {'n', mark, 't', ask.now, 'e', event, 'd', data}
+  local batch_id = m.epoch .. '.' .. ask.node .. '.' .. number(ask.batch)
+  local fields = {'n', batch_id, 't', ask.now, 'e', event, 'd', data}
   for name, value in pairs({r = room, k = key, s = skip, a = ack}) do
     if has(value) then
       fields[#fields + 1] = name
@@ -196,7 +196,7 @@ local function verdict()
   if ask.last < m.first - 1 then return 'other' end
   if ask.last < m.first then return nil end
   local entry = redis.call('XRANGE', log, number(ask.last) .. '-0', number(ask.last) .. '-0')[1]
-  if not entry or fields_of(entry).n ~= ask.mark then return 'gone' end
+  if not entry or fields_of(entry).n ~= ask.batch_id then return 'gone' end
 end
 
 -- Has everybody who was alive confirmed what they read? Else how it ends.

@@ -25,8 +25,8 @@ from typing import Any, Final
 import orjson
 
 from ...errors import CODES, RtpushError
-from ..bus import PATIENCE, Bus
-from .connection import TIMEOUT, Away, Errands, Link, backoff
+from ..bus import ANSWER_TIMEOUT, Bus
+from .connection import TIMEOUT, BackgroundTasks, RedisConnection, RedisUnavailable, backoff
 from .log import RedisLog
 
 __all__ = ["RedisBus"]
@@ -36,10 +36,10 @@ logger = logging.getLogger("rtpush.bus")
 MAX_WAITING: Final = 10_000
 # From this size on a message is kept under a key, for so many seconds.
 LARGE: Final = 64 << 10
-KEPT_FOR: Final = 60
+LARGE_TTL: Final = 60
 
 
-class _Asking:
+class _PendingQuestion:
     """A question under way: the answers so far, and how many are to come.
 
     None is the answer of the node that asks.
@@ -70,12 +70,15 @@ class RedisBus(Bus):
     def __init__(self, log: RedisLog) -> None:
         super().__init__(log.node)
         self._log = log
-        self._asked = count(1)
-        self._asking: dict[int, _Asking] = {}
+        self._numbers = count(1)
+        self._pending: dict[int, _PendingQuestion] = {}
         self._waiting: deque[dict[str, Any]] = deque(maxlen=MAX_WAITING)
-        self._telling = False
-        self._speaker, self._listener = Link(log.address), Link(log.address)
-        self._errands = Errands()
+        self._broadcasting = False
+        self._publisher, self._subscriber = (
+            RedisConnection(log.address),
+            RedisConnection(log.address),
+        )
+        self._background = BackgroundTasks()
         self._all = log.key("nodes:all")
 
     def _own(self, node: str) -> str:
@@ -85,69 +88,69 @@ class RedisBus(Bus):
 
     async def open(self) -> None:
         """Begin to hear. A Redis that is away is waited for in the background."""
-        with suppress(Away):
+        with suppress(RedisUnavailable):
             await self._subscribe()
-        self._errands.start(self._listen())
+        self._background.start(self._listen())
 
     async def close(self) -> None:
         """Hear nothing more."""
-        await self._errands.end()
-        await self._speaker.close()
-        await self._listener.close()
+        await self._background.end()
+        await self._publisher.close()
+        await self._subscriber.close()
 
     def tick(self) -> None:
         """Show whether the connection still lives: something must be heard."""
-        self._errands.start(self._ping())
+        self._background.start(self._ping())
 
     async def _ping(self) -> None:
-        with suppress(Away):
-            await self._listener.send("PING")
+        with suppress(RedisUnavailable):
+            await self._subscriber.send("PING")
 
     # ------------------------------------------------------------------ hearing
 
     async def _subscribe(self) -> None:
-        await self._listener.request(TIMEOUT, "SUBSCRIBE", self._all, self._own(self.node))
+        await self._subscriber.request(TIMEOUT, "SUBSCRIBE", self._all, self._own(self.node))
 
     async def _listen(self) -> None:
         attempt = 0
         while True:
             try:
-                if not self._listener.is_open:
+                if not self._subscriber.is_open:
                     await self._subscribe()
-                kind, *rest = await self._listener.hear(1.0 + TIMEOUT)
-            except Away:
+                kind, *rest = await self._subscriber.receive(1.0 + TIMEOUT)
+            except RedisUnavailable:
                 attempt += 1
                 await asyncio.sleep(backoff(attempt))
                 continue
             attempt = 0
             if kind == b"message":
-                self._errands.start(self._heard(rest[1]))
+                self._background.start(self._heard(rest[1]))
 
     async def _heard(self, payload: bytes) -> None:
         try:
             if payload.startswith(b"@"):
-                payload = await self._speaker.request(TIMEOUT, "GET", payload[1:]) or b"[]"
+                payload = await self._publisher.request(TIMEOUT, "GET", payload[1:]) or b"[]"
             for message in orjson.loads(payload):
-                await self._act(message)
-        except Away as exc:
+                await self._receive(message)
+        except RedisUnavailable as exc:
             logger.debug("a message of another node cannot be fetched: %s", exc)
 
-    async def _act(self, message: dict[str, Any]) -> None:
+    async def _receive(self, message: dict[str, Any]) -> None:
         own = message["from"] == self.node
-        asking = self._asking.get(message.get("ask" if own else "answer", 0))
-        if asking is not None:
-            asking.take(None if own else message)
+        question = self._pending.get(message.get("ask" if own else "answer", 0))
+        if question is not None:
+            question.take(None if own else message)
         if own or "answer" in message:
             return
         if "ask" in message:
             # A handler may take its time; those behind it do not wait.
-            self._errands.start(self._answer(message))
+            self._background.start(self._answer(message))
         else:
             await self._handle(message)
 
     async def _answer(self, message: dict[str, Any]) -> None:
         answer = await self._handle(message) | {"from": self.node, "answer": message["ask"]}
-        with suppress(Away):
+        with suppress(RedisUnavailable):
             await self._publish(self._own(message["from"]), [answer])
 
     async def _handle(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -166,48 +169,48 @@ class RedisBus(Bus):
     # ----------------------------------------------------------------- speaking
 
     async def _publish(self, channel: str, messages: list[dict[str, Any]]) -> int:
-        """To how many it went. Raises Away."""
+        """To how many it went. Raises RedisUnavailable."""
         payload = orjson.dumps(messages)
         if len(payload) > LARGE:
-            key = self._log.key(f"message:{self.node}-{next(self._asked)}")
-            await self._speaker.request(TIMEOUT, "SET", key, payload, "EX", KEPT_FOR)
+            key = self._log.key(f"message:{self.node}-{next(self._numbers)}")
+            await self._publisher.request(TIMEOUT, "SET", key, payload, "EX", LARGE_TTL)
             payload = f"@{key}".encode()
-        hearers: int = await self._speaker.request(TIMEOUT, "PUBLISH", channel, payload)
-        return hearers
+        receivers: int = await self._publisher.request(TIMEOUT, "PUBLISH", channel, payload)
+        return receivers
 
-    def tell(self, op: str, /, **fields: Any) -> None:
+    def broadcast(self, op: str, /, **fields: Any) -> None:
         """See `Bus.tell`."""
         self._waiting.append({"from": self.node, "op": op, "fields": fields})
-        if not self._telling:
-            self._telling = True
-            self._errands.start(self._tell())
+        if not self._broadcasting:
+            self._broadcasting = True
+            self._background.start(self._broadcast_waiting())
 
-    async def _tell(self) -> None:
+    async def _broadcast_waiting(self) -> None:
         try:
             while self._waiting:
                 messages = list(self._waiting)
                 self._waiting.clear()
                 await self._publish(self._all, messages)
-        except Away:
+        except RedisUnavailable:
             self._waiting.clear()
         finally:
-            self._telling = False
+            self._broadcasting = False
 
     async def ask_all(self, op: str, /, **fields: Any) -> list[Any]:
         """See `Bus.ask_all`."""
-        answers = await self._ask(self._all, op, fields, PATIENCE, lambda _: False)
+        answers = await self._ask(self._all, op, fields, ANSWER_TIMEOUT, lambda _: False)
         return [answer["value"] for answer in answers if "value" in answer]
 
     async def ask_any(self, op: str, /, **fields: Any) -> Any:
         """See `Bus.ask_any`."""
-        for answer in await self._ask(self._all, op, fields, PATIENCE, _is_answer):
+        for answer in await self._ask(self._all, op, fields, ANSWER_TIMEOUT, _is_answer):
             if _is_answer(answer):
                 return _value(answer)
         return None
 
-    async def ask_node(self, node: str, op: str, /, patience: float, **fields: Any) -> Any:
+    async def ask_node(self, node: str, op: str, /, timeout: float, **fields: Any) -> Any:
         """See `Bus.ask_node`."""
-        answers = await self._ask(self._own(node), op, fields, patience, lambda _: True)
+        answers = await self._ask(self._own(node), op, fields, timeout, lambda _: True)
         if not answers:
             raise RtpushError("unavailable", "The node of this session does not answer; try again.")
         return _value(answers[0])
@@ -217,31 +220,31 @@ class RedisBus(Bus):
         channel: str,
         op: str,
         fields: dict[str, Any],
-        patience: float,
+        timeout: float,
         enough: Callable[[Any], bool],
     ) -> list[Any]:
-        if not self._listener.is_open:
-            raise _deaf()
-        number = next(self._asked)
-        asking = self._asking[number] = _Asking(enough)
+        if not self._subscriber.is_open:
+            raise _cannot_hear()
+        number = next(self._numbers)
+        question = self._pending[number] = _PendingQuestion(enough)
         message = {"from": self.node, "ask": number, "op": op, "fields": fields}
         try:
-            asking.expect(await self._publish(channel, [message]))
+            question.expect(await self._publish(channel, [message]))
             with suppress(TimeoutError):
-                async with asyncio.timeout(patience):
-                    await asking.done.wait()
-        except Away as exc:
+                async with asyncio.timeout(timeout):
+                    await question.done.wait()
+        except RedisUnavailable as exc:
             raise RtpushError(
                 "unavailable", f"The other nodes cannot be asked ({exc}); try again."
             ) from exc
         finally:
-            del self._asking[number]
-        if channel == self._all and not asking.answers:
-            raise _deaf()
-        return [answer for answer in asking.answers if answer is not None]
+            del self._pending[number]
+        if channel == self._all and not question.answers:
+            raise _cannot_hear()
+        return [answer for answer in question.answers if answer is not None]
 
 
-def _deaf() -> RtpushError:
+def _cannot_hear() -> RtpushError:
     return RtpushError("unavailable", "The other nodes cannot be heard now; try again.")
 
 

@@ -3,7 +3,7 @@
 Rules that hold here:
 
 - A field that is empty is left out of the stream.
-- An entry carries the mark of the batch that it came with, `EPOCH.NODE.NUMBER`:
+- An entry carries the id of the batch that it came with, `EPOCH.NODE.NUMBER`:
   by it two histories of a log can be told apart.
 """
 
@@ -51,7 +51,7 @@ def arguments_of(batch: Batch, once: Sequence[str]) -> Iterator[str | bytes]:
 
 
 def entry_of(epoch: str, raw: Any) -> tuple[Entry, str, bytes]:
-    """An entry of the stream, the mark of its batch, and its data."""
+    """An entry of the stream, the id of its batch, and its data."""
     id_, pairs = raw
     fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
 

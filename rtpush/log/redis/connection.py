@@ -2,13 +2,12 @@
 
 Rules that hold here:
 
-- A `Link` is one connection, opened when it is needed. It is dropped at the
-  first sign of trouble, and never tries again by itself: whoever asks decides
-  when.
+- A `RedisConnection` is opened when it is needed. It is dropped at the first
+  error, and never retries by itself: the caller decides when.
 - Every answer has a deadline. What was sent and got no answer may have been
-  done all the same: `Away.unsure`.
-- A link knows which process it talks to (`run`). Another one may have lost what
-  the one before it had.
+  done all the same: `RedisUnavailable.unsure`.
+- A connection knows which process of Redis it talks to (`run_id`). Another one
+  may have lost what the one before it had.
 """
 
 from __future__ import annotations
@@ -34,7 +33,14 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from ..base import LogError
 
-__all__ = ["TIMEOUT", "Address", "Away", "Errands", "Link", "backoff"]
+__all__ = [
+    "TIMEOUT",
+    "Address",
+    "BackgroundTasks",
+    "RedisConnection",
+    "RedisUnavailable",
+    "backoff",
+]
 
 logger = logging.getLogger("rtpush.log")
 
@@ -59,7 +65,7 @@ SHA: Final = sha1(SCRIPT, usedforsecurity=False).hexdigest()
 _ELSEWHERE: Final = ("LOADING", "MASTERDOWN", "NOSCRIPT")
 
 
-class Away(Exception):
+class RedisUnavailable(Exception):
     """Redis did not do it, and why; `unsure` when it may have."""
 
     def __init__(self, why: str, *, unsure: bool = False) -> None:
@@ -73,7 +79,7 @@ def backoff(attempt: int) -> float:
     return min(longest, first * 2.0 ** min(attempt, 20)) * random.uniform(0.5, 1.0)
 
 
-class Errands:
+class BackgroundTasks:
     """What runs in the background until it is ended. What fails is logged."""
 
     def __init__(self) -> None:
@@ -164,10 +170,10 @@ class Address:
     async def _master(self) -> str:
         """Which host the first sentinel names that answers."""
         # One that is dead must leave time for those behind it.
-        patience = TIMEOUT / (len(self.sentinels) + 1)
+        timeout = TIMEOUT / (len(self.sentinels) + 1)
         make: Any = Sentinel
         asked = make([])
-        asked.sentinels = [Redis(connection_pool=_pool(url, patience)) for url in self.sentinels]
+        asked.sentinels = [Redis(connection_pool=_pool(url, timeout)) for url in self.sentinels]
         try:
             host, port = await asked.discover_master(self.service)
         finally:
@@ -176,14 +182,14 @@ class Address:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _pool(url: str, patience: float | None = None) -> Any:
+def _pool(url: str, timeout: float | None = None) -> Any:
     """Connections that never try again by themselves."""
     make: Any = ConnectionPool.from_url
     return make(
         url,
         protocol=2,
-        socket_timeout=patience,
-        socket_connect_timeout=patience or TIMEOUT,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout or TIMEOUT,
         retry=Retry(NoBackoff(), 0),
         **_UNNAMED,
     )
@@ -193,39 +199,39 @@ def _with_port(host: str) -> str:
     return host if re.search(r":[^:\]]*$", host) else f"{host}:26379"
 
 
-class Link:
+class RedisConnection:
     """One connection, for one request at a time; see the module's rules."""
 
     def __init__(self, address: Address) -> None:
-        self.run = ""
+        self.run_id = ""
         self.version = ""
         self._address = address
         self._connection: Any = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def call(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Run the script; its answer. Raises Away."""
+        """Run the script; its answer. Raises RedisUnavailable."""
         return await self.request(TIMEOUT, "EVALSHA", SHA, len(keys), *keys, *args)
 
-    async def request(self, patience: float, *command: Any) -> Any:
-        """Send a command; its answer within so many seconds. Raises Away."""
-        async with self._turn:
+    async def request(self, timeout: float, *command: Any) -> Any:
+        """Send a command; its answer within so many seconds. Raises RedisUnavailable."""
+        async with self._lock:
             await self._open()
-            return await self._ask(patience, command)
+            return await self._exchange(timeout, command)
 
-    async def open(self, run: str | None = None) -> None:
-        """Connect, if it is not; to this process of Redis, if one is named. Raises Away."""
-        async with self._turn:
+    async def open(self, run_id: str | None = None) -> None:
+        """Connect to Redis, or to this process of it. Raises RedisUnavailable."""
+        async with self._lock:
             await self._open()
-            if run in (None, self.run):
+            if run_id in (None, self.run_id):
                 return
             # It may still hang on the one before, which is no longer written to.
             await self._drop()
             await self._open()
-            if self.run != run:
+            if self.run_id != run_id:
                 # Or on the next one: what that holds need not be what was read.
                 await self._drop()
-                raise Away("Redis was started anew")
+                raise RedisUnavailable("Redis was started anew")
 
     @property
     def is_open(self) -> bool:
@@ -233,39 +239,39 @@ class Link:
         return self._connection is not None
 
     async def send(self, *command: Any) -> None:
-        """Send a command whose answer somebody else will hear. Raises Away."""
+        """Send a command whose answer somebody else will hear. Raises RedisUnavailable."""
         if self._connection is None:
-            raise Away("it is not connected")
+            raise RedisUnavailable("it is not connected")
         try:
             await self._connection.send_command(*command)
         except (RedisError, OSError) as exc:
             await self._drop()
-            raise Away(_reason(exc)) from exc
+            raise RedisUnavailable(_reason(exc)) from exc
 
-    async def hear(self, patience: float) -> Any:
-        """What comes next, within so many seconds. Raises Away."""
-        async with self._turn:
+    async def receive(self, timeout: float) -> Any:
+        """What comes next, within so many seconds. Raises RedisUnavailable."""
+        async with self._lock:
             if self._connection is None:
-                raise Away("it is not connected")
-            return await self._ask(patience, ())
+                raise RedisUnavailable("it is not connected")
+            return await self._exchange(timeout, ())
 
     async def close(self) -> None:
         """Let go of the connection."""
         await self._drop()
 
-    async def _ask(self, patience: float, command: Sequence[Any]) -> Any:
+    async def _exchange(self, timeout: float, command: Sequence[Any]) -> Any:
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 if command:
                     await self._connection.send_command(*command)
                 return await self._connection.read_response()
         except ResponseError as exc:
             if _is_demotion(exc) or str(exc).startswith(_ELSEWHERE):
                 await self._drop()
-            raise Away(_reason(exc)) from exc
+            raise RedisUnavailable(_reason(exc)) from exc
         except (RedisError, OSError, TimeoutError) as exc:
             await self._drop()
-            raise Away(_reason(exc), unsure=True) from exc
+            raise RedisUnavailable(_reason(exc), unsure=True) from exc
         except asyncio.CancelledError:
             # An answer that nobody waits for would be taken for the next one's.
             await self._drop()
@@ -279,18 +285,18 @@ class Link:
             async with asyncio.timeout(TIMEOUT):
                 connection = await self._address.connection()
                 await connection.connect()
-                self.run, self.version = await _greet(connection)
+                self.run_id, self.version = await _greet(connection)
         except BaseException as exc:
             if connection is not None:
                 await connection.disconnect(nowait=True)
             if isinstance(exc, RedisError | OSError | TimeoutError):
-                raise Away(_reason(exc)) from exc
+                raise RedisUnavailable(_reason(exc)) from exc
             raise
         # Not before: `send` waits for no turn, and would speak in between.
         self._connection = connection
 
     async def _drop(self) -> None:
-        connection, self._connection, self.run = self._connection, None, ""
+        connection, self._connection, self.run_id = self._connection, None, ""
         if connection is not None:
             await connection.disconnect(nowait=True)
 

@@ -4,12 +4,12 @@ Rules that hold here:
 
 - Entries come in by one way only: the follower, which reads the stream with
   one blocking read.
-- Once a second the keeper looks whether what was read is still there. A log
+- Once a second the monitor checks that what was read is still there. A log
   that lost some of it has a new epoch, and everybody is told (`on_lost`).
-- What is read from a process of Redis counts only when the keeper has looked
-  at that one: another may hold another history.
-- While a part is in trouble, nothing is accepted. Links are opened again after a
-  wait that grows, by chance; each change is one line in the log.
+- What is read from a process of Redis counts only when the monitor has
+  checked that one: another may hold another history.
+- While a part is in trouble, nothing is accepted. Connections are opened again
+  after a random wait that grows; each change is one line in the log.
 """
 
 from __future__ import annotations
@@ -32,7 +32,14 @@ from ..entry import Entry
 from ..group_commit import GroupCommitLog, unavailable
 from ..tail import Tail
 from .codec import entry_of
-from .connection import TIMEOUT, Address, Away, Errands, Link, backoff
+from .connection import (
+    TIMEOUT,
+    Address,
+    BackgroundTasks,
+    RedisConnection,
+    RedisUnavailable,
+    backoff,
+)
 
 __all__ = ["LEASE", "FollowedLog"]
 
@@ -60,7 +67,7 @@ class State(NamedTuple):
     task: int
     board: TaskBoard
     tail: Tail
-    mark: str
+    batch_id: str
 
 
 class FollowedLog(GroupCommitLog):
@@ -86,16 +93,18 @@ class FollowedLog(GroupCommitLog):
         self._tail = Tail(0, *self._tail_bounds)
         self.epoch = ""
         self.first = 1
-        self._run = ""
-        self._mark = ""
+        self._run_id = ""
+        self._batch_id = ""
         self._last_task = 0
         # How far Redis's clock is ahead of ours.
         self._skew = 0.0
-        self._troubles: dict[str, str] = {}
+        self._problems: dict[str, str] = {}
         self._changed = asyncio.Event()
-        self._asked = asyncio.Event()
-        self._writer, self._reader, self._follower = (Link(self.address) for _ in range(3))
-        self._errands = Errands()
+        self._check_requested = asyncio.Event()
+        self._writer, self._reader, self._follower = (
+            RedisConnection(self.address) for _ in range(3)
+        )
+        self._background = BackgroundTasks()
         self._following: asyncio.Task[None] | None = None
 
     def _redis_time(self) -> float:
@@ -108,29 +117,29 @@ class FollowedLog(GroupCommitLog):
         async with self._usable():
             await self._check_version()
             await self._enter()
-        self._errands.start(self._keep())
-        self._follow_on()
+        self._background.start(self._monitor())
+        self._restart_following()
 
     async def reach(self) -> None:
         """Could it be opened? Without being one of its nodes. Raises LogError."""
         async with self._usable():
             await self._check_version()
-        await self._close_links()
+        await self._close_connections()
 
     @asynccontextmanager
     async def _usable(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(2 * LEASE + TIMEOUT):
                 yield
-        except (Away, TimeoutError) as exc:
-            await self._close_links()
+        except (RedisUnavailable, TimeoutError) as exc:
+            await self._close_connections()
             why = str(exc) or "it does not answer"
             raise LogError(
                 f"{self.address} cannot be used ({why}); start it, or keep the log in a file with "
                 "--log sqlite:PATH"
             ) from exc
         except LogError:
-            await self._close_links()
+            await self._close_connections()
             raise
 
     async def _check_version(self) -> None:
@@ -141,25 +150,25 @@ class FollowedLog(GroupCommitLog):
 
     async def _enter(self) -> None:
         while True:
-            answer = await self._ask_to_look()
+            answer = await self._request_check()
             if answer[0] == b"ok":
                 state = await self._load()
                 if state is not None:
-                    self._become(state)
+                    self._adopt(state)
                     return
             await asyncio.sleep(backoff(2))
 
     async def close(self) -> None:
         """See `Log.close`."""
         await self.wait_idle()
-        await self._errands.end()
-        with suppress(Away):
+        await self._background.end()
+        with suppress(RedisUnavailable):
             await self._call(self._writer, "leave")
-        await self._close_links()
+        await self._close_connections()
 
-    async def _close_links(self) -> None:
-        for link in (self._writer, self._reader, self._follower):
-            await link.close()
+    async def _close_connections(self) -> None:
+        for connection in (self._writer, self._reader, self._follower):
+            await connection.close()
 
     # ---------------------------------------------------------------- commands
 
@@ -169,22 +178,22 @@ class FollowedLog(GroupCommitLog):
 
     async def _call(
         self,
-        link: Link,
+        connection: RedisConnection,
         command: str,
         args: Sequence[Any] = (),
         once: Sequence[str] = (),
         /,
         **fields: Any,
     ) -> Any:
-        """Run one command of the script. Raises Away."""
+        """Run one command of the script. Raises RedisUnavailable."""
         names = ("log", "meta", "tasks", "ended", "newest", "nodes", "roll", "lock", "leader")
         keys = [self.key(name) for name in (*names, f"batch:{self.node}")]
         keys += [self.key(f"once:{name}") for name in once]
-        await link.open()
+        await connection.open()
         settings = self._settings
         ask = {
             "node": self.node,
-            "run": link.run,
+            "run": connection.run_id,
             "epoch": self.epoch,
             "now": repr(self._clock()),
             "count": settings.retention_count,
@@ -192,71 +201,73 @@ class FollowedLog(GroupCommitLog):
             "age": settings.retention_age,
             "finished_for": settings.finished_for,
         }
-        return await link.call(keys, [command, orjson.dumps(ask | fields), *args])
+        return await connection.call(keys, [command, orjson.dumps(ask | fields), *args])
 
     # ----------------------------------------------------------------- looking
 
     def tick(self, now: float) -> None:
         """See `Log.tick`."""
         self._tail.drop_older_than(now - self._settings.retention_age)
-        self._asked.set()
+        self._check_requested.set()
 
-    async def _keep(self) -> None:
+    async def _monitor(self) -> None:
         """Look each time that it is asked for, and while Redis is away as often as is fit."""
         attempt = 0
         while True:
             try:
-                await self._look()
-            except Away as exc:
-                self._note("writer", str(exc))
+                await self._check_continuity()
+            except RedisUnavailable as exc:
+                self._set_problem("writer", str(exc))
                 attempt += 1
                 await asyncio.sleep(backoff(attempt))
                 continue
-            self._note("writer", None)
+            self._set_problem("writer", None)
             attempt = 0
-            await self._asked.wait()
-            self._asked.clear()
+            await self._check_requested.wait()
+            self._check_requested.clear()
 
-    async def _look(self) -> None:
-        """Is what was read still there? Raises Away."""
-        answer = await self._ask_to_look()
+    async def _check_continuity(self) -> None:
+        """Is what was read still there? Raises RedisUnavailable."""
+        answer = await self._request_check()
         if answer[0] == b"ok":
             self.first = max(self.first, answer[1])
         elif answer[0] == b"held":
-            raise Away("Redis was started anew, and not all nodes have confirmed what they read")
+            raise RedisUnavailable(
+                "Redis was started anew, and not all nodes have confirmed what they read"
+            )
         else:
             await self._begin_again()
 
-    async def _ask_to_look(self) -> Any:
+    async def _request_check(self) -> Any:
         answer = await self._call(
             self._writer,
             "look",
             last=self.last,
-            mark=self._mark,
+            batch_id=self._batch_id,
             lease=LEASE,
             new_epoch=secrets.token_hex(6),
         )
         if answer[0] == b"ok":
-            self._run = self._writer.run
+            self._run_id = self._writer.run_id
             seconds, micros = answer[2]
             self._skew = int(seconds) + int(micros) / 1e6 - time()
         return answer
 
     async def _begin_again(self) -> None:
-        """Go on with a log of which we know nothing. Raises Away."""
+        """Go on with a log of which we know nothing. Raises RedisUnavailable."""
         state = await self._load()
         if state is None:
-            raise Away("the log is being begun anew")
+            raise RedisUnavailable("the log is being begun anew")
         logger.warning(
             "the log has lost entries that were handed out, or went on without this node; "
             "all sessions are told to begin again"
         )
-        self._become(state)
-        self._follow_on()
+        self._adopt(state)
+        self._restart_following()
         self.on_lost()
 
     async def _load(self) -> State | None:
-        """What the log is now; None when it changed meanwhile. Raises Away."""
+        """What the log is now; None when it changed meanwhile. Raises RedisUnavailable."""
         answer = await self._call(self._writer, "load")
         if answer[0] != b"ok":
             return None
@@ -269,11 +280,11 @@ class FollowedLog(GroupCommitLog):
         tail = Tail(last - len(newest), *self._tail_bounds)
         for entry, _ in newest:
             tail.append(entry)
-        mark = newest[-1][1] if newest else ""
-        return State(epoch.decode(), first, last_task, board, tail, mark)
+        batch_id = newest[-1][1] if newest else ""
+        return State(epoch.decode(), first, last_task, board, tail, batch_id)
 
     async def _newest(self, epoch: str, upto: int) -> AsyncIterator[tuple[Entry, str]]:
-        """As much as the tail holds, newest first; each with its mark. Raises Away."""
+        """The newest entries that the tail holds, newest first, with their batch ids."""
         left, size = self._tail_bounds
         while upto and left > 0:
             limit = min(left, NEWEST_AT_ONCE)
@@ -281,22 +292,22 @@ class FollowedLog(GroupCommitLog):
             if answer[0] != b"ok" or not answer[1]:
                 return
             for raw in answer[1]:
-                entry, mark, _ = entry_of(epoch, raw)
+                entry, batch_id, _ = entry_of(epoch, raw)
                 size -= entry.size
                 if size < 0 and left < self._tail_bounds[0]:
                     return
                 left, upto = left - 1, entry.seq - 1
-                yield entry, mark
+                yield entry, batch_id
 
-    def _become(self, state: State) -> None:
-        self.epoch, self.first, self._last_task, self.board, self._tail, self._mark = state
-        self._tell_change()
+    def _adopt(self, state: State) -> None:
+        self.epoch, self.first, self._last_task, self.board, self._tail, self._batch_id = state
+        self._notify_change()
 
-    def _tell_change(self) -> None:
+    def _notify_change(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
+    async def _wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
         """Wait for something that follows from what comes in, but not for long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -305,32 +316,32 @@ class FollowedLog(GroupCommitLog):
 
     # --------------------------------------------------------------- following
 
-    def _follow_on(self) -> None:
+    def _restart_following(self) -> None:
         if self._following is not None:
             self._following.cancel()
-        self._following = self._errands.start(self._follow())
+        self._following = self._background.start(self._follow())
 
     async def _follow(self) -> None:
         attempt = 0
         while True:
             try:
                 found = await self._read_on()
-            except Away as exc:
-                self._note("follower", str(exc))
+            except RedisUnavailable as exc:
+                self._set_problem("follower", str(exc))
                 attempt += 1
-                self._asked.set()
+                self._check_requested.set()
                 await asyncio.sleep(backoff(attempt))
                 continue
-            self._note("follower", None)
+            self._set_problem("follower", None)
             attempt = 0
-            if found and not self._feed(found):
-                # The keeper finds out what has happened, and begins us anew.
-                self._asked.set()
+            if found and not self._apply(found):
+                # The monitor finds out what has happened, and begins us anew.
+                self._check_requested.set()
                 await asyncio.sleep(backoff(0))
 
     async def _read_on(self) -> Sequence[Any]:
-        """Entries behind the newest that is here. Raises Away."""
-        await self._follower.open(self._run)
+        """Entries behind the newest that is here. Raises RedisUnavailable."""
+        await self._follower.open(self._run_id)
         block = round(FOLLOW_BLOCK * 1000)
         answer = await self._follower.request(
             FOLLOW_BLOCK + TIMEOUT,
@@ -339,40 +350,40 @@ class FollowedLog(GroupCommitLog):
         )
         return answer[0][1] if answer else ()
 
-    def _feed(self, found: Sequence[Any]) -> bool:
+    def _apply(self, found: Sequence[Any]) -> bool:
         """Take entries in; False for what does not follow on what is here."""
         before = self.last
         for raw in found:
-            entry, mark, data = entry_of(self.epoch, raw)
-            if entry.seq != self.last + 1 or not mark.startswith(f"{self.epoch}."):
+            entry, batch_id, data = entry_of(self.epoch, raw)
+            if entry.seq != self.last + 1 or not batch_id.startswith(f"{self.epoch}."):
                 break
             self._tail.append(entry)
-            self._mark = mark
+            self._batch_id = batch_id
             if entry.event in TASK_EVENTS:
                 self.board.apply(entry.event, orjson.loads(data), entry.room, entry.time)
                 self._last_task = entry.seq
         if self.last > before:
             self.on_grow()
-            self._tell_change()
+            self._notify_change()
         return self.last - before == len(found)
 
     # ------------------------------------------------------------------- health
 
     def _refusal(self) -> RtpushError:
-        return unavailable("; ".join(dict.fromkeys(self._troubles.values())) or "Redis is away")
+        return unavailable("; ".join(dict.fromkeys(self._problems.values())) or "Redis is away")
 
-    def _note(self, part: str, trouble: str | None) -> None:
+    def _set_problem(self, part: str, problem: str | None) -> None:
         """Remember how a part is; what waits behind a failing one is refused."""
-        if trouble is None:
-            self._troubles.pop(part, None)
+        if problem is None:
+            self._problems.pop(part, None)
         else:
-            self._troubles[part] = trouble
+            self._problems[part] = problem
         failed_before = self._failing
-        self._note_health(next(iter(self._troubles.values()), None))
+        self._note_health(next(iter(self._problems.values()), None))
         if self._failing and not failed_before:
             self._refuse_waiting()
         if failed_before and not self._failing:
-            self._tell_change()
+            self._notify_change()
 
     def _refuse_waiting(self) -> None:
         while self._waiting:

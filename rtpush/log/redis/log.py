@@ -3,7 +3,7 @@
 Rules that hold here:
 
 - A batch is decided here, on the board as far as it was followed, and stored by
-  a script (`redis.lua`) that refuses it when the decision no longer holds. Then
+  a script (`append.lua`) that refuses it when the decision no longer holds. Then
   the node follows on and decides anew.
 - What a node appends it sees, like every other, when it has been stored, and
   only then answers for it.
@@ -27,7 +27,7 @@ from ..board import TASK_EVENTS
 from ..entry import Draft
 from ..group_commit import Batch, unavailable
 from .codec import arguments_of, page_of
-from .connection import Away, backoff
+from .connection import RedisUnavailable, backoff
 from .follower import LEASE, TAIL_BYTES, TAIL_COUNT, FollowedLog
 
 __all__ = ["RedisLog"]
@@ -80,7 +80,7 @@ class RedisLog(FollowedLog):
 
     def _store(self, batch: Batch) -> None:
         if any(call.drafts for call in batch.calls):
-            self._errands.start(self._commit(batch))
+            self._background.start(self._commit(batch))
         else:
             self._finish(batch)
 
@@ -100,9 +100,9 @@ class RedisLog(FollowedLog):
             again = deadline is not None
             try:
                 answer = await self._send(batch, once, batch=number, losses=losses, again=again)
-            except Away as exc:
-                self._note("writer", str(exc))
-                self._asked.set()
+            except RedisUnavailable as exc:
+                self._set_problem("writer", str(exc))
+                self._check_requested.set()
                 if not exc.unsure and deadline is None:
                     self._fail(batch, unavailable(str(exc)))
                     return
@@ -110,7 +110,7 @@ class RedisLog(FollowedLog):
                 if loop.time() > deadline:
                     self._fail(batch, _unsure(str(exc)))
                     return
-                await self._until(lambda: not self._failing, deadline - loop.time() + 0.1)
+                await self._wait_until(lambda: not self._failing, deadline - loop.time() + 0.1)
                 continue
             if answer[0] == b"ok":
                 await self._stored(batch, epoch, *answer[1:])
@@ -152,17 +152,17 @@ class RedisLog(FollowedLog):
             found = iter(answer[1])
             self._known |= {once[place]: seq for place, seq in zip(found, found, strict=True)}
         elif answer[0] == b"stale":
-            await self._until(lambda: self.last >= answer[1], SEEN_WITHIN)
+            await self._wait_until(lambda: self.last >= answer[1], SEEN_WITHIN)
             if losses > 1:
                 await asyncio.sleep(random.uniform(0, 0.005))
         elif answer[0] == b"lost":
             epoch = self.epoch
-            self._asked.set()
-            await self._until(lambda: self.epoch != epoch, backoff(losses))
+            self._check_requested.set()
+            await self._wait_until(lambda: self.epoch != epoch, backoff(losses))
 
     async def _stored(self, batch: Batch, epoch: str, base: int, first: int) -> None:
         upto = base + len(batch.drafts)
-        await self._until(lambda: self.epoch != epoch or self.last >= upto, SEEN_WITHIN)
+        await self._wait_until(lambda: self.epoch != epoch or self.last >= upto, SEEN_WITHIN)
         if self.epoch != epoch:
             self._fail(batch, _unsure("it has lost entries meanwhile"))
             return
@@ -179,14 +179,14 @@ class RedisLog(FollowedLog):
     def _base(self) -> int:
         return PROVISIONAL
 
-    def _seen_lately(self, batch: Batch, key: str) -> int | None:
+    def _remembered_number(self, batch: Batch, key: str) -> int | None:
         return self._known.get(key)
 
     async def lead(self) -> bool:
         """See `Log.lead`. A node without Redis does not: another one may."""
         try:
             answer = await self._call(self._writer, "lead", lease=round(LEASE))
-        except Away as exc:
+        except RedisUnavailable as exc:
             logger.debug("it is not known which node leads: %s", exc)
             return False
         leads: bool = answer[0] == b"ok"
@@ -202,7 +202,7 @@ class RedisLog(FollowedLog):
             self._synced = asyncio.get_running_loop().create_future()
             if not self._syncing:
                 self._syncing = True
-                self._errands.start(self._sync())
+                self._background.start(self._sync())
         return await asyncio.shield(self._synced)
 
     async def _sync(self) -> None:
@@ -224,18 +224,18 @@ class RedisLog(FollowedLog):
     async def _catch_up(self) -> bool:
         try:
             (newest,) = await self._ask_reader("last")
-        except Away as exc:
+        except RedisUnavailable as exc:
             logger.debug("the newest of the log is not known: %s", exc)
             return False
-        await self._until(lambda: self.last >= newest, SEEN_WITHIN)
+        await self._wait_until(lambda: self.last >= newest, SEEN_WITHIN)
         return self.last >= int(newest)
 
     async def _ask_reader(self, command: str, **fields: Any) -> list[Any]:
-        """What a command that reads finds in the log as this node knows it. Raises Away."""
-        await self._reader.open(self._run)
+        """The answer of a read, from the log that this node follows. Raises RedisUnavailable."""
+        await self._reader.open(self._run_id)
         answer = await self._call(self._reader, command, **fields)
         if answer[0] != b"ok":
-            raise Away("the log is another one by now")
+            raise RedisUnavailable("the log is another one by now")
         found: list[Any] = answer[1:]
         return found
 
@@ -250,12 +250,12 @@ class RedisLog(FollowedLog):
         while epoch == self.epoch:
             try:
                 first, upto, found = await self._ask_reader("read", **ask)
-            except Away as exc:
+            except RedisUnavailable as exc:
                 if asyncio.get_running_loop().time() > until:
                     message = f"The log cannot be read now ({exc})."
                     raise RtpushError("unavailable", message) from exc
-                self._asked.set()
-                await self._until(lambda: self.epoch != epoch, backoff(attempt))
+                self._check_requested.set()
+                await self._wait_until(lambda: self.epoch != epoch, backoff(attempt))
                 attempt += 1
                 continue
             if epoch == self.epoch:
