@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, TextIO, TypeVar
 
 from ..config.kinds import show_clock
+from ..terminal.text import escape
 from .task_reporter import TaskReporter
 
 __all__ = ["track"]
@@ -30,7 +31,10 @@ T = TypeVar("T")
 _INTERVAL: Final = 0.1
 # Columns of the bar itself.
 _BAR_WIDTH: Final = 24
+# Control sequences of xterm. Without wrapping, the terminal cuts a line whose characters take
+# more columns than we count: those of Chinese take two.
 _ERASE_LINE: Final = "\r\033[K"
+_WRAP_OFF, _WRAP_ON = "\033[?7l", "\033[?7h"
 
 # Held by the loop that has the progress bar.
 _bar_taken = threading.Lock()
@@ -150,7 +154,8 @@ class _ProgressBar:
             bar = (self._full * round(share * _BAR_WIDTH)).ljust(_BAR_WIDTH)
             parts = [title, f"{share:4.0%}", bar, message]
         width = shutil.get_terminal_size().columns - 1
-        self._out.write(_ERASE_LINE + " ".join(parts)[:width])
+        line = escape(" ".join(parts))[:width]
+        self._out.write(f"{_ERASE_LINE}{_WRAP_OFF}{line}{_WRAP_ON}")
         self._out.flush()
 
     def close(self) -> None:

@@ -193,10 +193,27 @@ def _read_all(terminal: int) -> str:
     return found.decode()
 
 
+WRAP_OFF, WRAP_ON = "\033[?7l", "\033[?7h"
+
+
+def drawn(shown: str) -> list[str]:
+    return shown.removesuffix("\r\n").split("\r\033[K")[1:]
+
+
+async def test_a_wide_title_stays_on_its_line() -> None:
+    script = f"import rtpush; list(rtpush.track([1], '山间的\\n湖' * 20, url={NOBODY!r}))"
+    shown = await in_a_terminal(script)
+    assert drawn(shown)
+    for state in drawn(shown):
+        assert state.startswith(f"{WRAP_OFF}山间的 湖山间的 湖")
+        assert state.endswith(WRAP_ON)
+        assert "\n" not in state
+
+
 async def test_the_bar() -> None:
     shown = await in_a_terminal(SCRIPT)
     assert "inside" not in shown
-    states = shown.removesuffix("\r\n").split("\r\033[K")[1:]
+    states = [state.replace(WRAP_OFF, "").replace(WRAP_ON, "") for state in drawn(shown)]
     assert "\n" not in "".join(states)
     assert states[-1].startswith(f"Reading 100% {'━' * 24} 4 of 4 · ")
     assert all(len(state) < 80 for state in states)
