@@ -94,8 +94,8 @@ class Connections:
 
     def __call__(self, data: bytes) -> None:
         self._loop.run_until_complete(self._feed(data))
-        assert not self._server.hub.sessions
-        assert not list(self._server.hub.groups)
+        assert not self._server._hub.sessions
+        assert not list(self._server._hub.groups)
 
     async def _feed(self, data: bytes) -> None:
         context = self._server._context
@@ -106,7 +106,7 @@ class Connections:
         connection.start(session, None)
         for piece in pieces(atheris.FuzzedDataProvider(data)):
             connection.data_received(piece)
-        await self._server.log.wait_idle()
+        await self._server._log.wait_idle()
         connection.connection_lost(None)
 
     def _failed(self, _loop: object, context: dict[str, object]) -> None:

@@ -55,7 +55,7 @@ from .web.body import BodyReader
 from .web.middleware import AccessControl
 from .web.static import StaticFiles
 
-__all__ = ["Server", "StartError", "check_exposure"]
+__all__ = ["Server", "StartError", "authenticates_clients", "check_exposure"]
 
 logger = logging.getLogger("rtpush.server")
 
@@ -78,7 +78,7 @@ class Server(Application):
     application.
     """
 
-    log: Log
+    _log: Log
 
     def __init__(
         self,
@@ -123,12 +123,6 @@ class Server(Application):
         host = self.settings.host
         scheme = "http" if self.settings.tls_cert is None else "https"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/"
-
-    @property
-    def asks_who(self) -> bool:
-        """Is somebody who connects asked who that is, by token or by a handler?"""
-        settings = self.settings
-        return bool(settings.auth_secret or settings.auth_keys) or self.handlers.has("connect")
 
     # ---------------------------------------------------------------- start
 
@@ -238,15 +232,15 @@ class Server(Application):
             raise StartError("several workers are started by server.run() or the command line")
         try:
             await self._access.auth.begin()
-            await self.log.open()
+            await self._log.open()
         except (AuthError, LogError) as exc:
             raise StartError(str(exc)) from exc
-        self.hub.begin()
+        self._hub.begin()
         await self._bus.open()
         self._tick()
         work = self._work or (draw_picture if self.settings.demo else None)
         if work is not None:
-            self._worker = Worker(self.hub, self.dispatcher, work)
+            self._worker = Worker(self._hub, self._dispatcher, work)
             self._worker.start()
             await self._worker.tick()
 
@@ -254,33 +248,33 @@ class Server(Application):
         """Put the parts together; nothing runs yet."""
         settings = self.settings
         try:
-            self.log = make_log(settings)
+            self._log = make_log(settings)
         except LogError as exc:
             raise StartError(str(exc)) from exc
         runtime = Runtime(_call_soon, self._spawn, time.monotonic, time.time)
-        self.hub = Hub(self.log, settings, runtime)
-        self._bus = make_bus(self.log)
-        self.nodes = Nodes(self._bus, self.hub)
+        self._hub = Hub(self._log, settings, runtime)
+        self._bus = make_bus(self._log)
+        self._nodes = Nodes(self._bus, self._hub)
         self._metrics = Metrics()
         self._access = AccessControl(Authenticator(settings), Origins(settings), settings)
-        self.dispatcher = Dispatcher(
-            self.log,
-            self.hub,
-            self.nodes,
-            self.handlers,
+        self._dispatcher = Dispatcher(
+            self._log,
+            self._hub,
+            self._nodes,
+            self._handlers,
             self._access.auth,
             self._metrics,
             settings,
             self._spawn,
         )
-        self.hub.on_closed = self.dispatcher.closed
+        self._hub.on_closed = self._dispatcher.closed
         self._listen_to_nodes()
         self._body_reader = BodyReader(settings.max_body, settings.request_timeout)
         self._slow_requests = SlowRequests(settings.request_timeout)
         self._transport_context = TransportContext(
-            self.hub,
-            self.nodes,
-            self.dispatcher,
+            self._hub,
+            self._nodes,
+            self._dispatcher,
             self._body_reader,
             self._metrics,
             self._access,
@@ -291,10 +285,10 @@ class Server(Application):
     def _routes(self) -> web.Application:
         settings = self.settings
         api = Api(
-            self.log,
-            self.hub,
-            self.nodes,
-            self.dispatcher,
+            self._log,
+            self._hub,
+            self._nodes,
+            self._dispatcher,
             self._body_reader,
             self._access.check_api,
             self._metrics,
@@ -336,8 +330,8 @@ class Server(Application):
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(1.0, self._tick)
         now = time.time()
-        self.hub.tick()
-        self.log.tick(now)
+        self._hub.tick()
+        self._log.tick(now)
         self._bus.tick()
         if self._runner is not None and self._runner.server is not None:
             self._slow_requests.tick(self._runner.server.connections, time.monotonic())
@@ -346,14 +340,14 @@ class Server(Application):
             self._spawn(self._worker.tick())
 
     def _fail_expired(self, now: float) -> None:
-        expired = self.log.board.expired(now, self.settings.task_ttl)
+        expired = self._log.board.expired(now, self.settings.task_ttl)
         if not expired:
             return
         failed = (
             Envelope("task_failed", {"id": task.key, "error": "expired"}, task.room)
             for task in expired
         )
-        self.log.append([Draft.of(envelope) for envelope in failed])
+        self._log.append([Draft.of(envelope) for envelope in failed])
 
     # ----------------------------------------------------------------- stop
 
@@ -412,13 +406,13 @@ class Server(Application):
 
     async def stop(self) -> None:
         """Let nothing new in, deliver what was accepted, say when to come back, close."""
-        self.hub.stopping = True
+        self._hub.stopping = True
         if self._worker is not None:
             await self._worker.stop()
         for site in list(self._runner.sites) if self._runner else ():
             await site.stop()
-        await self.log.wait_idle()
-        await self.hub.idle.wait()
+        await self._log.wait_idle()
+        await self._hub.idle.wait()
         self._send_away()
         await self._transport_context.wait_closed(self.settings.grace)
         await self._finish()
@@ -426,9 +420,9 @@ class Server(Application):
             self._timer.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
-        self.handlers.close()
+        self._handlers.close()
         await self._bus.close()
-        await self.log.close()
+        await self._log.close()
 
     async def _finish(self) -> None:
         """Let handlers end what they are at; cancel what takes longer, and background tasks."""
@@ -438,21 +432,27 @@ class Server(Application):
             task.cancel()
 
     def _send_away(self) -> None:
-        sessions = list(self.hub.sessions.values())
+        sessions = list(self._hub.sessions.values())
         spread = 1.0 + len(sessions) / RETURNS_PER_SECOND
         for session in sessions:
             # Random, so that they do not come back as one crowd.
-            self.hub.disconnect(
+            self._hub.disconnect(
                 session,
                 RtpushError("going_away", "The server is stopping; reconnect."),
                 retry_after=round(random.uniform(0.0, spread), 2),
             )
 
 
-def check_exposure(server: Server) -> None:
-    """Raises StartError when others could come in and nobody asks who they are."""
+def authenticates_clients(server: Server) -> bool:
+    """Is a client that connects asked who it is, by a token or by a handler?"""
     settings = server.settings
-    if server.asks_who or settings.insecure or is_loopback(settings.host):
+    return bool(settings.auth_secret or settings.auth_keys) or server._handlers.has("connect")
+
+
+def check_exposure(server: Server) -> None:
+    """Raises StartError when other machines could come in and nothing asks who they are."""
+    settings = server.settings
+    if authenticates_clients(server) or settings.insecure or is_loopback(settings.host):
         return
     raise StartError(
         f"listening on {settings.host} lets other machines in, and nothing asks who they "

@@ -51,13 +51,13 @@ class Application(SocketIOInterface):
     events without one of their own, `(event, sid, data)`.
     """
 
-    hub: Hub
-    dispatcher: Dispatcher
-    nodes: Nodes
+    _hub: Hub
+    _dispatcher: Dispatcher
+    _nodes: Nodes
 
     def __init__(self) -> None:
         super().__init__()
-        self.handlers = HandlerRegistry()
+        self._handlers = HandlerRegistry()
         self._ack_numbers = count(1)
         # The log outlives the process: an answer to a question of an earlier
         # life must not be taken for one to ours.
@@ -66,7 +66,7 @@ class Application(SocketIOInterface):
         self._remote_replies: dict[tuple[str, str], Callable[[Reply], None]] = {}
 
     def _add_handler(self, event: str, handler: Handler) -> None:
-        self.handlers.add(event, handler)
+        self._handlers.add(event, handler)
 
     # -------------------------------------------------------------- sending
 
@@ -117,9 +117,9 @@ class Application(SocketIOInterface):
             envelope = _envelope(event, data, name, key, volatile)
             self._check_room(envelope)
             # Of a session that is not here, another node may know.
-            shared = self.nodes.bus.shared
-            skipped = tuple(sid for sid in {*skip, *also} if shared or self.hub.knows(sid))
-            position = await self.dispatcher.emit(envelope, skipped, ack)
+            shared = self._nodes.bus.shared
+            skipped = tuple(sid for sid in {*skip, *also} if shared or self._hub.knows(sid))
+            position = await self._dispatcher.emit(envelope, skipped, ack)
         return position
 
     async def send(
@@ -183,10 +183,10 @@ class Application(SocketIOInterface):
         ack = await self._expect_reply([target], False, take)
         try:
             async with asyncio.timeout(timeout):
-                await self.dispatcher.emit(_envelope(event, data, target, None, False), (), ack)
+                await self._dispatcher.emit(_envelope(event, data, target, None, False), (), ack)
                 return _answer_of(await answered)
         finally:
-            session = self.hub.sessions.get(target or "")
+            session = self._hub.sessions.get(target or "")
             if session is not None and session.pending_replies:
                 session.pending_replies.pop(ack, None)
             self._remote_replies.pop((target or "", ack), None)
@@ -196,10 +196,10 @@ class Application(SocketIOInterface):
     ) -> str:
         """Let `take` have the one session's answer; returns the `ack` to ask with."""
         sid = (rooms[0] or "") if len(rooms) == 1 else ""
-        if volatile or not sid or not await self.nodes.knows(sid):
+        if volatile or not sid or not await self._nodes.knows(sid):
             raise ValueError("only one session, by its sid and not volatile, can be asked")
         ack = f"{self._instance}-{next(self._ack_numbers)}"
-        session = self.hub.sessions.get(sid)
+        session = self._hub.sessions.get(sid)
         if session is None:
             self._await_remote_reply(sid, ack, take)
             return ack
@@ -219,9 +219,9 @@ class Application(SocketIOInterface):
     def _listen_to_nodes(self) -> None:
         """Have replies reach whoever asked, wherever the session is."""
         self._instance = secrets.token_hex(4)
-        self.dispatcher.on_stray_reply = self._stray_reply
-        self.nodes.on_released = self._keep_pending_replies
-        self.nodes.bus.on("reply", self._hear_reply)
+        self._dispatcher.on_stray_reply = self._stray_reply
+        self._nodes.on_released = self._keep_pending_replies
+        self._nodes.bus.on("reply", self._hear_reply)
 
     def _keep_pending_replies(self, session: Session) -> None:
         for ack, take in (session.pending_replies or {}).items():
@@ -233,7 +233,7 @@ class Application(SocketIOInterface):
         if take is not None:
             take(reply)
         elif not str(reply.ack).startswith(f"{self._instance}-"):
-            self.nodes.bus.broadcast(
+            self._nodes.bus.broadcast(
                 "reply", sid=session.sid, ack=reply.ack, data=reply.data, error=reply.error
             )
 
@@ -256,13 +256,13 @@ class Application(SocketIOInterface):
         for room in rooms:
             # A room may be the sid of a session.
             name = room or ""
-            members = {name, *(member["sid"] for member in await self.nodes.members(name))}
+            members = {name, *(member["sid"] for member in await self._nodes.members(name))}
             found.append((room, frozenset(members & reached)))
             reached |= members
         return found
 
     def _check_room(self, envelope: Envelope) -> None:
-        if envelope.event in TASK_EVENTS and self.hub.knows(envelope.room or ""):
+        if envelope.event in TASK_EVENTS and self._hub.knows(envelope.room or ""):
             raise RtpushError("bad_task", "A task is for everyone or a room, not for one session.")
 
     # ---------------------------------------------------------------- rooms
@@ -277,7 +277,7 @@ class Application(SocketIOInterface):
         Raises:
             RtpushError: `not_found`, `bad_room` or `too_many_rooms`.
         """
-        await self.nodes.enter(sid, room)
+        await self._nodes.enter(sid, room)
 
     async def leave_room(self, sid: str, room: str) -> None:
         """Take a session out of a room.
@@ -289,12 +289,12 @@ class Application(SocketIOInterface):
         Raises:
             RtpushError: There is no such session (`not_found`).
         """
-        disconnecting = self.dispatcher.disconnecting.get(sid)
+        disconnecting = self._dispatcher.disconnecting.get(sid)
         if disconnecting is not None:
             # A `disconnect` handler puts things in order.
-            self.hub.leave(disconnecting, room)
+            self._hub.leave(disconnecting, room)
         else:
-            await self.nodes.leave(sid, room)
+            await self._nodes.leave(sid, room)
 
     async def close_room(self, room: str) -> None:
         """Take every session out of a room.
@@ -302,7 +302,7 @@ class Application(SocketIOInterface):
         Args:
             room: A room, on all nodes.
         """
-        await self.nodes.close_room(room)
+        await self._nodes.close_room(room)
 
     def rooms(self, sid: str) -> list[str]:
         """The rooms of a session.
@@ -335,7 +335,7 @@ class Application(SocketIOInterface):
 
     def _session(self, sid: str) -> Session:
         # A `disconnect` handler may still ask who it was.
-        session = self.hub.sessions.get(sid) or self.dispatcher.disconnecting.get(sid)
+        session = self._hub.sessions.get(sid) or self._dispatcher.disconnecting.get(sid)
         if session is None:
             raise RtpushError("not_found", "No such session; it may have disconnected.")
         return session
@@ -391,7 +391,7 @@ class Application(SocketIOInterface):
         Args:
             sid: The session, on any node; nothing happens when there is none.
         """
-        await self.nodes.disconnect(sid, "The application ended the connection.")
+        await self._nodes.disconnect(sid, "The application ended the connection.")
 
 
 def _names(given: str | Sequence[str] | None) -> Sequence[str]:

@@ -23,7 +23,7 @@ from ..cluster.supervisor import SupervisorError, check_workers
 from ..config.settings import Settings
 from ..log.base import LogError
 from ..log.factory import make_log
-from ..server import Server, StartError, check_exposure
+from ..server import Server, StartError, authenticates_clients, check_exposure
 from ..terminal.banner import explain_bind_error
 
 __all__ = ["not_fit_for_strangers", "why_not"]
@@ -111,7 +111,7 @@ def not_fit_for_strangers(server: Server) -> Iterator[str]:
     settings = server.settings
     if settings.insecure:
         yield "insecure lets everybody do everything; set auth_secret or auth_keys instead"
-    elif not server.asks_who:
+    elif not authenticates_clients(server):
         yield (
             "clients are not asked who they are; set auth_secret or auth_keys, or have a connect "
             "handler of your own ask (rtpush check app:server)"

@@ -104,7 +104,7 @@ async def test_who_has_none_that_is_valid_does_not(kind: type[Client], bad: str 
     async with running(auth_secret=SECRET) as (server, http):
         options = {} if bad is None else {"token": bad}
         assert await refusal(server, http, kind, **options) == "not_authenticated"
-        assert server.hub.sessions == {}
+        assert server._hub.sessions == {}
 
 
 async def test_a_token_never_stands_in_a_message(
@@ -249,15 +249,15 @@ async def test_a_session_ends_with_its_token_unless_it_is_renewed() -> None:
             {"event": "auth", "data": {"token": token("ada", seconds=90)}}
         )
         assert answer["expires"] == pytest.approx(time.time() + 90, abs=20)
-        for session in server.hub._expiries.due(time.time() + 40):
+        for session in server._hub._expiries.due(time.time() + 40):
             assert session.sid == ends.sid
-        server.hub._runtime = type(server.hub._runtime)(
-            server.hub._runtime.call_soon,
-            server.hub._runtime.spawn,
-            server.hub._runtime.clock,
+        server._hub._runtime = type(server._hub._runtime)(
+            server._hub._runtime.call_soon,
+            server._hub._runtime.spawn,
+            server._hub._runtime.clock,
             lambda: time.time() + 40,
         )
-        server.hub.tick()
+        server._hub.tick()
         goodbye = (await ends.until("disconnect"))[-1]["data"]
         assert goodbye["code"] == 4401
         assert await ends.ended() == 4401
@@ -435,7 +435,7 @@ async def test_one_subject_has_its_share_of_connections(kind: type[Client]) -> N
         clients = [await kind.open(url, http, token=token("ada")) for _ in range(2)]
         assert await refusal(server, http, kind, token=token("ada")) == "rate_limited"
         clients.append(await kind.open(url, http, token=token("ben")))
-        server.hub.close(server.hub.sessions[clients[0].sid])
+        server._hub.close(server._hub.sessions[clients[0].sid])
         clients.append(await kind.open(url, http, token=token("ada")))
         await asyncio.gather(*(client.close() for client in clients))
 
@@ -450,6 +450,6 @@ async def test_one_address_has_its_share_of_connections() -> None:
 
         assert [await connect("203.0.113.7") for _ in range(3)] == [200, 200, 429]
         assert await connect("203.0.113.8") == 200
-        assert {s.address for s in server.hub.sessions.values()} == {"203.0.113.7", "203.0.113.8"}
+        assert {s.address for s in server._hub.sessions.values()} == {"203.0.113.7", "203.0.113.8"}
         # This machine's own programs are not counted.
         assert [await connect("127.0.0.1") for _ in range(3)] == [200, 200, 200]

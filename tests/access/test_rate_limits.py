@@ -66,7 +66,7 @@ async def test_a_websocket_that_sends_too_much_is_read_slowly_and_loses_nothing(
         assert [e["data"] for e in found] == list(range(10_200))
         # The last of them had to wait: what was taken was more than a burst.
         assert await sender.accepted({"event": "ping"}) is None
-        assert connection._throttled or server.log.last == 10_200
+        assert connection._throttled or server._log.last == 10_200
         await sender.close()
 
 
@@ -169,11 +169,11 @@ async def test_readers_without_a_session_count_as_connections(http: aiohttp.Clie
     async with running(max_connections=2) as server:
         raws = [await Raw.connect(server.port) for _ in range(3)]
         request = (
-            f"GET /poll?last={server.log.position} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+            f"GET /poll?last={server._log.position} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
         )
         for raw in raws[:2]:
             raw.send(request)
-        await until(lambda: sum(len(group.sessions) for group in server.hub.groups) == 2)
+        await until(lambda: sum(len(group.sessions) for group in server._hub.groups) == 2)
         raws[2].send(request)
         assert (await raws[2].head()).startswith(b"HTTP/1.1 503 ")
         for raw in raws:

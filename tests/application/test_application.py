@@ -142,7 +142,7 @@ async def test_the_catch_all_leaves_the_board_and_commands_of_the_wire_alone(
     server.on("*", lambda event, sid, data: seen.add(event))
     client = await connect()
     await client.accepted({"event": "task_created", "data": {"id": 1}})
-    assert server.log.board.is_active("1")
+    assert server._log.board.is_active("1")
     assert list(seen) == []
     await client.accepted({"event": "chat", "data": 1})
     assert list(seen) == [("chat",)]
@@ -210,7 +210,7 @@ async def test_events_of_one_client_are_handled_in_order(server: Server, connect
     sending = [
         asyncio.create_task(client.send({"event": "step", "data": i, "ack": i})) for i in range(8)
     ]
-    await until(lambda: bool(server.hub.sessions[client.sid].handler_queue))
+    await until(lambda: bool(server._hub.sessions[client.sid].handler_queue))
     gate.set()
     await asyncio.gather(*sending)
     await client.reply(7)
@@ -315,7 +315,7 @@ async def test_a_connection_can_be_refused(server: Server, kind: type[Client], h
             ):
                 assert response.status == (401 if how == "code" else 403)
                 assert (await response.json())["error"]["code"] == code
-        assert server.hub.sessions == {}
+        assert server._hub.sessions == {}
         assert list(calls) == []
         client = await open_one(token="good")
         assert client.hello["recovered"] is False
@@ -332,7 +332,7 @@ async def test_a_connect_handler_that_fails_lets_nobody_in(
     async with opener(server, kind) as open_one:
         with pytest.raises(AssertionError, match="internal"):
             await open_one()
-    assert server.hub.sessions == {}
+    assert server._hub.sessions == {}
 
 
 async def test_what_is_sent_while_connecting_arrives_first(server: Server, connect: Open) -> None:
@@ -420,7 +420,7 @@ async def test_who_comes_back_gets_what_was_sent_to_it_alone(
     await server.enter_room(client.sid, "given")
     await client.close()
     if kind is WebSocket or kind.name == "sse":
-        await until(lambda: client.sid not in server.hub.sessions)
+        await until(lambda: client.sid not in server._hub.sessions)
     await server.emit("mine", 1, to=client.sid)
     await server.emit("not mine", 2, skip_sid=client.sid)
     await server.emit("ours", 3, room="given")
@@ -450,12 +450,12 @@ async def test_a_session_that_moves_to_another_transport_stays_itself(server: Se
             await server.emit("tick")
             await moved.until("tick")
             client = moved
-        assert list(server.hub.sessions) == [client.sid]
+        assert list(server._hub.sessions) == [client.sid]
         await client.close()
 
 
 async def test_a_sid_that_is_made_up_is_not_taken(server: Server, connect: Open) -> None:
-    client = await connect((), str(server.log.position), sid="A" * 22)
+    client = await connect((), str(server._log.position), sid="A" * 22)
     assert client.sid != "A" * 22
 
 
@@ -463,10 +463,10 @@ async def test_volatile_events_are_not_logged(server: Server, connect: Open) -> 
     one, two = await connect(), await connect()
     # A long-poll client hears it only while it waits.
     reading = asyncio.create_task(two.until("cursor"))
-    await until(lambda: server.hub.sessions[two.sid].live)
+    await until(lambda: server._hub.sessions[two.sid].live)
     assert await server.emit("cursor", 1, volatile=True, skip_sid=one.sid) is None
     await reading
-    assert server.log.last == 0
+    assert server._log.last == 0
     found, _ = await quiet(server, one, two)
     assert found == []
 
@@ -492,7 +492,7 @@ async def test_emit_refuses_what_cannot_be_sent(server: Server) -> None:
     await server.emit("task_completed", {"id": 1})
     with pytest.raises(RtpushError, match="task_finished"):
         await server.emit("task_progress", {"id": 1})
-    assert server.log.last == 2
+    assert server._log.last == 2
 
 
 async def test_a_task_is_not_for_one_session(server: Server) -> None:
@@ -577,7 +577,7 @@ async def test_who_does_not_answer_in_time(server: Server, connect: Open) -> Non
         await server.call("question", to=client.sid, timeout=0.01)
     question = await event(client, "question")
     await client.send({"ack": question["ack"], "data": "too late"})
-    assert not server.hub.sessions[client.sid].pending_replies
+    assert not server._hub.sessions[client.sid].pending_replies
 
 
 async def test_only_one_session_can_be_asked(server: Server) -> None:
@@ -663,7 +663,7 @@ async def test_a_disconnect_handler_knows_who_it_was(server: Server, by_server: 
         else:
             await client.close()
         assert await calls.wait(1) == [("ada", ["a"])]
-        await until(lambda: not server.dispatcher.disconnecting)
+        await until(lambda: not server._dispatcher.disconnecting)
         with pytest.raises(RtpushError, match="not_found"):
             await server.get_session(client.sid)
 

@@ -177,7 +177,7 @@ async def test_a_stop_does_not_wait_for_a_log_that_cannot_be_written(
         refused.set()
         return [RtpushError("unavailable", "The log is away.", retry_after=3600)]
 
-    monkeypatch.setattr("rtpush.application.dispatcher.Intake.publish", publish)
+    monkeypatch.setattr("rtpush.application.dispatcher.Dispatcher.publish", publish)
     async with serving(lambda task, report: "done") as watcher:
         await watcher.ask("a")
         await wait_for(refused)

@@ -132,7 +132,7 @@ async def test_who_is_sent_away(http: aiohttp.ClientSession) -> None:
         url = server.url.rstrip("/")
         async with listening(url) as listener:
             await connected(http, url)
-            (sid,) = server.hub.sessions
+            (sid,) = server._hub.sessions
             await server.disconnect(sid)
             told = f"rtpush: {url}: The application ended the connection."
             assert await listener.complaint() == told

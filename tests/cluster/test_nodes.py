@@ -297,7 +297,7 @@ async def test_work_is_done_by_one_node(redis_server: RedisServer) -> None:
     async with Server(settings, work=work_of(2)) as two:
         await two.emit("task_created", {"id": "a"})
         await one.emit("task_created", {"id": "b"})
-        await until(lambda: len(done) == 2 and not len(two.log.board))
+        await until(lambda: len(done) == 2 and not len(two._log.board))
         await one.stop()
         await two.emit("task_created", {"id": "c"})
         await until(lambda: len(done) == 3)
@@ -325,7 +325,7 @@ async def test_a_session_moves_to_another_node(
     assert set(back.hello["rooms"]) == {"a", "b"}
     assert [e["event"] for e in await back.take(2)] == ["missed", "missed too"]
     assert await nodes[1].get_session(back.sid) == {"name": "Ada"}
-    assert back.sid not in nodes[0].hub.sessions
+    assert back.sid not in nodes[0]._hub.sessions
 
 
 async def test_a_live_connection_ends_when_its_session_moves(
@@ -355,7 +355,7 @@ async def test_a_long_poll_goes_round(nodes: list[Server], http: aiohttp.ClientS
 
 
 def _waits(node: Server, sid: str) -> bool:
-    session = node.hub.sessions.get(sid)
+    session = node._hub.sessions.get(sid)
     return session is not None and session.connection is not None
 
 

@@ -20,7 +20,7 @@ async def told(client: Client) -> dict[str, object]:
 async def asking(site: Site, *clients: Client) -> None:
     """Wait until long-poll clients have a request under way: only those can be told."""
     for client in clients:
-        await until(lambda sid=client.sid: site.server.hub.sessions[sid].connection is not None)
+        await until(lambda sid=client.sid: site.server._hub.sessions[sid].connection is not None)
 
 
 @pytest.mark.one_node
@@ -88,7 +88,7 @@ async def test_a_clients_close_is_answered_by_its_code(site: Site, code: int) ->
 @pytest.mark.one_node
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 async def test_who_comes_while_it_stops_is_sent_away(site: Site, kind: type[Client]) -> None:
-    site.server.hub.stopping = True
+    site.server._hub.stopping = True
     if kind is WebSocket:
         client = kind(site.url, site.http)
         await client._connect("")

@@ -185,14 +185,14 @@ async def test_a_session_without_requests_ends(site: Site) -> None:
 
 
 @pytest.mark.one_node
-@pytest.mark.settings(session_lease=1)
+@pytest.mark.settings(session_lease=1, heartbeat=1)
 async def test_a_session_does_not_end_while_its_request_waits(site: Site) -> None:
     client = await site.open(LongPoll)
     task = await waiting(site, sid=client.sid, last=client.position, timeout=55)
     # When a session that began later has ended, this one's time is up, too.
     other = await site.open(LongPoll)
     async with asyncio.timeout(PATIENCE):
-        while other.sid in site.server.hub.sessions:
+        while other.sid in site.server._hub.sessions:
             await site.get("/healthz")
     (id_,) = await site.emit(1)
     events, _ = await asyncio.wait_for(task, PATIENCE)

@@ -171,7 +171,7 @@ async def test_a_field_called_room_says_nothing(site: Site, kind: type[Client]) 
 async def test_a_silent_task_expires(site: Site, kind: type[Client]) -> None:
     client = await site.open(kind, ["a"])
     await site.publish(created(1) | {"room": "a"})
-    site.server._fail_expired(site.server.log.board.all_active()[0].time + 61)
+    site.server._fail_expired(site.server._log.board.all_active()[0].time + 61)
     expired = (await client.until("task_failed"))[-1]
     assert expired["data"] == {"id": "1", "error": "expired"}
     assert expired["room"] == "a"
@@ -183,9 +183,9 @@ async def test_a_silent_task_expires(site: Site, kind: type[Client]) -> None:
 @pytest.mark.settings(finished_for=600)
 async def test_what_ended_long_ago_is_told_no_more(site: Site, kind: type[Client]) -> None:
     await site.publish({"event": "task_completed", "data": {"id": 1}})
-    task = site.server.log.board.all_finished(0)[0]
-    assert site.server.log.board.all_finished(task.time + 600) == [task]
-    assert site.server.log.board.all_finished(task.time + 601) == []
+    task = site.server._log.board.all_finished(0)[0]
+    assert site.server._log.board.all_finished(task.time + 600) == [task]
+    assert site.server._log.board.all_finished(task.time + 601) == []
 
 
 async def test_snapshot_and_later_events_are_the_whole_truth(
@@ -218,5 +218,5 @@ async def test_the_board_outlives_a_restart(site: Site, kind: type[Client]) -> N
         return
     assert await site.get("/api/tasks") == before
     draft = Draft.of(Envelope("task_progress", {"id": 2, "progress": 1}))
-    (outcome,) = await site.server.log.append([draft])
+    (outcome,) = await site.server._log.append([draft])
     assert getattr(outcome, "code", None) == "task_finished"

@@ -50,7 +50,7 @@ async def fill(site: Site, **fields: Any) -> None:
     """Publish until a reader that has stopped is found slow."""
     for _ in range(200):
         await site.publish(*({"event": "fill", "data": BIG} | fields for _ in range(50)))
-        if site.server.hub.lagging():
+        if site.server._hub.lagging():
             return
     raise AssertionError("nobody is slow")
 
@@ -106,7 +106,7 @@ async def test_a_slow_reader_costs_the_others_nothing(site: Site, kind: type[Cli
 async def test_who_takes_nothing_for_too_long_is_closed(site: Site) -> None:
     async with Stopped(site, "/sse"):
         await fill(site)
-        await until(lambda: not site.server.hub.sessions)
+        await until(lambda: not site.server._hub.sessions)
 
 
 @pytest.mark.settings(retention_count=50)

@@ -203,7 +203,7 @@ async def test_health_and_readiness(site: Site) -> None:
     assert await site.get("/healthz") == {"status": "ok"}
     ready = await site.get("/readyz")
     assert ready["status"] == "ready"
-    site.server.hub.stopping = True
+    site.server._hub.stopping = True
     status, answer, headers = await site.call("GET", "/readyz")
     assert (status, answer["error"]["code"]) == (503, "going_away")
     assert int(headers["Retry-After"]) >= 1

@@ -265,7 +265,7 @@ async def test_a_node_that_lags_sends_on_who_is_ahead_of_it(
 ) -> None:
     """It does not know what it has not read yet, so it must not say that it is not there."""
     node, other = await site.node(), await site.node()
-    log = node.server.log
+    log = node.server._log
     assert isinstance(log, RedisLog)
     read_on, goes_on = log._read_on, asyncio.Event()
 
@@ -360,7 +360,7 @@ async def test_emptied_while_history_is_read(site: Site, monkeypatch: pytest.Mon
     """Half of it would be of one log and half of another."""
     node = await site.node()
     await node.published(1)
-    log = node.server.log
+    log = node.server._log
     assert isinstance(log, RedisLog)
     ask, epoch = log._ask_reader, log.epoch
 

@@ -164,7 +164,7 @@ async def test_pages(example: Example, server: Server) -> None:
         # What it shows is there: the classic script's `io`, or a connection.
         async with asyncio.timeout(20):
             while not await page.evaluate("typeof io === 'function'"):
-                if server.hub.sessions:
+                if server._hub.sessions:
                     break
                 await asyncio.sleep(0.01)
     assert problems == []

@@ -14,6 +14,25 @@ import pytest
 
 import rtpush
 
+# What completion shows: what a user needs, and nothing else.
+SHOWN = {
+    "Server": """
+        attach call close_room disconnect emit enter_room event get_session leave_room on port
+        reason rooms run save_session send serve session settings sleep start
+        start_background_task stop transport url
+    """,
+    "Client": """
+        call connect connected disconnect emit event events join leave on position reason rooms
+        send shutdown sid sleep start_background_task transport wait
+    """,
+    "SimpleClient": """
+        call connect connected disconnect emit events join leave position receive send sid
+        transport
+    """,
+    "Publisher": "close dropped flush publish publish_many rejected task",
+    "AsyncPublisher": "close dropped flush publish publish_many rejected task",
+}
+
 ROOT = Path(__file__).parents[2]
 # Public names whose docstrings have Google's sections.
 SHAPED = ["Server", "Settings"]
@@ -43,10 +62,8 @@ def test_types_are_shipped() -> None:
 
 def test_the_typed_file_uses_all_that_is_public() -> None:
     public = set(rtpush.__all__)
-    for name in set(CLASSES) - {"Settings", "Server"}:
+    for name in set(CLASSES) - {"Settings"}:
         public |= {member for member, _ in members(name)}
-    # What an application uses of a server; its parts are the house's affair.
-    public |= {name for name, value in members("Server") if inspect.isfunction(value)}
     assert public - used_names() == set()
 
 
@@ -102,7 +119,24 @@ def test_all_that_is_public_is_in_the_documents() -> None:
     assert missing == set()
 
 
+def shown(value: object) -> list[str]:
+    return [name for name in dir(value) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", SHOWN)
+async def test_completion_shows_what_a_user_needs(name: str) -> None:
+    assert shown(getattr(rtpush, name)()) == SHOWN[name].split()
+
+
+async def test_a_running_server_shows_no_more() -> None:
+    async with rtpush.Server(port=0, log="memory:") as server:
+        assert shown(server) == SHOWN["Server"].split()
+
+
+def test_the_package_shows_what_it_exports() -> None:
+    assert dir(rtpush) == sorted(rtpush.__all__)
+
+
 def test_a_name_that_is_not_there() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Sever'"):
         rtpush.Sever  # noqa: B018
-    assert set(rtpush.__all__) <= set(dir(rtpush))

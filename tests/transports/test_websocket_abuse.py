@@ -369,10 +369,10 @@ async def test_half_open_peers_are_cut() -> None:
     async with Server(Settings(port=0, log="memory:", heartbeat=1)) as server:
         raw = await Raw.upgraded(server.port)
         for _ in range(4):
-            server.hub.tick()
+            server._hub.tick()
         rest = await raw.rest()
         assert rest
-        assert server.hub.sessions == {}
+        assert server._hub.sessions == {}
         raw.abort()
 
 
@@ -417,5 +417,5 @@ async def test_frames_before_the_handshake_are_no_frames(server: Server) -> None
     raw = await Raw.connect(server.port)
     raw.send(text("early"))
     assert (await raw.head()).startswith(b"HTTP/1.0 400 ")
-    assert server.hub.sessions == {}
+    assert server._hub.sessions == {}
     raw.abort()
