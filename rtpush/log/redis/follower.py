@@ -19,16 +19,16 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from time import time
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
 from ...config.settings import Settings
 from ...errors import RtpushError
 from ..base import LogError, new_board
-from ..board import TASK_EVENTS, TaskBoard
-from ..entry import Entry
+from ..board import TASK_EVENTS
 from ..group_commit import GroupCommitLog, unavailable
 from ..tail import Tail
 from .codec import entry_of
@@ -40,6 +40,7 @@ from .connection import (
     RedisUnavailable,
     backoff,
 )
+from .loading import State, load
 
 __all__ = ["LEASE", "FollowedLog"]
 
@@ -55,19 +56,6 @@ OLDEST: Final = (6, 2)
 
 TAIL_COUNT: Final = 20_000
 TAIL_BYTES: Final = 8 << 20
-# Entries of one reading back, which may be 1 MiB each.
-NEWEST_AT_ONCE: Final = 64
-
-
-class State(NamedTuple):
-    """Where a node begins to follow."""
-
-    epoch: str
-    first: int
-    task: int
-    board: TaskBoard
-    tail: Tail
-    batch_id: str
 
 
 class FollowedLog(GroupCommitLog):
@@ -267,37 +255,9 @@ class FollowedLog(GroupCommitLog):
         self.on_lost()
 
     async def _load(self) -> State | None:
-        """What the log is now; None when it changed meanwhile. Raises RedisUnavailable."""
-        answer = await self._call(self._writer, "load")
-        if answer[0] != b"ok":
-            return None
-        _, epoch, last, first, last_task, number, rows = answer
+        """The log as it is now; None when it changed meanwhile. Raises RedisUnavailable."""
         board = new_board(self._settings)
-        board.restore(rows, number)
-        newest = [e async for e in self._newest(epoch.decode(), last)][::-1]
-        if last and (not newest or newest[-1][0].seq != last):
-            return None
-        tail = Tail(last - len(newest), *self._tail_bounds)
-        for entry, _ in newest:
-            tail.append(entry)
-        batch_id = newest[-1][1] if newest else ""
-        return State(epoch.decode(), first, last_task, board, tail, batch_id)
-
-    async def _newest(self, epoch: str, upto: int) -> AsyncIterator[tuple[Entry, str]]:
-        """The newest entries that the tail holds, newest first, with their batch ids."""
-        left, size = self._tail_bounds
-        while upto and left > 0:
-            limit = min(left, NEWEST_AT_ONCE)
-            answer = await self._call(self._writer, "newest", epoch=epoch, upto=upto, limit=limit)
-            if answer[0] != b"ok" or not answer[1]:
-                return
-            for raw in answer[1]:
-                entry, batch_id, _ = entry_of(epoch, raw)
-                size -= entry.size
-                if size < 0 and left < self._tail_bounds[0]:
-                    return
-                left, upto = left - 1, entry.seq - 1
-                yield entry, batch_id
+        return await load(partial(self._call, self._writer), board, *self._tail_bounds)
 
     def _adopt(self, state: State) -> None:
         self.epoch, self.first, self._last_task, self.board, self._tail, self._batch_id = state
