@@ -21,7 +21,6 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +28,7 @@ import aiohttp
 
 from ..config.settings import Settings
 from ..errors import RtpushError
+from ..patterns import matches_any
 
 if TYPE_CHECKING:
     from jwt import PyJWK
@@ -70,12 +70,12 @@ class Grant:
 
     def check_room(self, room: str) -> None:
         """Raises RtpushError (`forbidden`)."""
-        if not any(fnmatchcase(room, pattern) for pattern in self.rooms):
+        if not matches_any(self.rooms, room):
             raise RtpushError("forbidden", "The token does not list this room in `rooms`.")
 
     def check_event(self, event: str) -> None:
         """Raises RtpushError (`forbidden`)."""
-        if not any(fnmatchcase(event, pattern) for pattern in self.emit):
+        if not matches_any(self.emit, event):
             raise RtpushError("forbidden", "The token does not list this event in `emit`.")
 
 

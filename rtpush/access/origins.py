@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 from urllib.parse import urlsplit
 
 from ..config.settings import Settings
 from ..errors import RtpushError
+from ..patterns import matches_any
 
 __all__ = ["Caller", "Origins", "is_loopback"]
 
@@ -91,7 +91,7 @@ class Origins:
         """Raises RtpushError (`forbidden`) for a host name that is not ours."""
         name = _host_name(caller.host)
         known = (self._settings.host, *self._settings.allow_hosts)
-        if is_loopback(name) or _is_ip(name) or any(fnmatchcase(name, k.lower()) for k in known):
+        if is_loopback(name) or _is_ip(name) or matches_any((k.lower() for k in known), name):
             return
         raise RtpushError(
             "forbidden", "This host name is not served here: list it in `allow_hosts`."
@@ -114,7 +114,7 @@ class Origins:
         return bool(parts.netloc) and ours in (parts.netloc.lower(), parts.netloc.lower() + default)
 
     def _is_listed(self, origin: str) -> bool:
-        return any(fnmatchcase(origin, pattern) for pattern in self._settings.allow_origins)
+        return matches_any(self._settings.allow_origins, origin)
 
     def cors(self, origin: str | None) -> dict[str, str]:
         """Headers that let a listed page read an answer (Fetch standard, section 3.2)."""

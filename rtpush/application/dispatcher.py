@@ -20,7 +20,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
 
 from orjson import Fragment, JSONEncodeError, dumps
@@ -35,6 +34,7 @@ from ..log.base import Log, Outcome
 from ..log.board import TASK_EVENTS
 from ..log.entry import Draft
 from ..metrics import Metrics
+from ..patterns import matches_any
 from ..protocol import (
     RESERVED_EVENTS,
     Envelope,
@@ -203,7 +203,7 @@ class Dispatcher:
                 session.grant.check_room(room)
         if event in TASK_EVENTS:
             return
-        if not any(fnmatchcase(event, pattern) for pattern in self._relay):
+        if not matches_any(self._relay, event):
             raise RtpushError(
                 "forbidden",
                 "Clients may not send this event: the setting `relay` does not list it.",

@@ -13,12 +13,12 @@ import argparse
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from ..errors import Reason, RtpushError
+from ..patterns import matches_any
 from ..publisher.request import encode_envelope, resolve_server
 from ..terminal.text import BOLD, CYAN, DIM, escape, has_colours, paint
 from .common import AWAY, FAILED, USAGE, Parser, add_server, complain, tell
@@ -117,7 +117,7 @@ async def _listen(client: Client, args: argparse.Namespace) -> None:
 
 def _is_wanted(event: Event, patterns: Sequence[str]) -> bool:
     if patterns:
-        return any(fnmatchcase(event.event, pattern) for pattern in patterns)
+        return matches_any(patterns, event.event)
     # The whole board at each start is more than who listens has asked for.
     return event.event != "active_tasks"
 

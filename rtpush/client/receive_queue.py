@@ -15,11 +15,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, Final, Generic, Self, TypeVar
 from weakref import WeakSet
 
 from ..errors import RtpushError
+from ..patterns import matches_any
 
 __all__ = ["Event", "Events", "Inbox", "Queue", "matches"]
 
@@ -171,5 +171,5 @@ class Events(Queue[Event]):
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Is it like one of these, as in a shell? Without patterns everything is."""
-    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    """Is the name like one of these? Without patterns every name is."""
+    return not patterns or matches_any(patterns, name)
