@@ -28,6 +28,7 @@ from .access.origins import Origins, is_loopback
 from .access.tls import TlsError, load_certificate, make_context
 from .application.application import Application
 from .application.dispatcher import Dispatcher
+from .application.replies import PendingReplies
 from .application.worker import Work, Worker
 from .cluster.nodes import Nodes
 from .cluster.supervisor import Supervisor, SupervisorError, WorkerContext
@@ -268,7 +269,8 @@ class Server(Application):
             self._spawn,
         )
         self._hub.on_closed = self._dispatcher.closed
-        self._listen_to_nodes()
+        self._replies = PendingReplies(self._hub, self._nodes)
+        self._dispatcher.on_stray_reply = self._replies.take_stray
         self._body_reader = BodyReader(settings.max_body, settings.request_timeout)
         self._slow_requests = SlowRequests(settings.request_timeout)
         self._transport_context = TransportContext(

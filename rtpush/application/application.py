@@ -16,11 +16,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from itertools import count
-from typing import Any, Final
+from typing import Any
 
 from ..cluster.nodes import Nodes
 from ..errors import RtpushError
@@ -31,15 +29,11 @@ from ..log.board import TASK_EVENTS
 from ..protocol import Envelope, Reply, check_name, check_room
 from ..sessions.session import Session
 from .dispatcher import Dispatcher
+from .replies import PendingReplies
 
 __all__ = ["Application"]
 
 logger = logging.getLogger("rtpush.app")
-
-# Callbacks of one session that wait for its replies.
-MAX_PENDING_REPLIES: Final = 1000
-# Those of all sessions on other nodes.
-MAX_REMOTE_REPLIES: Final = 10_000
 
 
 class Application(SocketIOInterface):
@@ -54,16 +48,11 @@ class Application(SocketIOInterface):
     _hub: Hub
     _dispatcher: Dispatcher
     _nodes: Nodes
+    _replies: PendingReplies
 
     def __init__(self) -> None:
         super().__init__()
         self._handlers = HandlerRegistry()
-        self._ack_numbers = count(1)
-        # The log outlives the process: an answer to a question of an earlier
-        # life must not be taken for one to ours.
-        self._instance = ""
-        # Answers of sessions that are on other nodes.
-        self._remote_replies: dict[tuple[str, str], Callable[[Reply], None]] = {}
 
     def _add_handler(self, event: str, handler: Handler) -> None:
         self._handlers.add(event, handler)
@@ -186,10 +175,7 @@ class Application(SocketIOInterface):
                 await self._dispatcher.emit(_envelope(event, data, target, None, False), (), ack)
                 return _answer_of(await answered)
         finally:
-            session = self._hub.sessions.get(target or "")
-            if session is not None and session.pending_replies:
-                session.pending_replies.pop(ack, None)
-            self._remote_replies.pop((target or "", ack), None)
+            self._replies.forget(target or "", ack)
 
     async def _expect_reply(
         self, rooms: Sequence[str | None], volatile: bool, take: Callable[[Reply], None]
@@ -198,49 +184,7 @@ class Application(SocketIOInterface):
         sid = (rooms[0] or "") if len(rooms) == 1 else ""
         if volatile or not sid or not await self._nodes.knows(sid):
             raise ValueError("only one session, by its sid and not volatile, can be asked")
-        ack = f"{self._instance}-{next(self._ack_numbers)}"
-        session = self._hub.sessions.get(sid)
-        if session is None:
-            self._await_remote_reply(sid, ack, take)
-            return ack
-        if session.pending_replies is None:
-            session.pending_replies = {}
-        elif len(session.pending_replies) >= MAX_PENDING_REPLIES:
-            # It never answers: the oldest question is the least likely to be.
-            del session.pending_replies[next(iter(session.pending_replies))]
-        session.pending_replies[ack] = take
-        return ack
-
-    def _await_remote_reply(self, sid: str, ack: str, take: Callable[[Reply], None]) -> None:
-        if len(self._remote_replies) >= MAX_REMOTE_REPLIES:
-            del self._remote_replies[next(iter(self._remote_replies))]
-        self._remote_replies[sid, ack] = take
-
-    def _listen_to_nodes(self) -> None:
-        """Have replies reach whoever asked, wherever the session is."""
-        self._instance = secrets.token_hex(4)
-        self._dispatcher.on_stray_reply = self._stray_reply
-        self._nodes.on_released = self._keep_pending_replies
-        self._nodes.bus.on("reply", self._hear_reply)
-
-    def _keep_pending_replies(self, session: Session) -> None:
-        for ack, take in (session.pending_replies or {}).items():
-            self._await_remote_reply(session.sid, ack, take)
-
-    def _stray_reply(self, session: Session, reply: Reply) -> None:
-        """A reply that nobody waits for any more, or that another node waits for."""
-        take = self._remote_replies.pop((session.sid, str(reply.ack)), None)
-        if take is not None:
-            take(reply)
-        elif not str(reply.ack).startswith(f"{self._instance}-"):
-            self._nodes.bus.broadcast(
-                "reply", sid=session.sid, ack=reply.ack, data=reply.data, error=reply.error
-            )
-
-    async def _hear_reply(self, fields: dict[str, Any]) -> None:
-        take = self._remote_replies.pop((fields["sid"], str(fields["ack"])), None)
-        if take is not None:
-            take(Reply(fields["ack"], fields["data"], fields["error"]))
+        return self._replies.expect(sid, take)
 
     def _called_back(self, callback: Callable[[Any], Any], reply: Reply) -> None:
         self.start_background_task(_call_back, callback, reply)
