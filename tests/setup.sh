@@ -37,6 +37,14 @@ package() {
   case $1 in
     redis) if [ "$manager" = apt-get ]; then echo redis-server; else echo redis; fi ;;
     node) echo nodejs ;;
+    # Where there is one without windows, most tests use that.
+    chromium)
+      shell=chromium-headless-shell
+      if [ "$manager" = apt-get ] && apt-cache show "$shell" >/dev/null 2>&1; then
+        echo chromium $shell
+      else
+        echo chromium
+      fi ;;
     *) echo "$1" ;;
   esac
 }
@@ -47,16 +55,17 @@ manager() {
   done
 }
 
+# What is unpacked can be unpacked again: it need not be on the disk at once.
 install_with_apt() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \
-    install -y --no-install-recommends "$1"
+    -o DPkg::Options::=--force-unsafe-io install -y --no-install-recommends "$@"
 }
 
 install() {
   case $manager in
-    apt-get) install_with_apt "$1" ;;
-    dnf) as_root dnf install -y "$1" ;;
-    apk) as_root apk add "$1" ;;
+    apt-get) install_with_apt "$@" ;;
+    dnf) as_root dnf install -y "$@" ;;
+    apk) as_root apk add "$@" ;;
   esac >>"$log" 2>&1 </dev/null
 }
 
@@ -82,9 +91,11 @@ install_all() {
   if [ "$manager" = apt-get ]; then
     as_root apt-get -o DPkg::Lock::Timeout=300 update >>"$log" 2>&1 </dev/null || true
   fi
+  echo "tests: installing $1..."
+  # All at once takes less time; but one that cannot be had would keep the others out.
+  install $(for program in $1; do package "$program"; done) && return
   for program in $1; do
-    echo "tests: installing $program ..."
-    install "$(package "$program")" || tail -n 1 "$log" >&2
+    install $(package "$program") || tail -n 1 "$log" >&2
   done
 }
 

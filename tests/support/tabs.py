@@ -138,7 +138,7 @@ async def numbers(url: str, token: str | None = None, begin: int = 1) -> AsyncIt
 
 def keeping() -> AbstractAsyncContextManager[Browser]:
     """A Chromium that keeps pages that were left, for the way back; Playwright's does not."""
-    return chromium("--disable-back-forward-cache")
+    return chromium("--disable-back-forward-cache", windows=True)
 
 
 def token(seconds: float, subject: str = "ada") -> str:
