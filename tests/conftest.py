@@ -14,7 +14,10 @@ from hypothesis import HealthCheck, settings
 from playwright.async_api import Browser
 from processes import ServerProcess, running
 from redisserver import RedisServer
-from tabs import CLIENT
+from servers import Local
+from tabs import CLIENT, PAGES
+
+from rtpush.server import Server
 
 pytest_plugins = ["hangs", "leaks"]
 
@@ -60,7 +63,14 @@ async def browser(one_chromium: Browser) -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
+async def local(tmp_path: Path) -> AsyncIterator[Local]:
     """A server with the pages of tests/browser/pages, for tests in Chromium."""
+    async with Server(port=0, log=f"sqlite:{tmp_path}/rtpush.db", client=PAGES) as server:
+        yield Local.of(server)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
+    """The same as a process, which can be killed."""
     async with running(tmp_path, CLIENT) as process:
         yield process

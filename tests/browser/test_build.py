@@ -16,6 +16,7 @@ from browser import in_chromium
 from needs import needs, program
 from playwright.async_api import Browser
 from processes import ROOT, ServerProcess, running
+from servers import Local
 from tabs import PAGES, Tab
 
 pytestmark = in_chromium
@@ -31,9 +32,7 @@ async def test_what_is_built_is_what_the_sources_make() -> None:
 
 
 @needs("npm")
-async def test_the_package_is_used_from_node_and_typescript(
-    server: ServerProcess, tmp_path: Path
-) -> None:
+async def test_the_package_is_used_from_node_and_typescript(local: Local, tmp_path: Path) -> None:
     await install_tools()
     packed = await npm("pack", "--silent", "--pack-destination", str(tmp_path), at=ROOT / "client")
     package = tmp_path / packed.strip()
@@ -45,7 +44,7 @@ async def test_the_package_is_used_from_node_and_typescript(
     tsc = ROOT / "node_modules/typescript/bin/tsc"
     flags = "--strict --module nodenext --target es2022 --lib es2023,dom,dom.iterable"
     await said(program("node"), str(tsc), *flags.split(), "use.ts", at=project)
-    out = await said(program("node"), "use.js", server.url, at=project)
+    out = await said(program("node"), "use.js", local.url, at=project)
     assert out.splitlines() == ["hello, package", "bad_task"]
 
 
@@ -143,13 +142,13 @@ async def test_in_node(server: ServerProcess) -> None:
     assert await asyncio.wait_for(process.wait(), 20) == 0
 
 
-async def test_the_script_is_always_asked_for_again(server: ServerProcess) -> None:
+async def test_the_script_is_always_asked_for_again(local: Local) -> None:
     async with aiohttp.ClientSession() as http:
         for name in ("rtpush.js", "rtpush/socket.js", "dist/rtpush.min.js", "websocket.js"):
-            async with http.get(f"{server.url}/{name}") as answer:
+            async with http.get(f"{local.url}/{name}") as answer:
                 assert answer.status == 200
                 assert re.match(r"text/javascript|application/javascript", answer.content_type)
                 assert "no-cache" in answer.headers["Cache-Control"]
                 etag = answer.headers["ETag"]
-            async with http.get(f"{server.url}/{name}", headers={"If-None-Match": etag}) as answer:
+            async with http.get(f"{local.url}/{name}", headers={"If-None-Match": etag}) as answer:
                 assert answer.status == 304

@@ -23,6 +23,7 @@ from playwright.async_api import Browser
 from playwright.async_api import Error as PlaywrightError
 from processes import ServerProcess, nginx, running
 from relay import relay
+from servers import Local
 from tabs import CLIENT, PAGES, SECRET, Tab, keeping, numbers, token
 
 from rtpush.server import Server
@@ -94,13 +95,13 @@ async def test_the_server_is_killed_and_started_again(
 
 @pytest.mark.parametrize("transport", ["websocket", "sse", "poll"])
 async def test_its_session_lives_when_it_comes_back(
-    browser: Browser, server: ServerProcess, transport: str
+    browser: Browser, local: Local, transport: str
 ) -> None:
-    async with relay(server.port) as between:
+    async with relay(local.port) as between:
         tab = await Tab.open(browser, between.url, transports=[transport])
         await tab.wait_online(transport)
         sid = await tab.run("socket.id")
-        async with numbers(server.url) as published:
+        async with numbers(local.url) as published:
             for _ in range(2):
                 await published.more()
                 between.closed = True
@@ -115,10 +116,10 @@ async def test_its_session_lives_when_it_comes_back(
         assert await tab.run("[socket.id, socket.recovered]") == [sid, True]
 
 
-async def test_the_network_goes_and_comes(browser: Browser, server: ServerProcess) -> None:
-    tab = await Tab.open(browser, server.url)
+async def test_the_network_goes_and_comes(browser: Browser, local: Local) -> None:
+    tab = await Tab.open(browser, local.url)
     await tab.wait_online()
-    async with numbers(server.url) as published:
+    async with numbers(local.url) as published:
         await published.more()
         await tab.page.context.set_offline(True)
         await tab.until("!socket.connected")
@@ -130,18 +131,16 @@ async def test_the_network_goes_and_comes(browser: Browser, server: ServerProces
         await published.check(tab)
 
 
-async def test_a_page_goes_on_where_an_earlier_one_was(
-    browser: Browser, server: ServerProcess
-) -> None:
-    tab = await Tab.open(browser, server.url)
+async def test_a_page_goes_on_where_an_earlier_one_was(browser: Browser, local: Local) -> None:
+    tab = await Tab.open(browser, local.url)
     await tab.wait_online()
-    async with numbers(server.url) as published:
+    async with numbers(local.url) as published:
         await tab.until("record.seen.length > 5")
         await tab.run("{ socket.disconnect(); }")
         seen = await tab.run("record.seen")
         last = await tab.run("socket.position")
         await published.more()
-        later = await Tab.open(browser, server.url, begin=False)
+        later = await Tab.open(browser, local.url, begin=False)
         # What it has seen comes first, as on a page that has kept it.
         await later.run(
             "([last, seen]) => { begin({ last }); record.seen.push(...seen); }", [last, seen]
@@ -168,12 +167,12 @@ UPGRADES = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection 
     ids=["strips upgrades", "buffers"],
 )
 async def test_proxies(
-    browser: Browser, server: ServerProcess, tmp_path: Path, transport: str, more: str
+    browser: Browser, local: Local, tmp_path: Path, transport: str, more: str
 ) -> None:
-    async with nginx(tmp_path, PROXY.format(url=server.url, more=more)) as url:
+    async with nginx(tmp_path, PROXY.format(url=local.url, more=more)) as url:
         tab = await Tab.open(browser, url)
         await tab.wait_online(transport)
-        async with numbers(server.url) as published:
+        async with numbers(local.url) as published:
             await published.more(100)
             await published.check(tab)
     assert "resync" not in await tab.life()
@@ -181,9 +180,9 @@ async def test_proxies(
 
 @needs("nginx")
 async def test_a_proxy_that_cuts_what_is_idle(
-    browser: Browser, server: ServerProcess, tmp_path: Path
+    browser: Browser, local: Local, tmp_path: Path
 ) -> None:
-    proxy = PROXY.format(url=server.url, more=UPGRADES + " proxy_read_timeout 2s;")
+    proxy = PROXY.format(url=local.url, more=UPGRADES + " proxy_read_timeout 2s;")
     async with nginx(tmp_path, proxy) as url:
         tab = await Tab.open(browser, url)
         await tab.wait_online()
@@ -192,23 +191,21 @@ async def test_a_proxy_that_cuts_what_is_idle(
             "socket.on('connect', () => { pings = 0; });"
             "socket.io.on('latency', () => { pings += 1; })"
         )
-        async with numbers(server.url) as published:
+        async with numbers(local.url) as published:
             await published.more()
             await published.check(tab)
         # Nothing is said for longer than the proxy has patience. When that has happened
         # again, the page says something often enough: every second.
         await tab.until("record.life.filter(([name]) => name === 'disconnect').length >= 2")
         await tab.until("socket.connected && pings >= 4")
-        async with numbers(server.url, begin=published.published + 2) as later:
+        async with numbers(local.url, begin=published.published + 2) as later:
             await later.more()
             await later.check(tab)
     assert "resync" not in await tab.life()
 
 
-async def test_an_upgrade_that_is_accepted_and_then_silent(
-    browser: Browser, server: ServerProcess
-) -> None:
-    async with relay(server.port) as between:
+async def test_an_upgrade_that_is_accepted_and_then_silent(browser: Browser, local: Local) -> None:
+    async with relay(local.port) as between:
         between.mute = True
         tab = await Tab.open(browser, between.url, begin=False)
         await tab.page.clock.install()
@@ -220,7 +217,7 @@ async def test_an_upgrade_that_is_accepted_and_then_silent(
         await tab.begin()
         await tab.pass_time_until("socket.transport === 'sse'")
         assert between.websockets == tried
-        async with numbers(server.url) as published:
+        async with numbers(local.url) as published:
             await published.more()
             # It looks for a WebSocket again, and leaves what works alone until there is one.
             tried = between.websockets
@@ -234,11 +231,11 @@ async def test_an_upgrade_that_is_accepted_and_then_silent(
         assert (await tab.life()).count("disconnect") == 0
 
 
-async def test_a_half_open_connection_is_noticed(browser: Browser, server: ServerProcess) -> None:
-    async with relay(server.port) as between:
+async def test_a_half_open_connection_is_noticed(browser: Browser, local: Local) -> None:
+    async with relay(local.port) as between:
         tab = await Tab.open(browser, between.url)
         await tab.wait_online()
-        async with numbers(server.url) as published:
+        async with numbers(local.url) as published:
             await published.more()
             between.deaf = True
             # As after a sleep: the page looks at once, and not at the next heartbeat.
@@ -283,14 +280,14 @@ async def suspended(tab: Tab) -> AsyncIterator[None]:
     await running
 
 
-async def test_back_by_the_back_button(server: ServerProcess) -> None:
+async def test_back_by_the_back_button(local: Local) -> None:
     async with keeping() as browser:
-        tab = await Tab.open(browser, server.url)
+        tab = await Tab.open(browser, local.url)
         await tab.wait_online()
         await tab.run("addEventListener('pageshow', (event) => { window.kept = event.persisted; })")
-        async with numbers(server.url) as published:
+        async with numbers(local.url) as published:
             await published.more()
-            await tab.page.goto(f"{server.url}/healthz")
+            await tab.page.goto(f"{local.url}/healthz")
             await published.more()
             await tab.page.go_back(wait_until="commit")
             # The page is the one that was left, with all that it had seen.
@@ -432,9 +429,9 @@ async def test_what_is_said_offline_goes_out_in_order(
 
 @pytest.mark.parametrize("transport", ["websocket", "sse", "poll"])
 async def test_an_answer_that_was_lost_is_no_second_event(
-    browser: Browser, server: ServerProcess, transport: str
+    browser: Browser, local: Local, transport: str
 ) -> None:
-    async with relay(server.port) as between:
+    async with relay(local.port) as between:
         tab = await Tab.open(browser, between.url, transports=[transport])
         await tab.wait_online(transport)
         # Nothing is under way: over HTTP, the event would wait for that.
@@ -444,7 +441,7 @@ async def test_an_answer_that_was_lost_is_no_second_event(
         async with asyncio.timeout(20), aiohttp.ClientSession() as http:
             stored: list[Any] = []
             while not stored:
-                async with http.get(f"{server.url}/api/history") as history:
+                async with http.get(f"{local.url}/api/history") as history:
                     stored = (await history.json())["events"]
         between.deaf = False
         between.cut()
@@ -456,8 +453,8 @@ async def test_an_answer_that_was_lost_is_no_second_event(
         assert await tab.run("record.seen") == [1, 2]
 
 
-async def test_refusals_reach_whoever_asked(browser: Browser, server: ServerProcess) -> None:
-    tab = await Tab.open(browser, server.url)
+async def test_refusals_reach_whoever_asked(browser: Browser, local: Local) -> None:
+    tab = await Tab.open(browser, local.url)
     await tab.wait_online()
     await tab.run("window.bad = ['task_progress', {id: 1, progress: 400}]")
     answer = await tab.run("new Promise((done) => socket.emit(...bad, done))")
@@ -485,11 +482,9 @@ async def test_refusals_reach_whoever_asked(browser: Browser, server: ServerProc
     assert "base64" in await tab.run(f"({thrown})('x', {{bytes: new Uint8Array(3)}})")
 
 
-async def test_volatile_events_are_for_who_is_there(
-    browser: Browser, server: ServerProcess
-) -> None:
-    one = await Tab.open(browser, server.url)
-    two = await Tab.open(browser, server.url)
+async def test_volatile_events_are_for_who_is_there(browser: Browser, local: Local) -> None:
+    one = await Tab.open(browser, local.url)
+    two = await Tab.open(browser, local.url)
     for tab in (one, two):
         await tab.wait_online()
     await one.run("{ socket.volatile.emit('n', 1); }")
@@ -520,9 +515,9 @@ async def test_without_reconnection_a_loss_is_the_end(
 
 
 async def test_a_message_that_is_too_large_is_given_up_alone(
-    browser: Browser, server: ServerProcess
+    browser: Browser, local: Local
 ) -> None:
-    tab = await Tab.open(browser, server.url)
+    tab = await Tab.open(browser, local.url)
     await tab.wait_online()
     await tab.run(
         "window.codes = [];"
@@ -537,8 +532,8 @@ async def test_a_message_that_is_too_large_is_given_up_alone(
 # --------------------------------------------------------------- hostile data
 
 
-async def test_nothing_hostile_gets_anywhere(browser: Browser, server: ServerProcess) -> None:
-    tab = await Tab.open(browser, server.url)
+async def test_nothing_hostile_gets_anywhere(browser: Browser, local: Local) -> None:
+    tab = await Tab.open(browser, local.url)
     await tab.wait_online()
     await tab.run("window.caught = []; socket.onAny((event) => caught.push(event))")
     before = await tab.life()
@@ -549,7 +544,7 @@ async def test_nothing_hostile_gets_anywhere(browser: Browser, server: ServerPro
 
         async def send(event: str, body: Any) -> int:
             envelope = {"event": event, "data": body}
-            async with http.post(f"{server.url}/api/publish", json=envelope) as answer:
+            async with http.post(f"{local.url}/api/publish", json=envelope) as answer:
                 return answer.status
 
         for event in ["connect", "disconnect", "connect_error", "pong", "error", "heartbeat"]:

@@ -14,6 +14,7 @@ import jwt
 from browser import in_chromium
 from playwright.async_api import Browser
 from processes import ServerProcess, running
+from servers import Local
 from tabs import CLIENT, PAGES, SECRET, Tab, keeping, numbers, token
 
 from rtpush.server import Server
@@ -21,21 +22,21 @@ from rtpush.server import Server
 pytestmark = in_chromium
 
 
-async def test_ten_tabs_and_the_leader_is_closed(browser: Browser, server: ServerProcess) -> None:
+async def test_ten_tabs_and_the_leader_is_closed(browser: Browser, local: Local) -> None:
     context = await browser.new_context()
-    tabs = [await Tab.open(context, server.url, shared=True) for _ in range(10)]
+    tabs = [await Tab.open(context, local.url, shared=True) for _ in range(10)]
     for tab in tabs:
         await tab.wait_online()
 
     async def connections() -> int:
         async with (
             aiohttp.ClientSession() as http,
-            http.get(f"{server.url}/api/connections") as answer,
+            http.get(f"{local.url}/api/connections") as answer,
         ):
             return len((await answer.json())["connections"])
 
     assert await connections() == 1
-    async with numbers(server.url) as published:
+    async with numbers(local.url) as published:
         await published.more()
         for tab in tabs[:3]:
             # The oldest has asked for the lock first.
@@ -48,17 +49,15 @@ async def test_ten_tabs_and_the_leader_is_closed(browser: Browser, server: Serve
         await published.check(*rest)
     assert await connections() == 1
     assert await rest[0].run("socket.emitWithAck('hello', {from: 0})")
-    late = await Tab.open(context, server.url, shared=True)
+    late = await Tab.open(context, local.url, shared=True)
     await late.until("record.tasks !== null")
     assert await late.run("record.seen") == []
 
 
-async def test_tabs_that_share_are_in_rooms_of_their_own(
-    browser: Browser, server: ServerProcess
-) -> None:
+async def test_tabs_that_share_are_in_rooms_of_their_own(browser: Browser, local: Local) -> None:
     context = await browser.new_context()
-    one = await Tab.open(context, server.url, shared=True)
-    two = await Tab.open(context, server.url, shared=True)
+    one = await Tab.open(context, local.url, shared=True)
+    two = await Tab.open(context, local.url, shared=True)
     for tab in (one, two):
         await tab.wait_online()
         await tab.run("socket.on('said', (text) => record.seen.push(text))")
@@ -105,17 +104,17 @@ async def test_tabs_that_share_outlive_the_server(browser: Browser, server: Serv
     assert events.count("said offline") == 1
 
 
-async def test_a_room_is_kept_while_a_tab_is_in_it(browser: Browser, server: ServerProcess) -> None:
+async def test_a_room_is_kept_while_a_tab_is_in_it(browser: Browser, local: Local) -> None:
     async def members() -> int:
         async with (
             aiohttp.ClientSession() as http,
-            http.get(f"{server.url}/api/rooms") as answer,
+            http.get(f"{local.url}/api/rooms") as answer,
         ):
             return sum(room["members"] for room in (await answer.json())["rooms"])
 
     context = await browser.new_context()
-    one = await Tab.open(context, server.url, shared=True)
-    two = await Tab.open(context, server.url, shared=True)
+    one = await Tab.open(context, local.url, shared=True)
+    two = await Tab.open(context, local.url, shared=True)
     for tab in (one, two):
         await tab.wait_online()
         await tab.run("socket.join('red')")
@@ -210,19 +209,19 @@ async def test_a_token_is_asked_for_again_for_all_tabs(browser: Browser, tmp_pat
                 await tab.until("seen => record.seen.length > seen", seen)
 
 
-async def test_a_leader_that_is_put_away_and_taken_out_again(server: ServerProcess) -> None:
+async def test_a_leader_that_is_put_away_and_taken_out_again(local: Local) -> None:
     async with keeping() as browser:
         context = await browser.new_context()
-        leader = await Tab.open(context, server.url, shared=True)
+        leader = await Tab.open(context, local.url, shared=True)
         await leader.wait_online()
-        follower = await Tab.open(context, server.url, shared=True)
+        follower = await Tab.open(context, local.url, shared=True)
         await follower.wait_online()
         await leader.run(
             "addEventListener('pageshow', (event) => { window.kept = event.persisted; })"
         )
-        async with numbers(server.url) as published:
+        async with numbers(local.url) as published:
             await published.more()
-            await leader.page.goto(f"{server.url}/healthz")
+            await leader.page.goto(f"{local.url}/healthz")
             await follower.until("record.life.some(([name]) => name === 'disconnect')")
             await follower.wait_online()
             await published.more()
@@ -233,16 +232,14 @@ async def test_a_leader_that_is_put_away_and_taken_out_again(server: ServerProce
             await published.check(leader, follower)
 
 
-async def test_a_leader_that_says_nothing_is_unseated(
-    browser: Browser, server: ServerProcess
-) -> None:
+async def test_a_leader_that_says_nothing_is_unseated(browser: Browser, local: Local) -> None:
     context = await browser.new_context()
-    leader, follower, other = [await Tab.open(context, server.url, begin=False) for _ in range(3)]
+    leader, follower, other = [await Tab.open(context, local.url, begin=False) for _ in range(3)]
     for tab in (leader, follower, other):
         await tab.page.clock.install()
         await tab.begin(shared=True)
         await tab.wait_online()
-    async with numbers(server.url) as published:
+    async with numbers(local.url) as published:
         await published.more()
         # A renderer that hangs would take the others of its process with it; this one is mute.
         await leader.run(

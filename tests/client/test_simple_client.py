@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from servers import Local, in_thread
 
 from rtpush import ConnectError, Server, SimpleClient
 
@@ -21,27 +22,16 @@ PATIENCE = 10.0
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server() -> Iterator[Local]:
     """A server on a loop of its own."""
-    loop, found = asyncio.new_event_loop(), Future[Server]()
-    over = asyncio.Event()
+    server = Server(port=0, log="memory:", grace=0.1)
 
-    async def serve() -> None:
-        async with Server(port=0, log="memory:") as server:
+    @server.event
+    async def never(sid: str) -> None:
+        await asyncio.Event().wait()
 
-            @server.event
-            async def never(sid: str) -> None:
-                await over.wait()
-
-            found.set_result(server)
-            await over.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=[serve()])
-    thread.start()
-    yield found.result(PATIENCE)
-    loop.call_soon_threadsafe(over.set)
-    thread.join(PATIENCE)
-    loop.close()
+    with in_thread(server) as local:
+        yield local
 
 
 def outcome(call: Callable[[], Any]) -> Any:
@@ -81,7 +71,7 @@ def interrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def test_it_comes_and_goes(server: Server) -> None:
+def test_it_comes_and_goes(server: Local) -> None:
     client = SimpleClient()
     for number in range(3):
         with client:
@@ -93,7 +83,7 @@ def test_it_comes_and_goes(server: Server) -> None:
     client.disconnect()
 
 
-def test_what_is_there_is_received_without_time(server: Server) -> None:
+def test_what_is_there_is_received_without_time(server: Local) -> None:
     with SimpleClient() as client:
         client.connect(server.url)
         client.call("n", 1)
@@ -114,7 +104,7 @@ def test_what_is_there_is_received_without_time(server: Server) -> None:
     ],
 )
 def test_who_waits_is_told_of_the_end(
-    server: Server, monkeypatch: pytest.MonkeyPatch, wait: Callable[[Any], Any], told: Any
+    server: Local, monkeypatch: pytest.MonkeyPatch, wait: Callable[[Any], Any], told: Any
 ) -> None:
     monkeypatch.setattr("rtpush.client.async_client._PATIENCE", 0.1)
     client = SimpleClient()
@@ -126,7 +116,7 @@ def test_who_waits_is_told_of_the_end(
     assert {one.result(PATIENCE) for one in waiting} <= {told, ConnectError}
 
 
-def test_an_interrupt_takes_no_event(server: Server) -> None:
+def test_an_interrupt_takes_no_event(server: Local) -> None:
     with SimpleClient() as client:
         client.connect(server.url)
         with pytest.raises(KeyboardInterrupt), interrupted():
@@ -135,7 +125,7 @@ def test_an_interrupt_takes_no_event(server: Server) -> None:
         assert client.receive(PATIENCE) == ["n", 1]
 
 
-def test_the_child_of_a_fork_is_told_and_harms_nobody(server: Server) -> None:
+def test_the_child_of_a_fork_is_told_and_harms_nobody(server: Local) -> None:
     with SimpleClient() as client:
         client.connect(server.url)
         child = os.fork()

@@ -7,15 +7,16 @@ import os
 import pty
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from boards import active, board, ended
 from clients import PATIENCE
-from processes import ServerProcess, free_port, running
+from processes import ServerProcess, free_port
+from servers import in_thread
 
-from rtpush import Publisher, track
+from rtpush import Publisher, Server, track
 from rtpush.config.kinds import show_clock
 from rtpush.contrib.tqdm import tqdm, trange
 
@@ -23,9 +24,10 @@ NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.fixture
-async def url(tmp_path: Path) -> AsyncIterator[str]:
-    async with running(tmp_path, "--log=memory:") as process:
-        yield process.url
+def url() -> Iterator[str]:
+    # In a thread: what is tested here blocks.
+    with in_thread(Server(port=0, log="memory:")) as local:
+        yield local.url
 
 
 class Loop:
