@@ -21,8 +21,8 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Final
 
-from .common import FAILED, USAGE, Parser, complain, duration
-from .load_generator import LoadError, LoadGenerator
+from .common import FAILED, USAGE, Parser, duration, fail
+from .load_generator import LoadGenerator, LoadGeneratorError
 
 __all__ = ["main", "make_parser"]
 
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     args = make_parser().parse(argv)
     problem = _problem(args)
     if problem:
-        return complain([problem], USAGE)
+        return fail([problem], USAGE)
     try:
         with _server() as (port, pid):
             load = LoadGenerator(port)
@@ -69,9 +69,9 @@ def main(argv: Sequence[str]) -> int:
                 _measure(load, args, pid)
             finally:
                 load.close()
-    except LoadError as exc:
+    except LoadGeneratorError as exc:
         _show_step("")
-        return complain([str(exc)], FAILED)
+        return fail([str(exc)], FAILED)
     return 0
 
 
@@ -99,7 +99,7 @@ def _raise_file_limit(wanted: int) -> int:
 
 @contextmanager
 def _server() -> Iterator[tuple[int, int]]:
-    """Start a server; yields its port and its process id. Raises LoadError."""
+    """Start a server; yields its port and its process id. Raises LoadGeneratorError."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("RTPUSH_")}
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     with (
@@ -119,7 +119,7 @@ def _server() -> Iterator[tuple[int, int]]:
                 if found:
                     yield int(found[1]), process.pid
                     return
-            raise LoadError("the server does not start")
+            raise LoadGeneratorError("the server does not start")
         finally:
             process.kill()
 

@@ -1,12 +1,9 @@
-"""The commands, each a module with `make_parser()` and `main(argv) -> exit code`.
+"""What the commands share: their names, the parser, exit codes and messages.
 
-Rules that hold here:
-
-- A command's name and summary stand here, its arguments in its parser, and
-  nowhere else: the help, the guesses at a mistyped word and the completion of
-  shells come from them.
-- Errors are lines on stderr that begin with "rtpush: " and say what to do.
-- Commands that talk to a server do not import one: they start at once.
+A command is a module with `make_parser()` and `main(argv) -> exit code`. Its
+name and summary stand here and its arguments in its parser: help, completion
+and suggestions for typos are made from them. Commands that talk to a server do
+not import one, so that they start fast.
 """
 
 from __future__ import annotations
@@ -18,29 +15,29 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 __all__ = [
-    "AWAY",
     "COMMANDS",
     "FAILED",
+    "UNREACHABLE",
     "USAGE",
     "Command",
     "Parser",
-    "add_server",
-    "clean",
-    "complain",
+    "add_server_options",
+    "decode",
     "duration",
-    "tell",
+    "fail",
+    "print_message",
 ]
 
-# Exit codes. `exec` has its command's own besides.
+# Exit codes. `exec` ends with its command's.
 FAILED: Final = 1
 USAGE: Final = 2
-# EX_UNAVAILABLE of sysexits.h: the same may succeed later.
-AWAY: Final = 69
+# EX_UNAVAILABLE of sysexits.h: a later attempt may succeed.
+UNREACHABLE: Final = 69
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command, as the overview lists it."""
+    """One command, as `rtpush --help` lists it."""
 
     name: str
     group: str
@@ -55,20 +52,20 @@ COMMANDS: Final = {
     command.name: command
     for command in (
         Command("serve", _SERVER, "run the server, or one of your own: rtpush serve app:server"),
-        Command("check", _SERVER, "would it start here, and is it fit for others?"),
+        Command("check", _SERVER, "check whether it would start here, and is safe to expose"),
         Command("token", _SERVER, "make a token for a client, or a key for a publisher"),
         Command("bench", _SERVER, "measure what this machine can do, in a few seconds"),
         Command("publish", _CLIENT, "publish an event, or one for each line of a stream"),
         Command("listen", _CLIENT, "print what happens, a line for each event"),
         Command("tasks", _CLIENT, "watch the tasks, and how far they are"),
         Command("exec", _CLIENT, "run any command, and show how far it is on every screen"),
-        Command("completion", _SHELL, "print what lets bash, zsh or fish complete all of this"),
+        Command("completion", _SHELL, "print the completion script for bash, zsh or fish"),
     )
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are told like all others."""
+    """A parser of one command, whose errors look like all others."""
 
     def __init__(self, name: str, epilog: str | None = None) -> None:
         super().__init__(
@@ -80,17 +77,17 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        raise SystemExit(complain([f"{message}; see {self.prog} --help"], USAGE))
+        raise SystemExit(fail([f"{message}; see {self.prog} --help"], USAGE))
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-        """As `parse_args`, with a guess at what was meant."""
-        found, unknown = self.parse_known_args([clean(arg) for arg in argv])
+        """`parse_args`, with a suggestion for an unknown option."""
+        found, unknown = self.parse_known_args([decode(arg) for arg in argv])
         if unknown:
-            self.error(_unknown(unknown[0].partition("=")[0], self))
+            self.error(_unknown_argument(unknown[0].partition("=")[0], self))
         return found
 
 
-def _unknown(word: str, parser: argparse.ArgumentParser) -> str:
+def _unknown_argument(word: str, parser: argparse.ArgumentParser) -> str:
     from ..config.kinds import did_you_mean
 
     if not word.startswith("-"):
@@ -99,14 +96,14 @@ def _unknown(word: str, parser: argparse.ArgumentParser) -> str:
     return f"unknown option {word}; {did_you_mean(word, flags)}".rstrip("; ")
 
 
-def clean(argument: str) -> str:
-    """An argument as text, also where its bytes are no UTF-8."""
+def decode(argument: str) -> str:
+    """An argument of the command line as valid text: bytes that are not UTF-8 become U+FFFD."""
     return argument.encode(errors="surrogateescape").decode(errors="replace")
 
 
-def add_server(parser: argparse.ArgumentParser) -> None:
-    """The options that say which server a command talks to: `url` and `token`."""
-    group = parser.add_argument_group("which server")
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options `--url` and `--token`."""
+    group = parser.add_argument_group("server")
     group.add_argument("--url", help="its address [http://127.0.0.1:5000; RTPUSH_URL]")
     group.add_argument(
         "--token", help="a token or an API key for it; better in the environment [RTPUSH_KEY]"
@@ -114,7 +111,7 @@ def add_server(parser: argparse.ArgumentParser) -> None:
 
 
 def duration(text: str) -> float:
-    """Seconds, as the type of an argument."""
+    """A duration in seconds, as the type of an argument."""
     from ..config.kinds import duration
 
     kind = duration(0)
@@ -124,15 +121,15 @@ def duration(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not {kind.allowed}") from None
 
 
-def complain(problems: Iterable[str], code: int) -> int:
-    """Tell each; returns the exit code."""
+def fail(problems: Iterable[str], code: int) -> int:
+    """Print each problem to stderr; returns the exit code."""
     for problem in problems:
-        tell(problem)
+        print_message(problem)
     return code
 
 
-def tell(news: str) -> None:
-    """A line on stderr. It may quote what a stranger has said."""
+def print_message(text: str) -> None:
+    """Print a line to stderr. It may quote a client's text, so control characters are escaped."""
     from ..terminal.text import escape
 
-    print("rtpush:", escape(" ".join(news.split())), file=sys.stderr, flush=True)
+    print("rtpush:", escape(" ".join(text.split())), file=sys.stderr, flush=True)

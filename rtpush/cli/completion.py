@@ -63,14 +63,14 @@ compdef _rtpush rtpush"""
 
 
 def make_parser() -> Parser:
-    """The parser of the command line: the shell's name."""
+    """The parser of the command line."""
     parser = Parser("completion", EXAMPLES)
     parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the script."""
+    """Print the script; returns the exit code."""
     import shtab
 
     shell = make_parser().parse(argv).shell

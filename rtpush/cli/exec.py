@@ -1,10 +1,7 @@
-"""`rtpush exec`: any command as a task.
+"""`rtpush exec`: run a command as a task.
 
-Rules that hold here:
-
-- The command comes first: a server that is away, or says no, changes nothing
-  about it but a line on stderr.
-- Its exit code is ours. It has failed when that is not 0.
+The command comes first: a server that is away, or refuses the task, changes
+nothing about it but a line on stderr.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from typing import Final
 
 from ..publisher.request import resolve_server
 from ..publisher.task_reporter import TaskReporter
-from .common import FAILED, USAGE, Parser, add_server, clean, complain, tell
+from .common import FAILED, USAGE, Parser, add_server_options, decode, fail, print_message
 
 __all__ = ["main", "make_parser"]
 
@@ -36,41 +33,42 @@ command. The exit code is the command's: 128 + N after signal N, 127 when there
 is no such command, 126 when it cannot be run.
 """
 
+# The exit codes of POSIX shells (sh, 2.8.2).
 NOT_FOUND: Final = 127
-NOT_RUN: Final = 126
-# Of the command line, as far as it is the task's title.
-_TITLE: Final = 120
+NOT_EXECUTABLE: Final = 126
+# Characters of the command line in the task's title: about one line on a screen.
+_MAX_TITLE: Final = 120
 
 
 def make_parser() -> Parser:
-    """The options before the command."""
+    """The parser of the options before the command."""
     parser = Parser("exec", EXAMPLES)
     parser.usage = "rtpush exec [options] -- COMMAND [ARGUMENT ...]"
     parser.add_argument("--title", help="what the task is called [the command]")
     parser.add_argument("--room", help="who sees it: those in this room [everybody]")
     parser.add_argument("--id", help="the task's id [a new one]")
-    add_server(parser)
+    add_server_options(parser)
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a command; its exit code."""
+    """Run a command; returns its exit code."""
     parser = make_parser()
-    own, command = _parted(argv)
+    own, command = _split_command(argv)
     args = parser.parse(own)
     if not command:
         parser.error("write -- and the command behind it, as in rtpush exec -- make")
     if not hasattr(os, "posix_spawn"):
-        return complain(["exec needs a Unix system"], FAILED)
+        return fail(["exec needs a Unix system"], FAILED)
     try:
         resolve_server(args.url, args.token)
     except ValueError as exc:
-        return complain([str(exc)], USAGE)
+        return fail([str(exc)], USAGE)
     return _run(args, command)
 
 
-def _parted(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Our own arguments, and the command."""
+def _split_command(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Our own arguments, and the command behind `--`."""
     if "--" not in argv:
         return argv, ()
     border = list(argv).index("--")
@@ -78,16 +76,16 @@ def _parted(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
 
 
 def _run(args: argparse.Namespace, command: Sequence[str]) -> int:
-    from .passthrough import Child
-    from .progress_parser import Meter, Stream
+    from .passthrough import PassthroughProcess
+    from .progress_parser import OutputParser, Progress
 
     try:
-        child = Child(command)
+        process = PassthroughProcess(command)
     except OSError as exc:
         missing = isinstance(exc, FileNotFoundError | NotADirectoryError)
         why = "there is no such command" if missing else f"it cannot be run: {exc.strerror}"
-        return complain([f"{command[0]}: {why}"], NOT_FOUND if missing else NOT_RUN)
-    logging.basicConfig(handlers=[_Told()], level=logging.WARNING)
+        return fail([f"{command[0]}: {why}"], NOT_FOUND if missing else NOT_EXECUTABLE)
+    logging.basicConfig(handlers=[_StderrHandler()], level=logging.WARNING)
     reporter = TaskReporter(
         args.title or _title(command),
         mode="exec",
@@ -96,33 +94,33 @@ def _run(args: argparse.Namespace, command: Sequence[str]) -> int:
         room=args.room,
         id=args.id,
     )
-    meter = Meter()
-    streams = {1: Stream(meter), 2: Stream(meter)}
+    progress = Progress()
+    parsers = {1: OutputParser(progress), 2: OutputParser(progress)}
 
-    def take(fd: int, data: bytes) -> None:
-        streams[fd].feed(data)
-        progress = None if meter.progress is None else round(meter.progress, 1)
-        reporter.update(progress, meter.message)
+    def on_output(fd: int, data: bytes) -> None:
+        parsers[fd].feed(data)
+        percent = None if progress.percent is None else round(progress.percent, 1)
+        reporter.update(percent, progress.message)
 
-    code = child.relay(take)
+    code = process.relay(on_output)
     with suppress(KeyboardInterrupt):
-        _end(reporter, code, meter.message)
+        _finish(reporter, code, progress.message)
     return code
 
 
-class _Told(logging.Handler):
-    """What goes wrong with the task, as everything else is told."""
+class _StderrHandler(logging.Handler):
+    """Prints warnings of the task reporter like the command line's own messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tell(record.getMessage())
+        print_message(record.getMessage())
 
 
 def _title(command: Sequence[str]) -> str:
-    title = clean(shlex.join(command))
-    return title if len(title) <= _TITLE else title[: _TITLE - 1] + "…"
+    title = decode(shlex.join(command))
+    return title if len(title) <= _MAX_TITLE else title[: _MAX_TITLE - 1] + "…"
 
 
-def _end(reporter: TaskReporter, code: int, message: str) -> None:
+def _finish(reporter: TaskReporter, code: int, message: str) -> None:
     if code == 0:
         reporter.complete({"exit_code": 0})
         return

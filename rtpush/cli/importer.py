@@ -1,11 +1,4 @@
-"""A server of somebody's own, by its name: `module:server`.
-
-Rules that hold here:
-
-- The working directory can be imported from, as with `python -m`.
-- What is wrong with the module is shown with its traceback, without our own
-  frames, and told in one sentence.
-"""
+"""Import a user's server by its name, `module:server`."""
 
 from __future__ import annotations
 
@@ -22,63 +15,66 @@ from typing import Any, Final
 from ..config.kinds import did_you_mean
 from ..server import Server
 
-__all__ = ["LoadError", "load_server"]
+__all__ = ["ServerImportError", "import_server"]
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
-class LoadError(Exception):
-    """There is no such server. The message is one sentence that says what to do."""
+class ServerImportError(Exception):
+    """The server cannot be imported. The message is one sentence that says what to do."""
 
     def __init__(self, message: str, details: str = "") -> None:
         super().__init__(message)
+        # The traceback, from the user's first frame on; empty when the module was not found.
         self._details = details
 
-    def show(self) -> None:
+    def print_traceback(self) -> None:
         """Print the traceback, if there is one, to stderr."""
         print(self._details, end="", file=sys.stderr)
 
 
-def load_server(target: str, given: Mapping[str, Any]) -> Server:
-    """The server that `module:server` names, with the settings that are given.
+def import_server(target: str, settings: Mapping[str, Any]) -> Server:
+    """Import a server, and give it the settings of the command line, environment and TOML file.
 
-    Raises LoadError.
+    The working directory can be imported from, as with `python -m`. Raises ServerImportError.
     """
     name, _, attribute = target.partition(":")
-    server = _look_up(_import(name), name, attribute)
-    server.settings = replace(server.settings, **given)
+    server = _resolve(_import(name), name, attribute)
+    server.settings = replace(server.settings, **settings)
     return server
 
 
 def _import(name: str) -> ModuleType:
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    directory = os.getcwd()
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
     try:
         return import_module(name)
     except ModuleNotFoundError as exc:
         if exc.name is not None and f"{name}.".startswith(f"{exc.name}."):
-            raise LoadError(f"there is no module {exc.name} in {here}, or installed") from None
-        raise _broken(name, exc) from exc
+            where = f"in {directory}, or installed"
+            raise ServerImportError(f"there is no module {exc.name} {where}") from None
+        raise _failed(name, exc) from exc
     except (Exception, SystemExit) as exc:
-        # It may end the program that it is, but not this one, which may wait for a better one.
-        raise _broken(name, exc) from exc
+        # A module that calls sys.exit() must not end --reload, which waits for a change.
+        raise _failed(name, exc) from exc
 
 
-def _broken(name: str, exc: BaseException) -> LoadError:
-    frames = _theirs(exc.__traceback__)
+def _failed(name: str, exc: BaseException) -> ServerImportError:
+    frames = _user_frames(exc.__traceback__)
     details = "".join(traceback.format_exception(type(exc), exc, frames))
-    return LoadError(f"{name} cannot be loaded: {_summary(exc)}{_place(exc, frames)}", details)
+    reason = f"{_summary(exc)}{_location(exc, frames)}"
+    return ServerImportError(f"{name} cannot be loaded: {reason}", details)
 
 
-def _theirs(frames: TracebackType | None) -> TracebackType | None:
-    """Without what leads from here into the module."""
-    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
+def _user_frames(frames: TracebackType | None) -> TracebackType | None:
+    """The traceback without the frames of this module and of importlib."""
+    while frames is not None and _is_internal(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     return frames
 
 
-def _is_ours(file: str) -> bool:
+def _is_internal(file: str) -> bool:
     return file == __file__ or "importlib" in file
 
 
@@ -87,7 +83,7 @@ def _summary(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {text}"
 
 
-def _place(exc: BaseException, frames: TracebackType | None) -> str:
+def _location(exc: BaseException, frames: TracebackType | None) -> str:
     if isinstance(exc, SyntaxError):
         return f" ({exc.filename}, line {exc.lineno})"
     # The line of the module, not the one at which this package refuses it.
@@ -96,7 +92,7 @@ def _place(exc: BaseException, frames: TracebackType | None) -> str:
     return f" ({found[-1].filename}, line {found[-1].lineno})" if found else ""
 
 
-def _look_up(module: ModuleType, name: str, attribute: str) -> Server:
+def _resolve(module: ModuleType, name: str, attribute: str) -> Server:
     found: Any = module
     for part in attribute.split("."):
         found = getattr(found, part, None)
@@ -108,4 +104,4 @@ def _look_up(module: ModuleType, name: str, attribute: str) -> Server:
     else:
         problem = f"{name} has no {attribute}"
     guess = did_you_mean(attribute, servers) or (f"it has {servers[0]}" if servers else "")
-    raise LoadError(f"{problem}; {guess}".rstrip("; "))
+    raise ServerImportError(f"{problem}; {guess}".rstrip("; "))

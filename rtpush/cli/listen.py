@@ -1,11 +1,4 @@
-"""`rtpush listen`: what happens, a line for each event.
-
-Rules that hold here:
-
-- Each line is written out at once, also into a pipe.
-- A connection that is lost is taken up where it was: nothing is missing between
-  two lines but what the server says is gone, and that is told on stderr.
-"""
+"""`rtpush listen`: print events, one on a line."""
 
 from __future__ import annotations
 
@@ -21,7 +14,7 @@ from ..errors import Reason, RtpushError
 from ..patterns import matches_any
 from ..publisher.request import encode_envelope, resolve_server
 from ..terminal.text import BOLD, CYAN, DIM, escape, has_colours, paint
-from .common import AWAY, FAILED, USAGE, Parser, add_server, complain, tell
+from .common import FAILED, UNREACHABLE, USAGE, Parser, add_server_options, fail, print_message
 
 if TYPE_CHECKING:
     from ..client.async_client import Client, Event
@@ -34,14 +27,14 @@ examples:
   rtpush listen --json --since 5979ab3243cf-17 | jq .data
   rtpush listen --event deployed --count 1 && make test      wait for an event
 
-Without --since it begins now. The position of the last line is where to go on
-from. Exit code 69 when the server cannot be reached at first; later it is
-waited for.
+Without --since it begins now. To go on later, give the position of the last
+line. Exit code 69 when the server cannot be reached at first; a connection that
+is lost later is tried again.
 """
 
 
 def make_parser() -> Parser:
-    """What is listened to, and how it is shown."""
+    """The parser of the command line."""
     parser = Parser("listen", EXAMPLES)
     parser.add_argument(
         "--room", action="append", default=[], help="a room to be in, too; repeatable"
@@ -49,76 +42,80 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--event", action="append", default=[], help="a name or a pattern; repeatable [all]"
     )
-    parser.add_argument("--since", metavar="POSITION", help="begin behind it, not now")
+    parser.add_argument("--since", metavar="POSITION", help="begin after this position, not now")
     parser.add_argument("--json", action="store_true", help="an envelope of JSON on each line")
-    parser.add_argument("--count", type=int, metavar="N", help="end after so many")
-    add_server(parser)
+    parser.add_argument("--count", type=int, metavar="N", help="end after N events")
+    add_server_options(parser)
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print events until somebody stops us; the exit code."""
+    """Print events until Ctrl+C, or `--count`; returns the exit code."""
     args = make_parser().parse(argv)
     if args.count is not None and args.count < 1:
-        return complain(["--count is at least 1"], USAGE)
+        return fail(["--count is at least 1"], USAGE)
     return run(args, _listen)
 
 
 def run(
     args: argparse.Namespace, work: Callable[[Client, argparse.Namespace], Awaitable[None]]
 ) -> int:
-    """Do some work with a client, for the server that `args` name; the exit code."""
+    """Run `work` with a client, which it connects itself; returns the exit code."""
     try:
         resolve_server(args.url, args.token)
     except ValueError as exc:
-        return complain([str(exc)], USAGE)
+        return fail([str(exc)], USAGE)
     from ..client.async_client import Client
 
-    async def begin() -> None:
+    async def run_with_client() -> None:
         async with Client() as client:
             await work(client, args)
 
     try:
-        asyncio.run(begin())
+        asyncio.run(run_with_client())
     except RtpushError as exc:
         url, _ = resolve_server(args.url, args.token)
-        return complain([f"{url}: {exc.message}"], AWAY if exc.code == "unavailable" else FAILED)
+        return fail([f"{url}: {exc.message}"], UNREACHABLE if exc.code == "unavailable" else FAILED)
     return 0
 
 
 async def connect(client: Client, args: argparse.Namespace, last: str | None = None) -> None:
-    """Connect, and tell when that is lost and when it is back. Raises RtpushError."""
+    """Connect, and print a message when the connection is lost and when it is back.
+
+    The client resumes from its position, so no event is missing between two
+    lines unless the server says so (`resync`). Raises RtpushError.
+    """
     url, token = resolve_server(args.url, args.token)
     await client.connect(url, auth=token, rooms=args.room, last=last)
-    client.on("disconnect", _tell_of_loss)
-    client.on("connect", lambda: tell("the connection is back"))
+    client.on("disconnect", _on_disconnect)
+    client.on("connect", lambda: print_message("the connection is back"))
 
 
-def _tell_of_loss(reason: str) -> None:
-    # Whoever has been sent away does not come back, and why is told at the end.
+def _on_disconnect(reason: str) -> None:
+    # After these two the client does not reconnect, and `run` prints the reason.
     if reason not in (Reason.CLIENT_DISCONNECT, Reason.SERVER_DISCONNECT):
-        tell(f"the connection is lost ({reason}); trying again")
+        print_message(f"the connection is lost ({reason}); trying again")
 
 
 async def _listen(client: Client, args: argparse.Namespace) -> None:
-    show = _as_json if args.json else _as_text(has_colours())
+    render = _as_json if args.json else _as_text(has_colours())
     events = client.events()
     await connect(client, args, args.since)
-    shown = 0
+    count = 0
     async for event in events:
         if event.event == "resync":
-            tell("what happened meanwhile is gone; going on from now")
-        if _is_wanted(event, args.event):
-            print(show(event), flush=True)
-            shown += 1
-        if shown == args.count:
+            print_message("what happened meanwhile is gone; going on from now")
+        if _matches(event, args.event):
+            print(render(event), flush=True)
+            count += 1
+        if count == args.count:
             return
 
 
-def _is_wanted(event: Event, patterns: Sequence[str]) -> bool:
+def _matches(event: Event, patterns: Sequence[str]) -> bool:
     if patterns:
         return matches_any(patterns, event.event)
-    # The whole board at each start is more than who listens has asked for.
+    # The snapshot at each connect is not an event that anyone published.
     return event.event != "active_tasks"
 
 
@@ -127,7 +124,7 @@ def _as_json(event: Event) -> str:
 
 
 def _as_text(colour: bool) -> Callable[[Event], str]:
-    def show(event: Event) -> str:
+    def render(event: Event) -> str:
         parts = [
             paint(escape(event.id or "-"), DIM, colour),
             paint(escape(event.event), BOLD, colour),
@@ -136,4 +133,4 @@ def _as_text(colour: bool) -> Callable[[Event], str]:
         ]
         return "  ".join(filter(None, parts))
 
-    return show
+    return render

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["LoadError", "LoadGenerator"]
+__all__ = ["LoadGenerator", "LoadGeneratorError"]
 
 # A byte that occurs once in each event and nowhere else: counting it counts events without
 # parsing frames.
@@ -24,7 +24,7 @@ _TIMEOUT: Final = 20.0
 _RECEIVE_BUFFER: Final = 1 << 20
 
 
-class LoadError(Exception):
+class LoadGeneratorError(Exception):
     """The server refused, closed or starved a connection. The message says which."""
 
 
@@ -46,14 +46,14 @@ class LoadGenerator:
         return len(self._sockets)
 
     def open(self, count: int) -> Iterator[int]:
-        """Connect `count` clients; yields how many there are by now. Raises LoadError."""
+        """Connect `count` clients; yields how many there are by now. Raises LoadGeneratorError."""
         for begin in range(0, count, _CONNECT_BATCH):
             try:
                 for sock in [self._connect() for _ in range(min(_CONNECT_BATCH, count - begin))]:
                     self._finish_handshake(sock)
                     self._selector.register(sock, selectors.EVENT_READ)
             except OSError as exc:
-                raise LoadError(f"client {len(self)} cannot connect: {exc}") from exc
+                raise LoadGeneratorError(f"client {len(self)} cannot connect: {exc}") from exc
             yield len(self)
 
     def _connect(self) -> socket.socket:
@@ -74,7 +74,7 @@ class LoadGenerator:
             data = sock.recv(4096)
             response += data
             if not data or not response.startswith(b"HTTP/1.1 101"[: len(response)]):
-                raise LoadError(f"a client was refused: {response[:100]!r}")
+                raise LoadGeneratorError(f"a client was refused: {response[:100]!r}")
         sock.setblocking(False)
 
     def publish(self, first: int, count: int) -> None:
@@ -96,13 +96,13 @@ class LoadGenerator:
         """Receive `events` on every connection.
 
         Yields the time (`perf_counter`) and the number of deliveries of each
-        read. Raises LoadError.
+        read. Raises LoadGeneratorError.
         """
         missing = events * len(self)
         while missing > 0:
             ready = self._selector.select(_TIMEOUT)
             if not ready:
-                raise LoadError(f"{missing:,} deliveries did not arrive")
+                raise LoadGeneratorError(f"{missing:,} deliveries did not arrive")
             for key, _ in ready:
                 count = self._receive(key.fileobj)
                 missing -= count
@@ -114,7 +114,7 @@ class LoadGenerator:
         with suppress(ConnectionError):
             size = sock.recv_into(self._buffer)
         if not size:
-            raise LoadError("the server has closed a connection")
+            raise LoadGeneratorError("the server has closed a connection")
         return self._buffer.count(_MARKER, 0, size)
 
     def close(self) -> None:

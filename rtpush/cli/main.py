@@ -1,15 +1,8 @@
-"""The command line: which command is meant, and what becomes of its end.
+"""The entry point of the command line: find the command, run it, turn its end into an exit code.
 
-Rules that hold here:
-
-- Without a command the server runs: `rtpush --port 8080`, `rtpush app:server`.
-- What the user can put right is told in one line on stderr that says how,
-  without a traceback.
-- Exit codes: 0, it is done; 1, it could not be done; 2, the command line or the
-  settings are wrong; 69, the server is away, and the same may succeed later;
-  130 after Ctrl+C. `exec` ends as its command did.
-- Output that nobody reads any more ends a command quietly. What the terminal's
-  encoding has no character for is written out.
+Exit codes: 0, done; 1, failed; 2, the command line or the settings are wrong;
+69, the server cannot be reached; 130 after Ctrl+C. `exec` ends as its command
+did. What the user can put right is one line on stderr, without a traceback.
 """
 
 from __future__ import annotations
@@ -25,17 +18,17 @@ from itertools import groupby
 from typing import Final
 
 from ..version import __version__
-from .common import COMMANDS, FAILED, USAGE, complain
+from .common import COMMANDS, FAILED, USAGE, fail
 
 __all__ = ["main"]
 
-HEAD: Final = """\
+_HELP_HEAD: Final = """\
 usage: rtpush [COMMAND] [options]       or: python -m rtpush …
 
 A real-time push server, and what talks to it. Without a command it serves.
 """
 
-TAIL: Final = """
+_HELP_TAIL: Final = """
 Try it:
   rtpush --demo                          a server, and work to watch
   rtpush publish hello world             everybody who is connected gets it
@@ -44,11 +37,11 @@ Try it:
 rtpush COMMAND --help tells more, and rtpush serve --help every setting.
 """
 
-# What becomes of writing to a disk that is full, or a terminal that is gone.
-_NOT_WRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+# Errors of writing to a full disk, or to a terminal that is gone.
+_WRITE_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-# What each library of the extra `cli` is for. Commands import them where they use them.
-_EXTRA: Final = {
+# Library of the extra `cli` -> what needs it. Commands import them where they use them.
+_EXTRA_FEATURES: Final = {
     "rich": "rtpush tasks (without --json)",
     "shtab": "rtpush completion",
     "watchfiles": "--reload",
@@ -65,36 +58,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        _give_stdout_up()
+        _discard_stdout()
         return 128 + signal.SIGPIPE
     except OSError as exc:
-        if exc.errno not in _NOT_WRITTEN:
+        if exc.errno not in _WRITE_ERRORS:
             raise
-        _give_stdout_up()
-        return complain([f"the output cannot be written: {exc.strerror}"], FAILED)
+        _discard_stdout()
+        return fail([f"the output cannot be written: {exc.strerror}"], FAILED)
     return code
 
 
 def _prepare_streams() -> None:
-    # Of what was closed before we began, a file or socket of ours would take the place.
+    # With a closed descriptor 0, 1 or 2, the next file or socket that we open would get its number.
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(fd)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    # A character that the terminal's encoding lacks is escaped.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _give_stdout_up() -> None:
-    # Python would complain about it once more when it ends.
+def _discard_stdout() -> None:
+    # Otherwise Python would report the error again when it flushes stdout at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(given: list[str]) -> int:
     first = given[0] if given else "serve"
     if first in ("-h", "--help"):
-        print(_overview(), end="")
+        print(_help(), end="")
         return 0
     if first == "--version":
         print("rtpush", __version__)
@@ -103,31 +97,31 @@ def _run(given: list[str]) -> int:
         return _call(first, given[1:])
     if first.startswith("-") or ":" in first:
         return _call("serve", given)
-    return complain([_unknown(first)], USAGE)
+    return fail([_unknown_command(first)], USAGE)
 
 
 def _call(name: str, argv: Sequence[str]) -> int:
     try:
         code: int = import_module(f".{name}", __package__).main(argv)
     except ModuleNotFoundError as exc:
-        if exc.name not in _EXTRA:
+        if exc.name not in _EXTRA_FEATURES:
             raise
-        need = f"{_EXTRA[exc.name]} needs {exc.name}; install it: pip install 'rtpush[cli]'"
-        return complain([need], FAILED)
+        need = f"{_EXTRA_FEATURES[exc.name]} needs {exc.name}"
+        return fail([f"{need}; install it: pip install 'rtpush[cli]'"], FAILED)
     return code
 
 
-def _overview() -> str:
-    return HEAD + "".join(_lists()) + TAIL
+def _help() -> str:
+    return _HELP_HEAD + "".join(_command_lists()) + _HELP_TAIL
 
 
-def _lists() -> Iterator[str]:
+def _command_lists() -> Iterator[str]:
     for group, commands in groupby(COMMANDS.values(), lambda command: command.group):
         yield f"\n{group}:\n"
         yield from (f"  {command.name:<12}{command.summary}\n" for command in commands)
 
 
-def _unknown(word: str) -> str:
+def _unknown_command(word: str) -> str:
     from ..config.kinds import did_you_mean
 
     hint = did_you_mean(word, COMMANDS) or "rtpush --help lists all"

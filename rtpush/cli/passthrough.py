@@ -1,16 +1,4 @@
-"""Another program, run as if we were not there: its output and our signals pass through.
-
-Rules that hold here:
-
-- Output passes as it is, stdout to stdout and stderr to stderr. Where ours is a
-  terminal the program gets one, too, so that it goes on printing its colours and
-  bars; it has the size of ours.
-- The program shares our input, our process group and our controlling terminal:
-  it may ask for a password, and Ctrl+C and Ctrl+Z reach it as they always do.
-  So a signal from the terminal is not sent on a second time.
-- One thread waits for signals and for the program's end; nobody else learns
-  that it has ended, so no signal goes to a stranger.
-"""
+"""Run another program with its output passed through unchanged, on pipes or a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -27,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["Child"]
+__all__ = ["PassthroughProcess"]
 
-# Those that are sent on.
+# Signals that a supervisor or a user sends to this process, and which are meant for the program.
 _FORWARDED: Final = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -38,66 +26,77 @@ _FORWARDED: Final = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
-_WATCHED: Final = (*_FORWARDED, signal.SIGWINCH, signal.SIGCHLD)
-# Python ignores these, and a program would inherit that.
+_HANDLED: Final = (*_FORWARDED, signal.SIGWINCH, signal.SIGCHLD)
+# Python ignores these (pylifecycle.c), and the program would inherit that.
 _IGNORED_BY_PYTHON: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 
+# Bytes read at once: the capacity of a pipe on Linux (pipe(7)).
 _CHUNK: Final = 1 << 16
-# What is still read when the program has ended and left others behind who hold
-# its output: so many seconds without output, so many bytes.
-_AFTERWARDS: Final = 0.2
-_LEFTOVERS: Final = 1 << 20
+# A program that ends can leave processes behind that hold its output open. From then on we read
+# for so many seconds, and so many bytes, and no longer. A shell's background job would keep us.
+_DRAIN_TIME: Final = 0.2
+_DRAIN_BYTES: Final = 1 << 20
 
 
-class Child:
-    """A running program. Raises OSError when it cannot be started.
+class PassthroughProcess:
+    """A running program, which behaves as if it had been started without us.
 
-    From its start until the end of `relay` the calling process handles no
-    signals itself.
+    - stdout goes to stdout and stderr to stderr, unchanged. Where ours is a
+      terminal, the program gets a pseudo-terminal of the same size, so that it
+      goes on to print colours and bars.
+    - It shares our input, process group and controlling terminal: it can ask for
+      a password, and the kernel sends Ctrl+C and Ctrl+Z to it as to us. So we do
+      not forward a signal that comes from the terminal: it would arrive twice.
+    - One thread waits for signals and for the program's end. No other code reaps
+      the program, so its process id cannot be reused before a signal is sent.
+
+    From its start until the end of `relay`, all handled signals are blocked in
+    this process. Raises OSError when the program cannot be started.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         for number in (signal.SIGCHLD, signal.SIGWINCH):
-            # Not for its sake: what is ignored by default may not be kept for who waits for it.
+            # A signal without a handler that is ignored by default may not be kept for sigwait.
             signal.signal(number, lambda *_: None)
-        # Where to read, and where that goes.
+        # Our end of each output -> the descriptor to write to, 1 or 2.
         self._outputs: dict[int, int] = {}
-        self._code = 0
-        self._over, self._ended = os.pipe()
+        self._exit_code = 0
+        # A pipe whose write end is closed when the program has ended, to wake `select`.
+        self._exit_read, self._exit_write = os.pipe()
         try:
             self._start(command)
         except OSError:
-            os.close(self._ended)
+            os.close(self._exit_write)
             self._close()
             raise
 
     def _start(self, command: Sequence[str]) -> None:
-        theirs = self._open_outputs()
+        ends = self._open_outputs()
         try:
-            self._pid = self._spawn(command, theirs)
+            self._pid = self._spawn(command, ends)
         except OSError as exc:
             if exc.errno != errno.ENOEXEC:
                 raise
-            # A script that does not say who reads it. Shells, env and nohup do this, too.
+            # A script without #!. Shells, env and nohup run it with /bin/sh, too.
             file = shutil.which(command[0]) or command[0]
-            self._pid = self._spawn(["/bin/sh", file, *command[1:]], theirs)
+            self._pid = self._spawn(["/bin/sh", file, *command[1:]], ends)
         finally:
-            for end in set(theirs.values()):
+            for end in set(ends.values()):
                 os.close(end)
 
-    def _spawn(self, command: Sequence[str], theirs: Mapping[int, int]) -> int:
+    def _spawn(self, command: Sequence[str], ends: Mapping[int, int]) -> int:
         return os.posix_spawnp(
             command[0],
             list(command),
             os.environ,
-            file_actions=[(os.POSIX_SPAWN_DUP2, theirs[fd], fd) for fd in theirs],
+            file_actions=[(os.POSIX_SPAWN_DUP2, end, fd) for fd, end in ends.items()],
             setsigmask=self._mask,
             setsigdef=_IGNORED_BY_PYTHON,
         )
 
     def _open_outputs(self) -> dict[int, int]:
-        """What the program gets as its stdout and stderr."""
+        """Descriptor of the program, 1 or 2, -> the end to give it."""
         if os.isatty(1) and os.isatty(2) and os.fstat(1).st_rdev == os.fstat(2).st_rdev:
             terminal = self._open_output(1)
             return {1: terminal, 2: terminal}
@@ -107,7 +106,7 @@ class Child:
         if os.isatty(ours):
             read, write = os.openpty()
             settings = termios.tcgetattr(ours)
-            # Our own terminal does what is to be done with newlines.
+            # The real terminal adds the carriage returns.
             settings[1] &= ~termios.OPOST
             termios.tcsetattr(write, termios.TCSANOW, settings)
             _copy_size(ours, read)
@@ -118,78 +117,82 @@ class Child:
 
     # ------------------------------------------------------------------ output
 
-    def relay(self, take: Callable[[int, bytes], None]) -> int:
-        """Until the program has ended; its exit code, 128 + N when signal N has ended it.
+    def relay(self, on_output: Callable[[int, bytes], None]) -> int:
+        """Pass output through until the program ends.
 
-        `take` is given what was printed, and where: 1 or 2.
+        Args:
+            on_output: Called with the descriptor, 1 or 2, and the bytes printed there.
+
+        Returns:
+            The program's exit code; 128 + N when signal N ended it.
         """
-        waiter = threading.Thread(target=self._attend, name="rtpush-signals", daemon=True)
+        waiter = threading.Thread(target=self._handle_signals, name="rtpush-signals", daemon=True)
         waiter.start()
-        self._pass_all_on(take)
+        self._relay_all(on_output)
         waiter.join()
         self._close()
-        return self._code
+        return self._exit_code
 
-    def _pass_all_on(self, take: Callable[[int, bytes], None]) -> None:
+    def _relay_all(self, on_output: Callable[[int, bytes], None]) -> None:
         ready: list[int] = []
-        while self._outputs and self._over not in ready:
-            ready, _, _ = select.select([*self._outputs, self._over], [], [])
-            self._pass_on(ready, take)
-        patience, leftovers = _AFTERWARDS, _LEFTOVERS
-        while self._outputs and leftovers > 0:
-            begun = time.monotonic()
-            ready, _, _ = select.select([*self._outputs], [], [], max(0.0, patience))
+        while self._outputs and self._exit_read not in ready:
+            ready, _, _ = select.select([*self._outputs, self._exit_read], [], [])
+            self._relay_ready(ready, on_output)
+        seconds, size = _DRAIN_TIME, _DRAIN_BYTES
+        while self._outputs and size > 0:
+            start = time.monotonic()
+            ready, _, _ = select.select([*self._outputs], [], [], max(0.0, seconds))
             if not ready:
                 return
-            patience -= time.monotonic() - begun
-            leftovers -= self._pass_on(ready, take)
+            seconds -= time.monotonic() - start
+            size -= self._relay_ready(ready, on_output)
 
-    def _pass_on(self, ready: Sequence[int], take: Callable[[int, bytes], None]) -> int:
-        """What is there, of outputs that are ready; how many bytes it was."""
+    def _relay_ready(self, ready: Sequence[int], on_output: Callable[[int, bytes], None]) -> int:
+        """Pass on what the ready outputs hold; returns the number of bytes."""
         count = 0
         for end in ready:
-            if end == self._over:
+            if end == self._exit_read:
                 continue
             data = self._copy(end)
             count += len(data)
             if data:
-                take(self._outputs[end], data)
+                on_output(self._outputs[end], data)
             else:
-                self._let_go(end)
+                self._close_output(end)
         return count
 
     def _copy(self, end: int) -> bytes:
-        """What was there; empty at the end, also when nobody reads ours any more."""
+        """Copy what is there; returns it. Empty at the end, and when our own output is closed."""
         try:
             data = os.read(end, _CHUNK)
             _write(self._outputs[end], data)
         except OSError:
-            # Also how a terminal says that its other side has closed. For a pipe that
-            # is ours, the program is told by SIGPIPE, as it would be without us.
+            # Reading a pseudo-terminal whose other side is closed fails with EIO. When our own
+            # pipe is closed, we close the program's, and SIGPIPE ends it as it would without us.
             return b""
         return data
 
-    def _let_go(self, end: int) -> None:
+    def _close_output(self, end: int) -> None:
         del self._outputs[end]
         os.close(end)
 
     def _close(self) -> None:
         for end in list(self._outputs):
-            self._let_go(end)
-        os.close(self._over)
-        # What comes when it has ended is for it, as what came before: it is not ours to obey.
-        while late := signal.sigpending().intersection(_WATCHED):
+            self._close_output(end)
+        os.close(self._exit_read)
+        # A signal that arrives just after the program's end was meant for the program.
+        while late := signal.sigpending().intersection(_HANDLED):
             signal.sigwait(late)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     # ----------------------------------------------------------------- signals
 
-    def _attend(self) -> None:
+    def _handle_signals(self) -> None:
         while True:
-            number, from_terminal = _next_signal()
+            number, from_terminal = _wait_for_signal()
             if number == signal.SIGCHLD:
-                if self._has_ended():
-                    os.close(self._ended)
+                if self._reap():
+                    os.close(self._exit_write)
                     return
             elif number == signal.SIGWINCH:
                 self._resize()
@@ -198,47 +201,47 @@ class Child:
                 self._send(number)
 
     def _send(self, number: int) -> None:
-        # sudo and its like are another user's, who takes none of ours. Whoever sends
-        # signals on has to go on waiting for the end.
+        # The program can belong to another user, as sudo does. This thread must go on.
         with suppress(PermissionError):
             os.kill(self._pid, number)
 
-    def _has_ended(self) -> bool:
+    def _reap(self) -> bool:
+        """Whether the program has ended; keeps its exit code."""
         pid, status = os.waitpid(self._pid, os.WNOHANG)
         if not pid:
             return False
         code = os.waitstatus_to_exitcode(status)
-        self._code = code if code >= 0 else 128 - code
+        self._exit_code = code if code >= 0 else 128 - code
         return True
 
     def _resize(self) -> None:
         for end, ours in list(self._outputs.items()):
-            # It may have been closed meanwhile.
+            # The other thread may have closed it.
             with suppress(OSError):
                 if os.isatty(ours):
                     _copy_size(ours, end)
 
 
-def _next_signal() -> tuple[int, bool]:
-    """Wait for one; and has the terminal sent it to our whole process group?"""
+def _wait_for_signal() -> tuple[int, bool]:
+    """The next signal, and whether the kernel sent it to our whole process group."""
     if hasattr(signal, "sigwaitinfo"):
-        info = signal.sigwaitinfo(_WATCHED)
+        info = signal.sigwaitinfo(_HANDLED)
         return info.si_signo, info.si_code > 0
-    # macOS does not say who has sent it. Of those, the terminal sends two.
-    number = signal.sigwait(_WATCHED)
+    # macOS has no sigwaitinfo. Of the forwarded signals, a terminal sends these two.
+    number = signal.sigwait(_HANDLED)
     return number, number in (signal.SIGINT, signal.SIGQUIT) and os.isatty(0)
 
 
-def _copy_size(ours: int, theirs: int) -> None:
-    size = fcntl.ioctl(ours, termios.TIOCGWINSZ, bytes(8))
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
+def _copy_size(source: int, target: int) -> None:
+    size = fcntl.ioctl(source, termios.TIOCGWINSZ, bytes(8))
+    fcntl.ioctl(target, termios.TIOCSWINSZ, size)
 
 
 def _write(fd: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
+    rest = memoryview(data)
+    while rest:
         try:
-            left = left[os.write(fd, left) :]
+            rest = rest[os.write(fd, rest) :]
         except BlockingIOError:
-            # Whoever shares it has made it so.
+            # Another process that shares the descriptor has made it non-blocking.
             select.select([], [fd], [])

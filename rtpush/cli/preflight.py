@@ -1,10 +1,7 @@
-"""Would a server start here, and is it fit for others?
+"""Preflight checks: would a server start here, and is it safe on a public network?
 
-Rules that hold here:
-
-- Nothing is changed: a log in a file is opened only when it exists, one in Redis
-  is only asked for; both are let go of again.
-- Each finding is one sentence that says what to do.
+Nothing is changed: a log in a file is opened only when the file exists, and a
+log in Redis is only asked for its state.
 """
 
 from __future__ import annotations
@@ -26,42 +23,41 @@ from ..log.factory import make_log
 from ..server import Server, StartError, authenticates_clients, check_exposure
 from ..terminal.banner import explain_bind_error
 
-__all__ = ["not_fit_for_strangers", "why_not"]
+__all__ = ["exposure_problems", "start_problems"]
+
+_START_ERRORS: Final = (StartError, SupervisorError, TlsError, AuthError, LogError)
 
 
-_REFUSALS: Final = (StartError, SupervisorError, TlsError, AuthError, LogError)
-
-
-async def why_not(server: Server) -> list[str]:
-    """Why the server would not start."""
+async def start_problems(server: Server) -> list[str]:
+    """What would keep the server from starting, a sentence each that says what to do."""
     settings = server.settings
-    found = [*_port(settings), *_descriptors(settings)]
-    with _noted(found):
+    problems = [*_check_port(settings), *_check_file_limit(settings)]
+    with _collect(problems):
         check_exposure(server)
-    with _noted(found):
+    with _collect(problems):
         check_workers(settings)
-    with _noted(found):
+    with _collect(problems):
         make_context(settings)
-    with _noted(found):
+    with _collect(problems):
         await Authenticator(settings).begin()
-    with _noted(found):
-        await _try_log(settings)
-    return found
+    with _collect(problems):
+        await _check_log(settings)
+    return problems
 
 
 @contextmanager
-def _noted(found: list[str]) -> Iterator[None]:
+def _collect(problems: list[str]) -> Iterator[None]:
     try:
         yield
-    except _REFUSALS as exc:
-        found.append(str(exc))
+    except _START_ERRORS as exc:
+        problems.append(str(exc))
 
 
-async def _try_log(settings: Settings) -> None:
+async def _check_log(settings: Settings) -> None:
     """Raises LogError."""
     scheme, _, path = settings.log.partition(":")
     log = make_log(settings)
-    if scheme == "sqlite" and _is_there(path):
+    if scheme == "sqlite" and _log_exists(path):
         await log.open()
         await log.close()
     elif scheme not in ("sqlite", "memory"):
@@ -71,18 +67,18 @@ async def _try_log(settings: Settings) -> None:
         await log.reach()
 
 
-def _is_there(path: str) -> bool:
-    """Is there such a file already? Raises LogError when none could be made."""
+def _log_exists(path: str) -> bool:
+    """Whether the file exists. Raises LogError when it could not be created."""
     folder = Path(path).absolute().parent
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         raise LogError(
-            f"the log {path} cannot be made: {folder} is no folder that may be written; make it, "
-            "or choose another file with --log sqlite:PATH"
+            f"the log {path} cannot be created: {folder} is not a directory that can be "
+            "written; create it, or choose another file with --log sqlite:PATH"
         )
     return os.path.exists(path)
 
 
-def _port(settings: Settings) -> Iterator[str]:
+def _check_port(settings: Settings) -> Iterator[str]:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         with socket.socket(family) as probe:
@@ -92,13 +88,13 @@ def _port(settings: Settings) -> Iterator[str]:
         yield explain_bind_error(exc, settings)
 
 
-def _descriptors(settings: Settings) -> Iterator[str]:
+def _check_file_limit(settings: Settings) -> Iterator[str]:
     try:
         import resource
     except ImportError:  # Windows has no such limit
         return
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Some are files, and some belong to connections that are not let in yet.
+    # Some are files, and some belong to connections that are still in their handshake.
     if limit != resource.RLIM_INFINITY and limit < settings.max_connections + 100:
         yield (
             f"this process may open {limit} files and max_connections is "
@@ -106,8 +102,8 @@ def _descriptors(settings: Settings) -> Iterator[str]:
         )
 
 
-def not_fit_for_strangers(server: Server) -> Iterator[str]:
-    """What others should not find: for a server that strangers can reach."""
+def exposure_problems(server: Server) -> Iterator[str]:
+    """What is unsafe on a public network, a sentence each that says what to do."""
     settings = server.settings
     if settings.insecure:
         yield "insecure lets everybody do everything; set auth_secret or auth_keys instead"

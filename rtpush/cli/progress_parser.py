@@ -1,14 +1,4 @@
-"""How far a command is, read from what it prints.
-
-Rules that hold here:
-
-- Pure: bytes come in as a pipe or a terminal hands them out, cut anywhere, and
-  what is known by then stands in a `Meter`.
-- A line ends where a program goes on writing elsewhere: at a newline, at a
-  carriage return, or where the cursor is moved. The line that is being written
-  counts, too: a bar never ends before the work does.
-- What is kept is bounded, whatever is printed.
-"""
+"""Parse progress bars and percentages in the output of other programs."""
 
 from __future__ import annotations
 
@@ -18,21 +8,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["Meter", "Stream", "progress_of"]
+__all__ = ["OutputParser", "Progress", "parse_percent"]
 
-# Characters of a line that are looked at, and of a message.
-_LINE: Final = 2_000
-_MESSAGE: Final = 200
-# Characters of an escape sequence. One that is longer is text.
-_ESCAPE: Final = 1_000
-# Bytes of what comes at once. Of more, the last lines are what counts.
-_AT_ONCE: Final = 4_096
+# Characters kept of a line: several times the width of a terminal.
+_MAX_LINE: Final = 2_000
+# Characters of a message: about one line on a screen.
+_MAX_MESSAGE: Final = 200
+# Characters of an escape sequence; a longer one is taken for text. Titles are the longest.
+_MAX_ESCAPE: Final = 1_000
+# Bytes parsed of each read. Of more, only the last lines can still be on the screen.
+_MAX_READ: Final = 4_096
 
 _TOKEN: Final = re.compile(
     r"""
-      \x1b\[ [0-?]* [ -/]* (?P<moves>[ABCDEFGHf]) # the cursor goes elsewhere
-    | \x1b\[ [0-?]* [ -/]* [@-~]                  # colours, erasing
-    | \x1b\] [^\x07\x1b]* (?: \x07 | \x1b\\ )     # a title
+      \x1b\[ [0-?]* [ -/]* (?P<moves>[ABCDEFGHf]) # CSI: moves the cursor
+    | \x1b\[ [0-?]* [ -/]* [@-~]                  # CSI: colours, erasing
+    | \x1b\] [^\x07\x1b]* (?: \x07 | \x1b\\ )     # OSC: a title
     | \x1b [ -/]* [0-~]                           # character sets and the like
     | (?P<ends>[\r\n])
     | (?P<back>\x08)
@@ -45,27 +36,29 @@ _CUT_OFF: Final = re.compile(r"\x1b(?:[ -/]*|\[[0-?]*[ -/]*|\][^\x07\x1b]*\x1b?)
 
 
 @dataclass(slots=True)
-class Meter:
-    """How far a command is: 0 to 100, or None as long as it does not say; its last line."""
+class Progress:
+    """The progress that a command has printed so far, on all its outputs."""
 
-    progress: float | None = None
+    # From 0 to 100; None until the command prints one.
+    percent: float | None = None
+    # The last line with words.
     _line: str = ""
 
     @property
     def message(self) -> str:
-        """The last line that has words, as it can be shown."""
+        """The last line with words, without control characters, cut to a screen's line."""
         shown = (c if c.isprintable() else " " for c in self._line)
         words = " ".join("".join(shown).split())
-        return words if len(words) <= _MESSAGE else words[: _MESSAGE - 1] + "…"
+        return words if len(words) <= _MAX_MESSAGE else words[: _MAX_MESSAGE - 1] + "…"
 
-    def look(self, line: str) -> None:
-        """Take note of a line."""
+    def read_line(self, line: str) -> None:
+        """Update from a line, which may not be complete yet."""
         if not line or line.isspace():
             return
         self._line = line
-        found = progress_of(line)
+        found = parse_percent(line)
         if found is not None:
-            self.progress = found
+            self.percent = found
 
 
 def _decoder() -> codecs.IncrementalDecoder:
@@ -73,50 +66,58 @@ def _decoder() -> codecs.IncrementalDecoder:
 
 
 @dataclass(slots=True)
-class Stream:
-    """What one stream of the command prints."""
+class OutputParser:
+    """Parses one output of a command, stdout or stderr, into a `Progress`.
 
-    meter: Meter
+    Pure: bytes come in as a pipe or a terminal hands them out, cut anywhere. A
+    line ends where the program goes on to write elsewhere: at a newline, at a
+    carriage return, or where it moves the cursor. The unfinished line counts,
+    too: a bar prints no newline before the work is done. What is kept is
+    bounded, whatever the program prints.
+    """
+
+    progress: Progress
     _decoder: codecs.IncrementalDecoder = field(default_factory=_decoder)
+    # The unfinished line.
     _line: str = ""
-    # An escape sequence whose end has not come yet.
+    # An unfinished escape sequence.
     _rest: str = ""
-    # Seconds of the film that ffmpeg works on.
+    # Seconds of media that ffmpeg has announced; 0 without.
     _duration: float = 0.0
 
     def feed(self, data: bytes) -> None:
-        """Take in what was printed."""
-        if len(data) > _AT_ONCE:
+        """Parse what the command has printed."""
+        if len(data) > _MAX_READ:
             self._find_duration(data)
             data = _last_lines(data)
             self._decoder, self._line, self._rest = _decoder(), "", ""
         text = self._rest + self._decoder.decode(data)
         cut = _CUT_OFF.search(text)
-        self._rest = cut[0] if cut and len(cut[0]) <= _ESCAPE else ""
+        self._rest = cut[0] if cut and len(cut[0]) <= _MAX_ESCAPE else ""
         self._write(text.removesuffix(self._rest))
-        self._look()
+        self._read_line()
 
     def _write(self, text: str) -> None:
         for token in _TOKEN.finditer(text):
             if token["text"]:
-                self._line = (self._line + token["text"])[-_LINE:]
+                self._line = (self._line + token["text"])[-_MAX_LINE:]
             elif token["back"]:
                 self._line = self._line[:-1]
             elif token["ends"]:
-                self._look()
+                self._read_line()
                 self._line = ""
             elif token["moves"]:
-                # Up: it was a line below the one that counts, an inner bar of tqdm.
+                # Up: the line is an inner bar of tqdm, below the one that counts.
                 if token["moves"] not in "AF":
-                    self._look()
+                    self._read_line()
                 self._line = ""
 
-    def _look(self) -> None:
-        self.meter.look(self._line)
+    def _read_line(self) -> None:
+        self.progress.read_line(self._line)
         if "time=" in self._line and self._duration:
             time = _TIME.search(self._line)
             if time is not None:
-                self.meter.progress = min(100.0, 100 * _seconds(time) / self._duration)
+                self.progress.percent = min(100.0, 100 * _seconds(time) / self._duration)
         elif "Duration: " in self._line:
             self._find_duration(self._line.encode())
 
@@ -127,17 +128,17 @@ class Stream:
 
 
 def _last_lines(data: bytes) -> bytes:
-    data = data[-_AT_ONCE:]
-    # What is left of a line that was cut could read as another number.
+    data = data[-_MAX_READ:]
+    # The first line is cut: 3% could be the end of 93%.
     found = re.search(rb"[\r\n]", data)
     return data[found.end() :] if found else data
 
 
-# ---- what programs print -----------------------------------------------------
+# ---- formats -----------------------------------------------------------------
 
 
-def progress_of(line: str) -> float | None:
-    """The per cent, 0 to 100, that a line tells; None when it tells nothing."""
+def parse_percent(line: str) -> float | None:
+    """The progress in a line, from 0 to 100; None when there is none."""
     for mark, pattern, read in _PATTERNS:
         match = pattern.search(line) if mark in line else None
         value = None if match is None else read(match)
@@ -174,14 +175,14 @@ def _seconds(match: re.Match[str]) -> float:
 _UNIT: Final = r"(?:[kKMGT]i?)?B"
 _COLUMN: Final = r"\s+\S+"
 _CLOCK: Final = r"(\d{1,6}):(\d\d):(\d\d(?:\.\d+)?)"
-# ffmpeg tells first how long the film is, then where it is.
+# ffmpeg prints the length of its input first, then the position.
 _DURATION: Final = re.compile(rf"\bDuration: {_CLOCK}")
 _TIME: Final = re.compile(rf"\b(?:out_)?time={_CLOCK}")
 
 _Pattern = tuple[str, re.Pattern[str], Callable[[re.Match[str]], float | None]]
 
-# The first that fits counts: a bar's own figure before one in a message. Each
-# with what a line must have before it is worth a closer look.
+# In order of precedence: a bar's own figure before one in a message. Each with a substring that
+# the line must have, which is cheaper to search than the pattern.
 _PATTERNS: Final[list[_Pattern]] = [
     # make, cmake, pytest: [ 12%]
     ("%]", re.compile(r"\[\s*(\d{1,3})%\]"), _percent),
@@ -199,6 +200,6 @@ _PATTERNS: Final[list[_Pattern]] = [
     ),
     # pip --progress-bar raw
     ("Progress ", re.compile(r"^Progress (\d+) of (\d+)"), _share),
-    # curl's table, which has its per cents without a sign
+    # curl's table, whose percentages have no sign
     (":", re.compile(rf"^\s*(\d{{1,3}}){_COLUMN * 7}(?:\s+[-\d:]*:[-\d:]*){{3}}"), _percent),
 ]

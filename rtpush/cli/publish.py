@@ -1,12 +1,9 @@
-"""`rtpush publish`: one event, or one for each line of a stream.
+"""`rtpush publish`: publish an event, or one for each line of a stream.
 
-Rules that hold here:
-
-- stdout carries the position of each event that was stored, one a line, as
-  soon as it is; a volatile event has none.
-- Of a stream goes out at once what is there to be read: one who types sees
-  each line published, and a file goes in large batches.
-- Every event has an idempotency key: sending again never publishes twice.
+stdout has the position of each stored event, as soon as it is stored; a
+volatile event has none. From a stream, all complete lines that can be read are
+published at once: a line that a user types goes out alone, and a file goes out
+in large batches.
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ from ..errors import RtpushError
 from ..publisher.http_client import HttpClient
 from ..publisher.request import Outcome, batches, encode_envelope, is_retryable
 from ..terminal.text import escape
-from .common import AWAY, FAILED, USAGE, Parser, add_server, complain, duration
+from .common import FAILED, UNREACHABLE, USAGE, Parser, add_server_options, duration, fail
 
 __all__ = ["main", "make_parser"]
 
@@ -34,26 +31,27 @@ examples:
   rtpush publish temperature 21.5 --key kitchen     only the newest matters
   tail -f app.log | rtpush publish log - --text     an event for each line
 
-DATA is JSON. What is none is sent as text, unless it begins like an object, a
-list or a string: that is a slip, and refused. With --text everything is text.
+DATA is JSON. Anything else is sent as text, unless it begins like an object, a
+list or a string: that is a mistake, and refused. With --text all data is text.
 With - each line of the input is the data of an event.
 
 Prints the position of each event. Exit code 1 when the server refuses it, 69
-when it cannot be reached. Of a stream, a line that is refused for what it says
-is told with its number, and those behind it go on.
+when it cannot be reached. From a stream, a line with bad data is reported with
+its number, and the lines behind it are published.
 """
 
+# Bytes read at once: the capacity of a pipe on Linux (pipe(7)).
 _CHUNK: Final = 1 << 16
-# Bytes of a line. The server's own limit (max_message) is 1 MiB unless it says otherwise.
-_LONGEST: Final = 1 << 24
-# Refusals of what one line says. Any other holds for all lines.
-_OF_ONE: Final = frozenset(
+# Bytes of a line: 16 times the server's default limit (max_message), which a server may raise.
+_MAX_LINE: Final = 1 << 24
+# Refusals that concern one line only. Any other would refuse all lines.
+_LINE_ERRORS: Final = frozenset(
     {"bad_envelope", "bad_task", "task_exists", "task_finished", "task_too_large", "too_large"}
 )
 
 
 def make_parser() -> Parser:
-    """What is published, and where."""
+    """The parser of the command line."""
     parser = Parser("publish", EXAMPLES)
     parser.add_argument("event", metavar="EVENT", help="its name")
     parser.add_argument(
@@ -70,31 +68,31 @@ def make_parser() -> Parser:
         metavar="TIME",
         help="how long to try while the server is away [5s]",
     )
-    add_server(parser)
+    add_server_options(parser)
     return parser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Publish; the exit code."""
+    """Publish; returns the exit code."""
     args = make_parser().parse(argv)
     try:
         http = HttpClient(args.url, args.token)
     except ValueError as exc:
-        return complain([str(exc)], USAGE)
+        return fail([str(exc)], USAGE)
     publisher = _Publisher(http, args)
     if args.data == "-":
         publisher.publish_stream(0)
         return publisher.code
     try:
-        data = None if args.data is None else _data(args.data, args.text)
+        data = None if args.data is None else _parse_data(args.data, args.text)
     except ValueError as exc:
-        return complain([str(exc)], USAGE)
+        return fail([str(exc)], USAGE)
     publisher.publish([(0, data)])
     return publisher.code
 
 
-def _data(text: str, is_text: bool) -> Any:
-    """What is meant. Raises ValueError."""
+def _parse_data(text: str, is_text: bool) -> Any:
+    """JSON, or text that is not meant to be JSON. Raises ValueError."""
     if is_text:
         return text
     try:
@@ -103,29 +101,31 @@ def _data(text: str, is_text: bool) -> Any:
         if text.lstrip()[:1] not in ("{", "[", '"'):
             return text
         raise ValueError(
-            f"the data begins like JSON and is none ({exc}); --text sends it as it is"
+            f"the data begins like JSON and is not ({exc}); --text sends it as it is"
         ) from None
 
 
 class _Publisher:
-    """Publishes and tells what came of it. `code` is what to exit with."""
+    """Publishes events and prints the outcome of each."""
 
     def __init__(self, http: HttpClient, args: argparse.Namespace) -> None:
+        # The exit code.
         self.code = 0
         self._http, self._timeout, self._is_text = http, args.timeout, args.text
         self._fields = {"event": args.event, "room": args.room, "key": args.key}
-        # Sent twice it does no harm, and cannot be told from another.
+        # The server keeps no idempotency key of a volatile event.
         self._is_volatile = args.volatile
 
     def publish(self, numbered: Sequence[tuple[int, Any]]) -> bool:
         """Publish data, each with the number of its line, 0 for none.
 
-        False when what comes behind cannot be published either.
+        Every event has an idempotency key, so that a retry never publishes it
+        twice. Returns False when later lines cannot be published either.
         """
         numbers = iter([number for number, _ in numbered])
         for batch in batches([self._envelope(data) for _, data in numbered]):
             for outcome in self._http.post_until(batch, self._timeout):
-                if not self._tell(next(numbers), outcome):
+                if not self._print_outcome(next(numbers), outcome):
                     return False
         return True
 
@@ -133,51 +133,51 @@ class _Publisher:
         once = {"volatile": True} if self._is_volatile else {"idempotency_key": uuid.uuid4().hex}
         return encode_envelope({**self._fields, "data": data, **once})
 
-    def _tell(self, number: int, outcome: Outcome) -> bool:
+    def _print_outcome(self, number: int, outcome: Outcome) -> bool:
         if isinstance(outcome, RtpushError):
             if is_retryable(outcome):
-                self._fail(number, f"{self._http.url}: {outcome.message}", AWAY)
+                self._fail(number, f"{self._http.url}: {outcome.message}", UNREACHABLE)
             else:
                 self._fail(number, outcome.message)
-            return outcome.code in _OF_ONE
+            return outcome.code in _LINE_ERRORS
         if outcome is not None:
             print(escape(outcome), flush=True)
         return True
 
     def _fail(self, number: int, problem: str, code: int = FAILED) -> None:
-        self.code = complain([f"line {number}: {problem}" if number else problem], code)
+        self.code = fail([f"line {number}: {problem}" if number else problem], code)
 
     # ---------------------------------------------------------------- streams
 
     def publish_stream(self, fd: int) -> None:
-        """Publish the data of each line; blank ones are left out."""
+        """Publish the data of each line of a file descriptor; blank lines are skipped."""
         read = 0
         try:
-            for lines in _lines(fd):
-                if not self.publish(list(self._read(lines, read + 1))):
+            for lines in _read_lines(fd):
+                if not self.publish(list(self._parse(lines, read + 1))):
                     return
                 read += len(lines)
         except ValueError as exc:
             self._fail(read + 1, str(exc))
 
-    def _read(self, lines: Sequence[bytes], first: int) -> Iterator[tuple[int, Any]]:
+    def _parse(self, lines: Sequence[bytes], first: int) -> Iterator[tuple[int, Any]]:
         for number, line in enumerate(lines, first):
             text = line.decode(errors="replace").rstrip("\r\n")
             if text.strip():
                 try:
-                    yield number, _data(text, self._is_text)
+                    yield number, _parse_data(text, self._is_text)
                 except ValueError as exc:
                     self._fail(number, str(exc))
 
 
-def _lines(fd: int) -> Iterator[list[bytes]]:
-    """The lines that can be read by now, again and again. Raises ValueError for one too long."""
+def _read_lines(fd: int) -> Iterator[list[bytes]]:
+    """Yield the complete lines of each read. Raises ValueError for a line that is too long."""
     rest = b""
     while data := os.read(fd, _CHUNK):
         *lines, rest = (rest + data).split(b"\n")
         if lines:
             yield lines
-        if len(rest) > _LONGEST:
-            raise ValueError(f"it is longer than {_LONGEST:,} bytes")
+        if len(rest) > _MAX_LINE:
+            raise ValueError(f"it is longer than {_MAX_LINE:,} bytes")
     if rest:
         yield [rest]

@@ -1,11 +1,8 @@
-"""`rtpush serve`: the server, until it is told to stop.
+"""`rtpush serve`: run the server until a signal stops it.
 
-Rules that hold here:
-
-- A server of the user's (`module:server`) is run as it is, but for what is said
-  by whoever runs it: flags, environment and rtpush.toml win over the module.
-- stdout carries the banner, once the server really answers; messages go to
-  stderr.
+Flags, environment and rtpush.toml win over what a server of the user's own
+(`module:server`) sets itself. stdout has the banner, once the server answers;
+messages go to stderr.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from typing import Any, Final
 from ..config.help import make_parser as make_settings_parser
 from ..config.settings import ConfigError, Settings
 from ..config.sources import read
-from .common import FAILED, USAGE, complain, tell
+from .common import FAILED, USAGE, fail, print_message
 
 __all__ = ["add_target", "main", "make_parser", "read_target"]
 
@@ -30,26 +27,26 @@ Run the server: WebSocket, Server-Sent Events and long-poll, one port.
   rtpush --demo                        try it: a server, and work to watch
   rtpush --host 0.0.0.0 --insecure     let everybody on the network in
   rtpush --log memory:                 keep nothing when the server stops
-  rtpush app:server --reload           `server` in app.py; anew when it changes
-  rtpush check --production            is this server fit for strangers?
+  rtpush app:server --reload           `server` in app.py; restart on changes
+  rtpush check --production            is this server safe to expose?
 
-What is said here, in the environment or in rtpush.toml wins over what a server
-of your own says itself.
+Flags, environment and rtpush.toml win over the settings that a server of your
+own gives itself.
 """
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The server's settings, and what is to be served."""
+    """The parser of the command line: all settings, the target and `--reload`."""
     parser = make_settings_parser("rtpush serve [module:server] [options]", EXAMPLES)
     own = add_target(parser)
     own.add_argument(
-        "--reload", action="store_true", help="start again when a Python file below here changes"
+        "--reload", action="store_true", help="restart when a Python file in this directory changes"
     )
     return parser
 
 
 def add_target(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """The name of a server of the user's own, as the first of a group of options."""
+    """Add the argument `module:server`; returns its group, for more options."""
     group = parser.add_argument_group("Your own server")
     group.add_argument(
         "target",
@@ -63,7 +60,7 @@ def add_target(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 def read_target(
     parser: argparse.ArgumentParser, argv: Sequence[str]
 ) -> tuple[dict[str, Any], argparse.Namespace]:
-    """As `config.read`, and `target` is well-formed. Raises ConfigError."""
+    """As `config.sources.read`, and check the form of `target`. Raises ConfigError."""
     given, found = read(parser, argv, os.environ, Path.cwd())
     name, _, attribute = (found.target or "app:server").partition(":")
     if not name or not attribute or name.endswith(".py"):
@@ -73,15 +70,15 @@ def read_target(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Serve until SIGTERM or SIGINT; the exit code."""
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
     try:
         given, found = read_target(make_parser(), argv)
     except ConfigError as exc:
-        return complain(exc.problems, USAGE)
+        return fail(exc.problems, USAGE)
     if not found.reload:
         return _serve(found.target, given, lambda: None)
     problem = _not_reloadable(found.target, given)
-    return complain([problem], USAGE) if problem else _serve_with_reload(found.target, given)
+    return fail([problem], USAGE) if problem else _serve_with_reload(found.target, given)
 
 
 def _not_reloadable(target: str | None, given: Mapping[str, Any]) -> str | None:
@@ -93,18 +90,18 @@ def _not_reloadable(target: str | None, given: Mapping[str, Any]) -> str | None:
 
 
 def _serve(target: str | None, given: Mapping[str, Any], on_ready: Callable[[], None]) -> int:
-    # Here and not above, so that --help and a typo are answered at once.
+    # Imported here, because --help and usage errors need no server.
     from ..server import Server, StartError
-    from .importer import LoadError, load_server
+    from .importer import ServerImportError, import_server
 
     try:
-        server = Server(Settings(**given)) if target is None else load_server(target, given)
+        server = Server(Settings(**given)) if target is None else import_server(target, given)
         server.run(on_ready)
-    except LoadError as exc:
-        exc.show()
-        return complain([str(exc)], FAILED)
+    except ServerImportError as exc:
+        exc.print_traceback()
+        return fail([str(exc)], FAILED)
     except StartError as exc:
-        return complain([str(exc)], FAILED)
+        return fail([str(exc)], FAILED)
     return 0
 
 
@@ -118,13 +115,13 @@ def _serve_with_reload(target: str, given: Mapping[str, Any]) -> int:
         reloader = Reloader(Path.cwd())
     except OSError as exc:
         hint = "raise the system's limit of watched files, or set WATCHFILES_FORCE_POLLING=1"
-        return complain([f"--reload cannot watch this directory: {exc}; {hint}"], FAILED)
+        return fail([f"--reload cannot watch this directory: {exc}; {hint}"], FAILED)
     code = _serve(target, given, reloader.start)
     if code:
-        tell("waiting for a file to change")
+        print_message("waiting for a file to change")
         reloader.wait()
     reloader.stop()
     if reloader.changed:
-        tell(f"{reloader.changed} has changed; starting again")
+        print_message(f"{reloader.changed} has changed; starting again")
         reloader.restart()
     return code

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import orjson
 
 from ..terminal.task_table import TaskTable
-from .common import Parser, add_server
+from .common import Parser, add_server_options
 from .listen import connect, run
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def make_parser() -> Parser:
         "--room", action="append", default=[], help="a room whose tasks to see, too; repeatable"
     )
     parser.add_argument("--json", action="store_true", help="once, as a line of JSON for each")
-    add_server(parser)
+    add_server_options(parser)
     return parser
 
 

@@ -1,10 +1,8 @@
 """`rtpush token`: make tokens for clients and API keys for publishers.
 
-Rules that hold here:
-
-- The secret comes from where the server takes it (environment or TOML), not
-  from a flag of its own: it would stand in the shell's history.
-- stdout carries the token or the key and nothing else, so that it can be piped.
+The secret comes from the environment or the TOML file, and not from a flag,
+which would stay in the shell's history. stdout has the token or key alone, for
+pipes.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from pathlib import Path
 
 from ..config.settings import ConfigError
 from ..config.sources import load
-from .common import FAILED, USAGE, Parser, complain, duration
+from .common import FAILED, USAGE, Parser, duration, fail
 
 __all__ = ["main", "make_parser"]
 
@@ -36,7 +34,7 @@ from where the server takes it: RTPUSH_AUTH_SECRET, or rtpush.toml.
 def main(argv: Sequence[str]) -> int:
     """Print a token or a key. Exit code 2 when there is no secret to sign with."""
     args = make_parser().parse(argv)
-    # Here and not above: what it needs itself takes time.
+    # Imported here, because --help needs none of it.
     from ..access.auth import SHORTEST_SECRET, hash_api_key, new_api_key
 
     if args.api_key:
@@ -47,13 +45,13 @@ def main(argv: Sequence[str]) -> int:
     try:
         secret = load([], os.environ, Path.cwd()).auth_secret
     except ConfigError as exc:
-        return complain(exc.problems, USAGE)
+        return fail(exc.problems, USAGE)
     if len(secret.encode()) < SHORTEST_SECRET:
         problem = (
             f"RTPUSH_AUTH_SECRET (or auth_secret in rtpush.toml) needs {SHORTEST_SECRET} bytes "
             'or more; make one: python -c "import secrets; print(secrets.token_urlsafe(32))"'
         )
-        return complain([problem], USAGE)
+        return fail([problem], USAGE)
     return _sign(args, secret)
 
 
@@ -61,7 +59,7 @@ def _sign(args: argparse.Namespace, secret: str) -> int:
     try:
         import jwt
     except ImportError:
-        return complain(["tokens need PyJWT; install it: pip install 'rtpush[jwt]'"], FAILED)
+        return fail(["tokens need PyJWT; install it: pip install 'rtpush[jwt]'"], FAILED)
     claims = {"sub": args.subject, "exp": int(time.time() + args.duration)}
     optional = {
         "rooms": args.room,
@@ -77,7 +75,7 @@ def _sign(args: argparse.Namespace, secret: str) -> int:
 
 
 def make_parser() -> Parser:
-    """Whom the token is for, and what it allows."""
+    """The parser of the command line."""
     parser = Parser("token", EXAMPLES)
     parser.add_argument(
         "subject", nargs="?", metavar="SUBJECT", help="who it is for: the claim `sub`"

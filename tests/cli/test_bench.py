@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 import pytest
 from terminals import RTPUSH, Terminal, run
 
-from rtpush.cli.load_generator import LoadError, LoadGenerator
+from rtpush.cli.load_generator import LoadGenerator, LoadGeneratorError
 from rtpush.cli.main import main
 
 
@@ -75,9 +75,9 @@ def test_a_server_that_is_killed() -> None:
     with killed_server(2, now) as port, closing(LoadGenerator(port)) as load:
         assert [*load.open(2)] == [2]
         now.set()
-        with pytest.raises(LoadError, match="the server has closed a connection"):
+        with pytest.raises(LoadGeneratorError, match="the server has closed a connection"):
             [*load.deliveries(1)]
-    told = pytest.raises(LoadError, match="client 2 cannot connect")
+    told = pytest.raises(LoadGeneratorError, match="client 2 cannot connect")
     with killed_server(1, now) as port, closing(LoadGenerator(port)) as load, told:
         [*load.open(2)]
 

@@ -203,15 +203,15 @@ def check(monkeypatch: pytest.MonkeyPatch, folder: Path, *flags: str) -> int:
     return main(["check", "--port=0", "--max-connections=100", *flags])
 
 
-def test_what_is_fit(
+def test_no_problems(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(monkeypatch, tmp_path) == 0
-    assert capsys.readouterr().out == "rtpush: everything is fit\n"
+    assert capsys.readouterr().out == "rtpush: no problems found\n"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_not(
+def test_start_problems(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "rtpush.db").write_text("nonsense " * 100)
@@ -230,7 +230,7 @@ def test_a_log_that_cannot_be_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(monkeypatch, tmp_path, "--log=sqlite:data/rtpush.db") == 1
-    assert f"{tmp_path}/data is no folder that may be written" in capsys.readouterr().err
+    assert f"{tmp_path}/data is not a directory that can be written" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -296,7 +296,7 @@ def test_a_server_of_ones_own(
         (["--demo"], "demo"),
     ],
 )
-def test_what_is_not_fit_for_strangers(
+def test_production_problems(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -307,9 +307,9 @@ def test_what_is_not_fit_for_strangers(
     assert finding in capsys.readouterr().err
 
 
-def test_what_is_fit_for_strangers(
+def test_no_production_problems(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--trusted-proxies=127.0.0.1", "--relay=chat_*", f"--auth-secret={SECRET}"]
     assert check(monkeypatch, tmp_path, *flags, "--production") == 0
-    assert capsys.readouterr().out == "rtpush: everything is fit for production\n"
+    assert capsys.readouterr().out == "rtpush: no problems found for production\n"

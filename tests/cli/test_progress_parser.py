@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtpush.cli.progress_parser import Meter, Stream, progress_of
+from rtpush.cli.progress_parser import OutputParser, Progress, parse_percent
 
 
 def after(*printed: bytes | str) -> tuple[float | None, str]:
     """What is known when this has been printed, in these pieces."""
-    stream = Stream(Meter())
+    parser = OutputParser(Progress())
     for piece in printed:
-        stream.feed(piece.encode() if isinstance(piece, str) else piece)
-    meter = stream.meter
-    return (None if meter.progress is None else round(meter.progress, 2), meter.message)
+        parser.feed(piece.encode() if isinstance(piece, str) else piece)
+    progress = parser.progress
+    return (None if progress.percent is None else round(progress.percent, 2), progress.message)
 
 
 LINES = [
@@ -72,7 +72,7 @@ LINES = [
 
 @pytest.mark.parametrize(("line", "progress"), LINES)
 def test_a_line(line: str, progress: float | None) -> None:
-    found = progress_of(line)
+    found = parse_percent(line)
     assert found == (None if progress is None else pytest.approx(progress))
 
 
@@ -149,14 +149,14 @@ ENDLESS = [
 @pytest.mark.parametrize("at_once", [100_000, 1_000])
 @pytest.mark.parametrize("endless", ENDLESS, ids=lambda data: repr(data[:6]))
 def test_what_is_kept_is_bounded(endless: bytes, at_once: int) -> None:
-    stream = Stream(Meter())
+    parser = OutputParser(Progress())
     for begin in [*range(0, len(endless), at_once)] * 3:
-        stream.feed(endless[begin : begin + at_once])
-        assert len(stream.meter.message) <= 200
-        assert len(stream._line) + len(stream._rest) <= 6_000
-    # And what comes behind is understood.
-    stream.feed(b"\007\n 45% done\n")
-    assert (stream.meter.progress, stream.meter.message) == (45, "45% done")
+        parser.feed(endless[begin : begin + at_once])
+        assert len(parser.progress.message) <= 200
+        assert len(parser._line) + len(parser._rest) <= 6_000
+    # Later output is still parsed.
+    parser.feed(b"\007\n 45% done\n")
+    assert (parser.progress.percent, parser.progress.message) == (45, "45% done")
 
 
 def test_a_number_that_was_cut_is_not_read() -> None:
