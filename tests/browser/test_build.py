@@ -23,7 +23,7 @@ pytestmark = in_chromium
 
 
 @needs("npm")
-async def test_what_is_built_is_what_the_sources_make() -> None:
+async def test_the_built_files_match_the_sources() -> None:
     await install_tools()
     out = await npm("run", "check")
     found = re.search(r"rtpush\.min\.js: (\d+) bytes gzipped", out)
@@ -142,7 +142,7 @@ async def test_in_node(server: ServerProcess) -> None:
     assert await asyncio.wait_for(process.wait(), 20) == 0
 
 
-async def test_the_script_is_always_asked_for_again(local: Local) -> None:
+async def test_browsers_revalidate_the_script(local: Local) -> None:
     async with aiohttp.ClientSession() as http:
         for name in ("rtpush.js", "rtpush/socket.js", "dist/rtpush.min.js", "websocket.js"):
             async with http.get(f"{local.url}/{name}") as answer:

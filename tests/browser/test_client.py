@@ -94,9 +94,7 @@ async def test_the_server_is_killed_and_started_again(
 
 
 @pytest.mark.parametrize("transport", ["websocket", "sse", "poll"])
-async def test_its_session_lives_when_it_comes_back(
-    browser: Browser, local: Local, transport: str
-) -> None:
+async def test_a_client_resumes_its_session(browser: Browser, local: Local, transport: str) -> None:
     async with relay(local.port) as between:
         tab = await Tab.open(browser, between.url, transports=[transport])
         await tab.wait_online(transport)
@@ -116,7 +114,7 @@ async def test_its_session_lives_when_it_comes_back(
         assert await tab.run("[socket.id, socket.recovered]") == [sid, True]
 
 
-async def test_the_network_goes_and_comes(browser: Browser, local: Local) -> None:
+async def test_the_network_is_lost_and_restored(browser: Browser, local: Local) -> None:
     tab = await Tab.open(browser, local.url)
     await tab.wait_online()
     async with numbers(local.url) as published:
@@ -131,7 +129,7 @@ async def test_the_network_goes_and_comes(browser: Browser, local: Local) -> Non
         await published.check(tab)
 
 
-async def test_a_page_goes_on_where_an_earlier_one_was(browser: Browser, local: Local) -> None:
+async def test_a_page_resumes_at_an_earlier_position(browser: Browser, local: Local) -> None:
     tab = await Tab.open(browser, local.url)
     await tab.wait_online()
     async with numbers(local.url) as published:
@@ -179,7 +177,7 @@ async def test_proxies(
 
 
 @needs("nginx")
-async def test_a_proxy_that_cuts_what_is_idle(
+async def test_a_proxy_with_a_short_idle_timeout(
     browser: Browser, local: Local, tmp_path: Path
 ) -> None:
     proxy = PROXY.format(url=local.url, more=UPGRADES + " proxy_read_timeout 2s;")
@@ -204,7 +202,7 @@ async def test_a_proxy_that_cuts_what_is_idle(
     assert "resync" not in await tab.life()
 
 
-async def test_an_upgrade_that_is_accepted_and_then_silent(browser: Browser, local: Local) -> None:
+async def test_a_proxy_that_swallows_websockets(browser: Browser, local: Local) -> None:
     async with relay(local.port) as between:
         between.mute = True
         tab = await Tab.open(browser, between.url, begin=False)
@@ -231,7 +229,7 @@ async def test_an_upgrade_that_is_accepted_and_then_silent(browser: Browser, loc
         assert (await tab.life()).count("disconnect") == 0
 
 
-async def test_a_half_open_connection_is_noticed(browser: Browser, local: Local) -> None:
+async def test_a_half_open_connection_is_detected(browser: Browser, local: Local) -> None:
     async with relay(local.port) as between:
         tab = await Tab.open(browser, between.url)
         await tab.wait_online()
@@ -280,7 +278,7 @@ async def suspended(tab: Tab) -> AsyncIterator[None]:
     await running
 
 
-async def test_back_by_the_back_button(local: Local) -> None:
+async def test_the_back_forward_cache(local: Local) -> None:
     async with keeping() as browser:
         tab = await Tab.open(browser, local.url)
         await tab.wait_online()
@@ -298,7 +296,7 @@ async def test_back_by_the_back_button(local: Local) -> None:
         assert await tab.run("socket.recovered")
 
 
-async def test_a_token_that_expires_is_asked_for_again(browser: Browser, tmp_path: Path) -> None:
+async def test_an_expired_token_is_renewed(browser: Browser, tmp_path: Path) -> None:
     async with running(tmp_path, CLIENT, f"--auth-secret={SECRET}") as server:
         tab = await Tab.open(browser, server.url, begin=False)
         lives = iter([1.5, 60, 60])
@@ -351,7 +349,7 @@ async def test_a_room_is_kept_over_a_restart(
 
 
 @pytest.mark.parametrize("transport", ["websocket", "sse", "poll"])
-async def test_an_application_asks_and_answers(browser: Browser, transport: str) -> None:
+async def test_an_application_handles_and_calls(browser: Browser, transport: str) -> None:
     async with Server(port=0, log="memory:", client=PAGES) as server:
 
         @server.event
@@ -386,7 +384,7 @@ async def test_an_application_asks_and_answers(browser: Browser, transport: str)
         assert (await refused.run("record.life"))[0][1]["data"]["code"] == 4403
 
 
-async def test_a_room_of_a_token_is_joined_again(browser: Browser, tmp_path: Path) -> None:
+async def test_a_room_with_a_token_is_rejoined(browser: Browser, tmp_path: Path) -> None:
     async with running(tmp_path, CLIENT, f"--auth-secret={SECRET}") as server:
         claims = {"exp": time.time() + 600}
         own = jwt.encode({**claims, "sub": "ada", "rooms": []}, SECRET, "HS256")
@@ -412,7 +410,7 @@ async def test_a_room_of_a_token_is_joined_again(browser: Browser, tmp_path: Pat
 
 
 @pytest.mark.parametrize("transport", ["websocket", "sse", "poll"])
-async def test_what_is_said_offline_goes_out_in_order(
+async def test_events_emitted_offline_are_sent_in_order(
     browser: Browser, server: ServerProcess, transport: str
 ) -> None:
     tab = await Tab.open(browser, server.url, transports=[transport], autoConnect=False)
@@ -428,7 +426,7 @@ async def test_what_is_said_offline_goes_out_in_order(
 
 
 @pytest.mark.parametrize("transport", ["websocket", "sse", "poll"])
-async def test_an_answer_that_was_lost_is_no_second_event(
+async def test_a_lost_answer_causes_no_second_event(
     browser: Browser, local: Local, transport: str
 ) -> None:
     async with relay(local.port) as between:
@@ -453,7 +451,7 @@ async def test_an_answer_that_was_lost_is_no_second_event(
         assert await tab.run("record.seen") == [1, 2]
 
 
-async def test_refusals_reach_whoever_asked(browser: Browser, local: Local) -> None:
+async def test_refusals_reach_the_callback(browser: Browser, local: Local) -> None:
     tab = await Tab.open(browser, local.url)
     await tab.wait_online()
     await tab.run("window.bad = ['task_progress', {id: 1, progress: 400}]")
@@ -482,7 +480,7 @@ async def test_refusals_reach_whoever_asked(browser: Browser, local: Local) -> N
     assert "base64" in await tab.run(f"({thrown})('x', {{bytes: new Uint8Array(3)}})")
 
 
-async def test_volatile_events_are_for_who_is_there(browser: Browser, local: Local) -> None:
+async def test_volatile_events_reach_connected_clients_only(browser: Browser, local: Local) -> None:
     one = await Tab.open(browser, local.url)
     two = await Tab.open(browser, local.url)
     for tab in (one, two):
@@ -500,7 +498,7 @@ async def test_volatile_events_are_for_who_is_there(browser: Browser, local: Loc
     assert position != await two.run("socket.position")
 
 
-async def test_without_reconnection_a_loss_is_the_end(
+async def test_without_reconnection_a_lost_connection_is_final(
     browser: Browser, server: ServerProcess
 ) -> None:
     tab = await Tab.open(browser, server.url, reconnection=False)
@@ -514,7 +512,7 @@ async def test_without_reconnection_a_loss_is_the_end(
     await tab.wait_online()
 
 
-async def test_a_message_that_is_too_large_is_given_up_alone(
+async def test_only_the_message_that_is_too_large_is_refused(
     browser: Browser, local: Local
 ) -> None:
     tab = await Tab.open(browser, local.url)
@@ -532,7 +530,7 @@ async def test_a_message_that_is_too_large_is_given_up_alone(
 # --------------------------------------------------------------- hostile data
 
 
-async def test_nothing_hostile_gets_anywhere(browser: Browser, local: Local) -> None:
+async def test_hostile_events_are_ignored(browser: Browser, local: Local) -> None:
     tab = await Tab.open(browser, local.url)
     await tab.wait_online()
     await tab.run("window.caught = []; socket.onAny((event) => caught.push(event))")
@@ -561,7 +559,7 @@ async def test_nothing_hostile_gets_anywhere(browser: Browser, local: Local) -> 
     assert tab.problems == []
 
 
-async def test_what_a_server_may_say_that_is_none_of_ours(browser: Browser, tmp_path: Path) -> None:
+async def test_invalid_envelopes_are_ignored(browser: Browser, tmp_path: Path) -> None:
     """A server that speaks nonsense: nothing is thrown, nothing believed."""
     nonsense = [
         "", "null", "7", "[]", '"x"', "{}", '{"event":7}', '{"event":null,"id":{}}',
@@ -599,7 +597,7 @@ async def test_what_a_server_may_say_that_is_none_of_ours(browser: Browser, tmp_
 # ---------------------------------------------------------------- the board
 
 
-async def test_resync_hands_over_one_true_snapshot(browser: Browser, tmp_path: Path) -> None:
+async def test_resync_is_followed_by_one_snapshot(browser: Browser, tmp_path: Path) -> None:
     async with running(tmp_path, CLIENT, "--log=memory:") as server:
         tab = await Tab.open(browser, server.url)
         await tab.wait_online()

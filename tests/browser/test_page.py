@@ -129,7 +129,7 @@ async def test_a_fresh_clone_needs_one_command(browser: Browser, tmp_path: Path)
     assert (checkout / "rtpush.db").exists()
 
 
-async def test_who_comes_later_sees_what_is_under_way_and_how_it_ended(
+async def test_a_late_page_shows_active_and_finished_tasks(
     browser: Browser, tmp_path: Path
 ) -> None:
     async with running(tmp_path) as server:

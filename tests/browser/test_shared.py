@@ -54,7 +54,7 @@ async def test_ten_tabs_and_the_leader_is_closed(browser: Browser, local: Local)
     assert await late.run("record.seen") == []
 
 
-async def test_tabs_that_share_are_in_rooms_of_their_own(browser: Browser, local: Local) -> None:
+async def test_shared_tabs_have_their_own_rooms(browser: Browser, local: Local) -> None:
     context = await browser.new_context()
     one = await Tab.open(context, local.url, shared=True)
     two = await Tab.open(context, local.url, shared=True)
@@ -72,7 +72,7 @@ async def test_tabs_that_share_are_in_rooms_of_their_own(browser: Browser, local
     assert await two.run("record.seen") == ["to blue", "to all"]
 
 
-async def test_tabs_that_share_outlive_the_server(browser: Browser, server: ServerProcess) -> None:
+async def test_shared_tabs_survive_a_restart(browser: Browser, server: ServerProcess) -> None:
     context = await browser.new_context()
     tabs = [await Tab.open(context, server.url, shared=True) for _ in range(3)]
     for tab in tabs:
@@ -131,9 +131,7 @@ async def test_a_room_is_kept_while_a_tab_is_in_it(browser: Browser, local: Loca
     assert await members() == 0
 
 
-async def test_a_room_of_a_token_is_of_the_tab_that_has_it(
-    browser: Browser, tmp_path: Path
-) -> None:
+async def test_a_room_with_a_token_belongs_to_one_tab(browser: Browser, tmp_path: Path) -> None:
     async with running(tmp_path, CLIENT, f"--auth-secret={SECRET}") as server:
         claims = {"exp": time.time() + 600}
         own = jwt.encode({**claims, "sub": "ada", "rooms": []}, SECRET, "HS256")
@@ -159,7 +157,7 @@ async def test_a_room_of_a_token_is_of_the_tab_that_has_it(
         assert await two.run("record.seen") == [1, 2]
 
 
-async def test_what_is_refused_for_good_is_left_alone_by_all_tabs(browser: Browser) -> None:
+async def test_no_tab_reconnects_after_a_final_close(browser: Browser) -> None:
     asked = 0
     async with Server(port=0, log="memory:", client=PAGES) as server:
 
@@ -189,7 +187,7 @@ async def test_what_is_refused_for_good_is_left_alone_by_all_tabs(browser: Brows
         assert asked == 2
 
 
-async def test_a_token_is_asked_for_again_for_all_tabs(browser: Browser, tmp_path: Path) -> None:
+async def test_an_expired_token_is_renewed_for_all_tabs(browser: Browser, tmp_path: Path) -> None:
     async with running(tmp_path, CLIENT, f"--auth-secret={SECRET}") as server:
         context = await browser.new_context()
         lives = iter([-60, 60])
@@ -209,7 +207,7 @@ async def test_a_token_is_asked_for_again_for_all_tabs(browser: Browser, tmp_pat
                 await tab.until("seen => record.seen.length > seen", seen)
 
 
-async def test_a_leader_that_is_put_away_and_taken_out_again(local: Local) -> None:
+async def test_a_leader_in_the_back_forward_cache(local: Local) -> None:
     async with keeping() as browser:
         context = await browser.new_context()
         leader = await Tab.open(context, local.url, shared=True)
@@ -232,7 +230,7 @@ async def test_a_leader_that_is_put_away_and_taken_out_again(local: Local) -> No
             await published.check(leader, follower)
 
 
-async def test_a_leader_that_says_nothing_is_unseated(browser: Browser, local: Local) -> None:
+async def test_a_silent_leader_loses_the_lock(browser: Browser, local: Local) -> None:
     context = await browser.new_context()
     leader, follower, other = [await Tab.open(context, local.url, begin=False) for _ in range(3)]
     for tab in (leader, follower, other):
