@@ -7,10 +7,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench fuzz clean
+.PHONY: help run test test-fast lint format bench fuzz clean
 
 help: ## list what make can do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## start the server with the demo; ARGS="--port 8080" adds options
 	@$(BIN)/python -m rtpush --demo $(ARGS)
@@ -20,6 +20,14 @@ test: $(VENV)/.dev ## run all tests; installs redis, nginx, haproxy and chromium
 	$(BIN)/python -m pytest -n auto --dist worksteal
 	@tests=$$(find tests client -name '*.test.js' -o -name '*.test.mjs'); \
 	if [ -n "$$tests" ] && command -v node >/dev/null; then node --test $$tests; fi
+
+FAST := test_protocol.py access application config conformance contrib sessions terminal \
+  transports web log/test_board.py log/test_contract.py client/test_parts.py \
+  client/test_simple_client.py project/test_house.py
+
+test-fast: $(VENV)/.dev ## run what needs no other program, over one transport and one log
+	$(BIN)/python -m pytest -n auto --dist worksteal $(FAST:%=tests/%) \
+	  -k 'not (redis or sqlite or sse or poll)'
 
 lint: $(VENV)/.dev ## check style and types
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from rtpush.client.outbox import Outbox
 from rtpush.client.receive_queue import Event, Inbox
 from rtpush.client.send_queue import Lane
 from rtpush.errors import RtpushError
-from rtpush.sessions.session import MAX_ANSWERS
+from rtpush.sessions.session import MAX_RESULTS
 
 
 def logged(seq: int, epoch: str = "a", **fields: Any) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def test_what_is_not_answered_is_said_again_in_order() -> None:
 def test_no_more_is_on_its_way_than_a_server_remembers() -> None:
     box = Outbox()
     acks = [box.add({"event": "n", "data": number}, Told().take) for number in range(100)]
-    assert said(box) == list(range(MAX_ANSWERS))
+    assert said(box) == list(range(MAX_RESULTS))
     for ack in acks[5:8]:
         box.settle(ack, None)
     assert said(box) == [64, 65, 66]
