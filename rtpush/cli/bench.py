@@ -28,7 +28,7 @@ __all__ = ["main", "make_parser"]
 
 EXAMPLES: Final = """\
 Starts a server with a log in memory, connects clients, and sends them events:
-one at a time for the latency, then many at once for the deliveries. Server and
+one at a time for the latency, then many at once for the throughput. Server and
 clients share this machine, so a server alone does better.
 """
 
@@ -48,10 +48,14 @@ def make_parser() -> Parser:
     """The parser of the command line."""
     parser = Parser("bench", EXAMPLES)
     parser.add_argument(
-        "--connections", type=int, default=1000, metavar="N", help="how many clients [1000]"
+        "--connections", type=int, default=1000, metavar="N", help="number of clients [1000]"
     )
     parser.add_argument(
-        "--time", type=duration, default=1.5, metavar="TIME", help="for each measurement [1.5s]"
+        "--time",
+        type=duration,
+        default=1.5,
+        metavar="TIME",
+        help="duration of each measurement [1.5s]",
     )
     return parser
 

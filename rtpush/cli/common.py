@@ -45,7 +45,7 @@ class Command:
 
 
 _SERVER: Final = "Run a server"
-_CLIENT: Final = "Talk to one"
+_CLIENT: Final = "Talk to a server"
 _SHELL: Final = "Your shell"
 
 COMMANDS: Final = {
@@ -54,11 +54,11 @@ COMMANDS: Final = {
         Command("serve", _SERVER, "run the server, or one of your own: rtpush serve app:server"),
         Command("check", _SERVER, "check whether it would start here, and is safe to expose"),
         Command("token", _SERVER, "make a token for a client, or a key for a publisher"),
-        Command("bench", _SERVER, "measure what this machine can do, in a few seconds"),
+        Command("bench", _SERVER, "measure memory, latency and throughput in a few seconds"),
         Command("publish", _CLIENT, "publish an event, or one for each line of a stream"),
-        Command("listen", _CLIENT, "print what happens, a line for each event"),
-        Command("tasks", _CLIENT, "watch the tasks, and how far they are"),
-        Command("exec", _CLIENT, "run any command, and show how far it is on every screen"),
+        Command("listen", _CLIENT, "print events, one on a line"),
+        Command("tasks", _CLIENT, "watch the tasks and their progress"),
+        Command("exec", _CLIENT, "run any command as a task, with its progress"),
         Command("completion", _SHELL, "print the completion script for bash, zsh or fish"),
     )
 }
@@ -104,9 +104,9 @@ def decode(argument: str) -> str:
 def add_server_options(parser: argparse.ArgumentParser) -> None:
     """Add the options `--url` and `--token`."""
     group = parser.add_argument_group("server")
-    group.add_argument("--url", help="its address [http://127.0.0.1:5000; RTPUSH_URL]")
+    group.add_argument("--url", help="the server's address [http://127.0.0.1:5000; RTPUSH_URL]")
     group.add_argument(
-        "--token", help="a token or an API key for it; better in the environment [RTPUSH_KEY]"
+        "--token", help="a token or an API key; safer in the environment [RTPUSH_KEY]"
     )
 
 

@@ -26,9 +26,9 @@ examples:
   rtpush exec -- make -j4
   rtpush exec --title Backup -- rsync -a --info=progress2 data/ /mnt/backup/
 
-What it prints last is the task's message. Per cents that it prints are its
-progress: those of tqdm, pip, rsync, ffmpeg, curl, make, cmake, ninja and all
-who write 42%. The output passes through, and Ctrl+C and signals reach the
+The last line of output is the task's message. Its progress is parsed from the
+output of tqdm, pip, rsync, ffmpeg, curl, make, cmake, ninja, and any program
+that prints 42%. Output passes through, and Ctrl+C and signals reach the
 command. The exit code is the command's: 128 + N after signal N, 127 when there
 is no such command, 126 when it cannot be run.
 """
@@ -44,8 +44,8 @@ def make_parser() -> Parser:
     """The parser of the options before the command."""
     parser = Parser("exec", EXAMPLES)
     parser.usage = "rtpush exec [options] -- COMMAND [ARGUMENT ...]"
-    parser.add_argument("--title", help="what the task is called [the command]")
-    parser.add_argument("--room", help="who sees it: those in this room [everybody]")
+    parser.add_argument("--title", help="the task's title [the command]")
+    parser.add_argument("--room", help="show the task in this room only [all clients]")
     parser.add_argument("--id", help="the task's id [a new one]")
     add_server_options(parser)
     return parser

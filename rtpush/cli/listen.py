@@ -36,14 +36,15 @@ is lost later is tried again.
 def make_parser() -> Parser:
     """The parser of the command line."""
     parser = Parser("listen", EXAMPLES)
+    parser.add_argument("--room", action="append", default=[], help="a room to join; repeatable")
     parser.add_argument(
-        "--room", action="append", default=[], help="a room to be in, too; repeatable"
-    )
-    parser.add_argument(
-        "--event", action="append", default=[], help="a name or a pattern; repeatable [all]"
+        "--event",
+        action="append",
+        default=[],
+        help="an event's name, or a pattern; repeatable [all]",
     )
     parser.add_argument("--since", metavar="POSITION", help="begin after this position, not now")
-    parser.add_argument("--json", action="store_true", help="an envelope of JSON on each line")
+    parser.add_argument("--json", action="store_true", help="print a JSON envelope on each line")
     parser.add_argument("--count", type=int, metavar="N", help="end after N events")
     add_server_options(parser)
     return parser

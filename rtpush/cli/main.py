@@ -25,16 +25,16 @@ __all__ = ["main"]
 _HELP_HEAD: Final = """\
 usage: rtpush [COMMAND] [options]       or: python -m rtpush …
 
-A real-time push server, and what talks to it. Without a command it serves.
+A real-time push server, and commands that talk to it. The default is serve.
 """
 
 _HELP_TAIL: Final = """
 Try it:
-  rtpush --demo                          a server, and work to watch
-  rtpush publish hello world             everybody who is connected gets it
-  rtpush exec -- pip download torch      its progress, on every screen
+  rtpush --demo                          a server with work to watch
+  rtpush publish hello world             publish an event to all clients
+  rtpush exec -- pip download torch      a task, with its progress
 
-rtpush COMMAND --help tells more, and rtpush serve --help every setting.
+rtpush COMMAND --help has the options, and rtpush serve --help every setting.
 """
 
 # Errors of writing to a full disk, or to a terminal that is gone.

@@ -53,20 +53,24 @@ _LINE_ERRORS: Final = frozenset(
 def make_parser() -> Parser:
     """The parser of the command line."""
     parser = Parser("publish", EXAMPLES)
-    parser.add_argument("event", metavar="EVENT", help="its name")
+    parser.add_argument("event", metavar="EVENT", help="the event's name")
     parser.add_argument(
-        "data", metavar="DATA", nargs="?", help="its data; - reads the input [null]"
+        "data", metavar="DATA", nargs="?", help="the event's data; - reads standard input [null]"
     )
-    parser.add_argument("--room", help="who gets it: those in this room [everybody]")
-    parser.add_argument("--key", help="a later event with this key takes its place")
-    parser.add_argument("--volatile", action="store_true", help="for now only: keep it nowhere")
-    parser.add_argument("--text", action="store_true", help="the data is text, whatever it says")
+    parser.add_argument("--room", help="publish to this room only [all clients]")
+    parser.add_argument("--key", help="a later event with this key replaces it")
+    parser.add_argument(
+        "--volatile", action="store_true", help="do not store it: only connected clients get it"
+    )
+    parser.add_argument(
+        "--text", action="store_true", help="send the data as text, even when it is JSON"
+    )
     parser.add_argument(
         "--timeout",
         type=duration,
         default=5.0,
         metavar="TIME",
-        help="how long to try while the server is away [5s]",
+        help="how long to retry an unreachable server [5s]",
     )
     add_server_options(parser)
     return parser

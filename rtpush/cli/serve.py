@@ -24,8 +24,8 @@ __all__ = ["add_target", "main", "make_parser", "read_target"]
 EXAMPLES: Final = """\
 Run the server: WebSocket, Server-Sent Events and long-poll, one port.
 
-  rtpush --demo                        try it: a server, and work to watch
-  rtpush --host 0.0.0.0 --insecure     let everybody on the network in
+  rtpush --demo                        try it: a server with work to watch
+  rtpush --host 0.0.0.0 --insecure     admit every client on the network
   rtpush --log memory:                 keep nothing when the server stops
   rtpush app:server --reload           `server` in app.py; restart on changes
   rtpush check --production            is this server safe to expose?

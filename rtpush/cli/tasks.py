@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["main", "make_parser"]
 
 EXAMPLES: Final = """\
-In a terminal the table is live, until Ctrl+C. In a pipe it is printed once;
-with --json that is a task on each line, with its status and all its fields:
+In a terminal the table is live, until Ctrl+C. In a pipe it is printed once.
+With --json each line is a task, with its status and all its fields:
 
   rtpush tasks --json | jq -r 'select(.status == "active") | .id'
 """
@@ -45,10 +45,10 @@ _MAX_REFRESH: Final = 1.0
 def make_parser() -> Parser:
     """The parser of the command line."""
     parser = Parser("tasks", EXAMPLES)
+    parser.add_argument("--room", action="append", default=[], help="a room to join; repeatable")
     parser.add_argument(
-        "--room", action="append", default=[], help="a room whose tasks to see, too; repeatable"
+        "--json", action="store_true", help="print once, a JSON object on each line"
     )
-    parser.add_argument("--json", action="store_true", help="once, as a line of JSON for each")
     add_server_options(parser)
     return parser
 

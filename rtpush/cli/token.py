@@ -78,11 +78,13 @@ def make_parser() -> Parser:
     """The parser of the command line."""
     parser = Parser("token", EXAMPLES)
     parser.add_argument(
-        "subject", nargs="?", metavar="SUBJECT", help="who it is for: the claim `sub`"
+        "subject", nargs="?", metavar="SUBJECT", help="the client or publisher: the claim `sub`"
     )
-    parser.add_argument("--room", action="append", help="a room, or a pattern; repeatable")
     parser.add_argument(
-        "--emit", action="append", help="an event that may be sent, or a pattern [all]"
+        "--room", action="append", help="a room it may join, or a pattern; repeatable"
+    )
+    parser.add_argument(
+        "--emit", action="append", help="an event it may send, or a pattern; repeatable [all]"
     )
     parser.add_argument("--publish", action="store_true", help="allow the HTTP API")
     parser.add_argument("--audience", help="the claim `aud`")

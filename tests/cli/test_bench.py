@@ -1,4 +1,4 @@
-"""`rtpush bench`: it measures something, and says what."""
+"""`rtpush bench`: its figures and its errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_memory_without_psutil_names_the_extra(
     assert "deliveries/s" in shown
 
 
-async def test_it_says_what_it_is_at() -> None:
+async def test_it_shows_its_steps() -> None:
     command = (*RTPUSH, "bench", "--connections=2", "--time=100ms")
     async with Terminal().running(*command) as terminal:
         await terminal.shows("connecting 2 clients.*one event at a time.*many events at once")

@@ -1,4 +1,4 @@
-"""The command line: what it says, and the exit codes."""
+"""The command line: messages and exit codes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rtpush.cli.common import COMMANDS
 from rtpush.cli.main import main
 
 
-def test_bad_settings_are_told_line_by_line(
+def test_bad_settings_are_reported_line_by_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -37,7 +37,7 @@ def test_bad_settings_are_told_line_by_line(
     ]
 
 
-def test_an_interrupt_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_prints_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(argv: Sequence[str]) -> int:
         raise KeyboardInterrupt
 
@@ -111,7 +111,7 @@ def test_streams_that_are_closed_or_full(shell: str, out: str, err: str, code: i
     assert ran.stderr == (f"rtpush: {err}\n" if err else "")
 
 
-def test_what_an_encoding_cannot_say_is_written_out() -> None:
+def test_characters_outside_the_encoding_are_escaped() -> None:
     environ = environment() | {"PYTHONIOENCODING": "ascii"}
     ran = subprocess.run([*RTPUSH, "--help"], env=environ, capture_output=True, text=True)
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -144,7 +144,7 @@ def test_a_missing_extra_is_named(
     assert capsys.readouterr() == ("", f"rtpush: {hint}\n")
 
 
-def test_commands_begin_without_a_server() -> None:
+def test_commands_import_nothing_heavy() -> None:
     """Nor anything else that takes time: they are for scripts and prompts."""
     begin = [f"rtpush.cli.{name}.make_parser()" for name in COMMANDS]
     names = ", ".join(f"rtpush.cli.{name}" for name in COMMANDS)
@@ -226,7 +226,7 @@ def test_start_problems(
         assert any(finding in line for line in lines[1:]), finding
 
 
-def test_a_log_that_cannot_be_made(
+def test_a_log_that_cannot_be_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(monkeypatch, tmp_path, "--log=sqlite:data/rtpush.db") == 1
@@ -251,7 +251,7 @@ def test_a_log_in_redis(
     assert "2 workers need a log that processes can share" in capsys.readouterr().err
 
 
-def test_who_may_come_in(
+def test_exposure_without_authentication(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(monkeypatch, tmp_path, "--host=0.0.0.0") == 1
@@ -266,7 +266,7 @@ def connect(sid, environ, auth): return auth == "secret"
 """
 
 
-def test_a_server_of_ones_own(
+def test_a_server_of_the_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "checked_app.py").write_text(OWN)

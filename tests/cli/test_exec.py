@@ -1,4 +1,4 @@
-"""`rtpush exec`: the command is as it is without us, and everybody sees how far it is."""
+"""`rtpush exec`: the command runs unchanged, and its task shows the progress."""
 
 from __future__ import annotations
 
@@ -106,21 +106,21 @@ NO_COMMANDS = [
 ]
 
 
-async def test_a_script_that_does_not_say_who_reads_it(tmp_path: Path) -> None:
+async def test_a_script_without_a_shebang(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text('echo "$1"; exit 3')
     script.chmod(0o755)
     assert await execute(str(script), "a b") == (3, "a b\n", "")
 
 
-async def test_a_command_goes_on_when_its_task_cannot_be_told(url: str) -> None:
+async def test_a_command_goes_on_when_the_server_refuses_its_task(url: str) -> None:
     assert (await execute("true", url=url, flags=("--id=x",))).code == 0
     code, out, err = await execute("echo", "done", url=url, flags=("--id=x", "--title=Again"))
     assert (code, out) == (0, "done\n")
     assert err == "rtpush: Again is not reported: task_finished: This task has ended already.\n"
 
 
-async def test_a_server_that_comes_late_sees_it(tmp_path: Path) -> None:
+async def test_a_server_that_starts_late_gets_the_task(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path)
     server.port = free_port()
     process = await asyncio.create_subprocess_exec(
@@ -162,16 +162,16 @@ async def test_output_passes_through() -> None:
     assert process.returncode == 0
 
 
-async def test_it_is_no_terminal_where_we_have_none() -> None:
+async def test_a_pipe_stays_a_pipe() -> None:
     script = "import os; print(os.isatty(1), os.isatty(2))"
     assert await execute(*python(script)) == (0, "False False\n", "")
 
 
-async def test_input_is_the_commands() -> None:
+async def test_input_passes_through() -> None:
     assert await run("exec", "--", "cat", url=NOBODY, given="typed") == (0, "typed", "")
 
 
-async def test_who_stops_reading_stops_the_command() -> None:
+async def test_a_closed_pipe_ends_the_command() -> None:
     shell = " ".join([*RTPUSH, "exec -- yes | head -1; echo ${PIPESTATUS[0]}"])
     process = await asyncio.create_subprocess_exec(
         "bash", "-c", shell, env=environment(NOBODY), stdout=asyncio.subprocess.PIPE
@@ -180,7 +180,7 @@ async def test_who_stops_reading_stops_the_command() -> None:
     assert out == b"y\n141\n"
 
 
-async def test_what_a_command_leaves_behind_is_not_waited_for() -> None:
+async def test_background_processes_are_not_waited_for() -> None:
     code, out, _ = await execute("sh", "-c", "sleep 60 & echo $!")
     os.kill(int(out), signal.SIGKILL)
     assert code == 0
@@ -220,7 +220,7 @@ async def gone(pid: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
-async def test_signals_are_sent_on(number: signal.Signals) -> None:
+async def test_signals_are_forwarded(number: signal.Signals) -> None:
     script = f"""
 import signal, sys
 signal.signal({int(number)}, lambda *_: sys.exit("heard"))
@@ -315,7 +315,7 @@ async def test_ctrl_c_reaches_the_command() -> None:
         assert await terminal.ended() == 11
 
 
-async def test_ctrl_c_is_not_sent_on() -> None:
+async def test_ctrl_c_is_not_forwarded() -> None:
     """The terminal has told the command already, unless it has left our group, as here."""
     command = (*RTPUSH, "exec", "--", *python(f"import os; os.setpgrp(){COUNT_INTERRUPTS}"))
     async with Terminal().running(*command) as terminal:

@@ -89,7 +89,7 @@ async def listening(url: str, *args: str) -> AsyncIterator[Listening]:
         await process.communicate()
 
 
-async def test_what_happens_is_printed_at_once(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+async def test_events_are_printed_at_once(tmp_path: Path, http: aiohttp.ClientSession) -> None:
     async with running(tmp_path) as server, listening(server.url, "--room", "r") as listener:
         await connected(http, server.url)
         first = await publish(http, server.url, "hello", data={"a": "\033[2J\u009b"})
@@ -115,7 +115,7 @@ async def test_what_happens_is_printed_at_once(tmp_path: Path, http: aiohttp.Cli
         assert await listener.complaint() == "rtpush: the connection is back"
 
 
-async def test_what_is_gone_is_told(url: str, http: aiohttp.ClientSession) -> None:
+async def test_a_resync_is_reported(url: str, http: aiohttp.ClientSession) -> None:
     async with listening(url, "--since", "otherlog-5", "--event=e") as listener:
         assert await listener.complaint() == (
             "rtpush: what happened meanwhile is gone; going on from now"
@@ -127,7 +127,7 @@ async def test_what_is_gone_is_told(url: str, http: aiohttp.ClientSession) -> No
         assert bad.err.startswith(f"rtpush: {url}: A position looks like")
 
 
-async def test_who_is_sent_away(http: aiohttp.ClientSession) -> None:
+async def test_a_server_that_disconnects_the_client(http: aiohttp.ClientSession) -> None:
     async with Server(port=0, log="memory:") as server:
         url = server.url.rstrip("/")
         async with listening(url) as listener:
@@ -139,7 +139,7 @@ async def test_who_is_sent_away(http: aiohttp.ClientSession) -> None:
             assert await listener.ended() == 1
 
 
-async def test_who_cannot_be_reached() -> None:
+async def test_a_server_that_cannot_be_reached() -> None:
     for command in (["listen"], ["tasks"]):
         code, out, err = await run(*command, url=NOBODY)
         assert (code, out) == (69, "")
@@ -149,7 +149,7 @@ async def test_who_cannot_be_reached() -> None:
     assert (await run("listen", "--count=0", url=NOBODY)).code == 2
 
 
-async def test_a_reader_that_goes_ends_it_quietly(url: str, http: aiohttp.ClientSession) -> None:
+async def test_a_closed_pipe_ends_it_quietly(url: str, http: aiohttp.ClientSession) -> None:
     async with listening(url) as listener:
         await connected(http, url)
         await publish(http, url, "one")
@@ -185,7 +185,7 @@ async def make(http: aiohttp.ClientSession, url: str, id: str, **fields: Any) ->
     await publish(http, url, "task_created", data=task, **fields)
 
 
-async def test_the_board_in_a_pipe(url: str, http: aiohttp.ClientSession) -> None:
+async def test_tasks_in_a_pipe(url: str, http: aiohttp.ClientSession) -> None:
     await make(http, url, "a")
     await make(http, url, "b", room="r")
     news = {"id": "a", "progress": 40, "message": "hills"}
@@ -212,7 +212,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("end", "code"), ENDS)
-async def test_the_board_in_a_terminal(
+async def test_tasks_in_a_terminal(
     url: str, http: aiohttp.ClientSession, end: signal.Signals, code: int
 ) -> None:
     await make(http, url, "a")
@@ -234,7 +234,7 @@ async def test_the_board_in_a_terminal(
     assert "Traceback" not in terminal.shown
 
 
-async def test_the_board_is_stopped_and_goes_on(url: str, http: aiohttp.ClientSession) -> None:
+async def test_tasks_are_suspended_and_resumed(url: str, http: aiohttp.ClientSession) -> None:
     await make(http, url, "a")
     async with Terminal().running("bash", "--norc", "-i", url=url) as terminal:
         terminal.type(f"PS1='ready> '; {shlex.join(RTPUSH)} tasks\n")

@@ -1,4 +1,4 @@
-"""How far a command is, read from what real programs print."""
+"""Parse the progress from the output of real programs."""
 
 from __future__ import annotations
 
@@ -105,19 +105,19 @@ def test_backspaces_take_back() -> None:
         "\033(B 45% done",
     ],
 )
-def test_colours_and_titles_are_no_words(text: str) -> None:
+def test_escape_sequences_are_skipped(text: str) -> None:
     """Whole, and cut at every byte."""
     assert after(text) == (45, "45% done")
     data = text.encode()
     assert after(*(bytes([byte]) for byte in data)) == (45, "45% done")
 
 
-def test_an_inner_bar_of_tqdm_is_not_the_one_that_counts() -> None:
+def test_the_outer_bar_of_tqdm_counts() -> None:
     outer, inner = "\repoch:  10%|█         | 1/10", "\n\rstep:  80%|████████  | 4/5\033[A"
     assert after(outer, inner, inner) == (10, "epoch: 10%|█ | 1/10")
 
 
-def test_how_far_a_film_is() -> None:
+def test_ffmpeg() -> None:
     told = "  Duration: 00:10:00.00, start: 0.000000\n  Duration: 00:00:10.00, start: 0\n"
     frame = "frame=  100 fps= 25 size=    1024kB time={} bitrate=2097.2kbits/s speed=1.5x\r"
     assert after(told)[0] is None
@@ -134,7 +134,7 @@ def test_how_far_a_film_is() -> None:
     assert after("x\n" * 9_000 + told + "x\n" * 9_000, frame.format("00:01:30.00"))[0] == 15
 
 
-def test_characters_that_come_in_pieces() -> None:
+def test_characters_cut_between_reads() -> None:
     data = "45% 山间的湖 ночь".encode()
     assert after(*(bytes([byte]) for byte in data)) == (45, "45% 山间的湖 ночь")
     assert after(b"45% \xff\xfe broken\n") == (45, "45% �� broken")
@@ -148,7 +148,7 @@ ENDLESS = [
 
 @pytest.mark.parametrize("at_once", [100_000, 1_000])
 @pytest.mark.parametrize("endless", ENDLESS, ids=lambda data: repr(data[:6]))
-def test_what_is_kept_is_bounded(endless: bytes, at_once: int) -> None:
+def test_memory_is_bounded(endless: bytes, at_once: int) -> None:
     parser = OutputParser(Progress())
     for begin in [*range(0, len(endless), at_once)] * 3:
         parser.feed(endless[begin : begin + at_once])
@@ -159,7 +159,7 @@ def test_what_is_kept_is_bounded(endless: bytes, at_once: int) -> None:
     assert (parser.progress.percent, parser.progress.message) == (45, "45% done")
 
 
-def test_a_number_that_was_cut_is_not_read() -> None:
+def test_a_cut_number_is_not_read() -> None:
     assert after("1" * 5_000 + "45%\n" + "x" * 4_090)[0] is None
     assert after("5%\n" * 5_000 + "100%\n") == (100, "100%")
 
@@ -169,13 +169,13 @@ def test_a_long_line_is_cut_in_the_message() -> None:
 
 
 @given(st.lists(st.binary(max_size=40)))
-def test_any_bytes_are_some_output(pieces: list[bytes]) -> None:
+def test_any_bytes_are_accepted(pieces: list[bytes]) -> None:
     progress, message = after(*pieces)
     assert progress is None or 0 <= progress <= 100
     assert message.isprintable()
 
 
 @given(st.text("0123456789%/[]: \r\n", max_size=60), st.data())
-def test_where_it_is_cut_does_not_matter(text: str, data: st.DataObject) -> None:
+def test_reads_may_be_cut_anywhere(text: str, data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(text)))
     assert after(text)[1] == after(text[:cut], text[cut:])[1]

@@ -50,7 +50,7 @@ async def test_one_event(url: str) -> None:
     assert (code, err) == (0, "")
 
 
-async def test_what_data_is(url: str) -> None:
+async def test_data_is_json_or_text(url: str) -> None:
     given = [
         (["21.5"], 21.5),
         ([], None),
@@ -64,7 +64,7 @@ async def test_what_data_is(url: str) -> None:
     assert [found[outcome.out.strip()] for outcome in ran] == [data for _, data in given]
 
 
-async def test_a_volatile_event_reaches_who_is_there(url: str) -> None:
+async def test_a_volatile_event_reaches_connected_clients(url: str) -> None:
     async with aiohttp.ClientSession() as http:
         client = await WebSocket.open(url, http, rooms=["r"])
         assert await run("publish", "tick", "1", "--volatile", "--room=r", url=url) == (0, "", "")
@@ -100,7 +100,7 @@ NO_ADDRESSES = ("nowhere", "http://127.0.0.1:99999", "http://127.0.0.1:x", "http
 @pytest.mark.parametrize(
     "command", [["publish", "e"], ["listen"], ["tasks"], ["exec", "--", "true"]]
 )
-def test_addresses_and_tokens_that_are_none(
+def test_invalid_addresses_and_tokens(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for url in NO_ADDRESSES:
@@ -115,7 +115,7 @@ def test_addresses_and_tokens_that_are_none(
         assert "s3cret" not in err
 
 
-def test_longer_than_anybody_waits(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_timeout_out_of_range(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["publish", "e", "--url", NOBODY, "--timeout", f"{'9' * 17}d"])
     assert caught.value.code == 2
@@ -135,7 +135,7 @@ async def stranger(status: int, says: object) -> AsyncIterator[str]:
         yield str(server.make_url("")).rstrip("/")
 
 
-async def test_who_is_no_rtpush() -> None:
+async def test_a_server_that_is_not_rtpush() -> None:
     for says in ([5], [None], [{}], [{"id": 5}], [["id"]], {"id": "1-1"}):
         async with stranger(200, says) as url:
             with closing(HttpClient(url)) as http:
@@ -148,7 +148,7 @@ async def test_who_is_no_rtpush() -> None:
     assert err.startswith(f"rtpush: {url}: The server cannot be reached (")
 
 
-async def test_what_a_stranger_says_is_shown_plainly() -> None:
+async def test_a_refusal_is_printed_without_control_characters() -> None:
     error = {"code": "forbidden", "message": "no\033[2J way\u202e"}
     async with stranger(403, {"error": error}) as url:
         published = await run("publish", "e", url=url)
@@ -185,7 +185,7 @@ async def test_lines_that_are_refused(url: str) -> None:
     assert told[1] == "rtpush: line 4: A task with this id is active already."
 
 
-async def test_what_holds_for_all_lines_ends_the_stream(url: str) -> None:
+async def test_a_refusal_of_all_lines_ends_the_stream(url: str) -> None:
     refused = await run("publish", "connect", "-", url=url, given="1\n2\n3\n")
     assert (refused.code, refused.out) == (1, "")
     assert len(refused.err.splitlines()) == 1
@@ -194,7 +194,7 @@ async def test_what_holds_for_all_lines_ends_the_stream(url: str) -> None:
     assert away.err.startswith("rtpush: line 1: http://127.0.0.1:9: The server cannot be reached")
 
 
-async def test_each_line_is_published_when_it_is_there(url: str) -> None:
+async def test_a_line_is_published_as_soon_as_it_is_read(url: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *RTPUSH,
         *("publish", "log", "-", "--text"),

@@ -1,4 +1,4 @@
-"""`rtpush module:server`: a server of one's own, and again when its files change."""
+"""`rtpush module:server`: run a user's server, and restart it when its files change."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def answer(url: str) -> object:
         return found
 
 
-async def test_a_server_of_ones_own(tmp_path: Path) -> None:
+async def test_a_server_of_the_user(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "pkg").mkdir()
     (tmp_path / "pkg/app.py").write_text(APP.format(port=port, answer="mine"))
@@ -97,7 +97,7 @@ async def test_a_server_of_ones_own(tmp_path: Path) -> None:
         assert await server.stop() == 0
 
 
-async def test_who_runs_it_has_the_last_word(tmp_path: Path) -> None:
+async def test_flags_and_environment_win_over_the_module(tmp_path: Path) -> None:
     flag, variable = free_port(), free_port()
     (tmp_path / "app.py").write_text(APP.format(port=1, answer="mine"))
     (tmp_path / "rtpush.toml").write_text('log = "memory:"\nport = 2')
@@ -139,7 +139,7 @@ APPS = {
         ("wrong:number", r"wrong:number is no rtpush.Server but of type int; it has main$"),
     ],
 )
-def test_what_is_no_server(
+def test_targets_that_cannot_be_imported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -171,7 +171,7 @@ def test_what_is_no_server(
         (["a:b", "c:d"], "unexpected argument 'c:d'"),
     ],
 )
-def test_what_cannot_be_served(
+def test_usage_errors(
     args: list[str],
     says: str,
     tmp_path: Path,
@@ -197,7 +197,7 @@ async def come_back(before: WebSocket, url: str) -> WebSocket:
             await asyncio.sleep(0)
 
 
-async def test_it_starts_again_when_a_file_changes(tmp_path: Path) -> None:
+async def test_it_restarts_when_a_file_changes(tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     app = tmp_path / "app.py"

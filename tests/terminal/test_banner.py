@@ -1,4 +1,4 @@
-"""The command line's texts and exit codes, without a server."""
+"""The banner, and the sentences about a port that cannot be used."""
 
 from __future__ import annotations
 

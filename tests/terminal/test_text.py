@@ -1,4 +1,4 @@
-"""Text in a terminal."""
+"""Text that is safe to print in a terminal."""
 
 from __future__ import annotations
 
