@@ -203,8 +203,8 @@ async def test_it_restarts_when_a_file_changes(tmp_path: Path) -> None:
     app = tmp_path / "app.py"
     app.write_text(APP.format(port=port, answer="first"))
     (tmp_path / ".venv").mkdir()
-    (tmp_path / "env").mkdir()
-    (tmp_path / "env/pyvenv.cfg").touch()
+    (tmp_path / "a_venv").mkdir()
+    (tmp_path / "a_venv/pyvenv.cfg").touch()
     async with own(tmp_path, "app:server", "--reload") as server, aiohttp.ClientSession() as http:
         await server.says("Stop")
         client = await WebSocket.open(url, http)
@@ -213,7 +213,7 @@ async def test_it_restarts_when_a_file_changes(tmp_path: Path) -> None:
 
         # Not ours to watch; if it were, the next start would name it.
         (tmp_path / ".venv/lib.py").write_text("changed")
-        (tmp_path / "env/lib.py").write_text("changed")
+        (tmp_path / "a_venv/lib.py").write_text("changed")
         (tmp_path / "notes.txt").write_text("changed")
         # How Emacs marks a file that is being edited: a link to nowhere.
         (tmp_path / ".#app.py").symlink_to("me@here.1:2")
