@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from .access.addresses import is_loopback, rate_limit_address
 from .access.auth import OPEN, Grant
-from .access.origins import is_loopback
 from .config.settings import Settings
 from .errors import Reason, RtpushError
 from .log.base import Log
@@ -90,7 +90,7 @@ class Hub(Delivery):
         return session
 
     def _register(self, session: Session) -> None:
-        self._addresses[session.address] += 1
+        self._addresses[rate_limit_address(session.address)] += 1
         self._subjects[session.grant.subject] += 1
         self._expiries.add(session)
         session.cursor = self.log.last
@@ -98,7 +98,8 @@ class Hub(Delivery):
 
     def _check_share(self, address: str, subject: str | None) -> None:
         settings = self._settings
-        if self._addresses[address] >= settings.max_per_address and not is_loopback(address):
+        count = self._addresses[rate_limit_address(address)]
+        if count >= settings.max_per_address and not is_loopback(address):
             raise RtpushError("rate_limited", "This address has as many connections as it may.")
         if subject is not None and self._subjects[subject] >= settings.max_per_subject:
             raise RtpushError("rate_limited", "This user has as many connections as allowed.")
@@ -176,7 +177,7 @@ class Hub(Delivery):
             return False
         del self.sessions[session.sid]
         self._expiries.remove(session)
-        _decrement(self._addresses, session.address)
+        _decrement(self._addresses, rate_limit_address(session.address))
         _decrement(self._subjects, session.grant.subject)
         return session.admitted
 

@@ -23,8 +23,8 @@ from typing import Any, Final, Self, Unpack
 
 from aiohttp import web
 
-from .access.auth import Authenticator, AuthError
-from .access.origins import Origins, is_loopback
+from .access.addresses import is_loopback
+from .access.auth import Authenticator, AuthError, publishers_have_key
 from .access.tls import TlsError, load_certificate, make_context
 from .application.application import Application
 from .application.dispatcher import Dispatcher
@@ -54,7 +54,7 @@ from .transports.websocket import WebSocketTransport
 from .web.api import Api, answer_errors
 from .web.body import BodyReader
 from .web.middleware import AccessControl
-from .web.static import StaticFiles
+from .web.static import StaticFiles, StaticFilesError, check_client_dir
 
 __all__ = ["Server", "StartError", "authenticates_clients", "check_exposure"]
 
@@ -169,7 +169,8 @@ class Server(Application):
 
     def _show_banner(self, port: int) -> None:
         lan = lan_address(self.settings.host)
-        print(banner(self.settings, port, lan=lan, colour=has_colours()), flush=True)
+        key = publishers_have_key(self.settings)
+        print(banner(self.settings, port, lan=lan, key=key, colour=has_colours()), flush=True)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -232,9 +233,11 @@ class Server(Application):
         if self.settings.workers > 1 and self._worker_context is None:
             raise StartError("several workers are started by server.run() or the command line")
         try:
+            if self.settings.client is not None:
+                check_client_dir(self.settings.client, self.settings.log)
             await self._access.auth.begin()
             await self._log.open()
-        except (AuthError, LogError) as exc:
+        except (AuthError, LogError, StaticFilesError) as exc:
             raise StartError(str(exc)) from exc
         self._hub.begin()
         await self._bus.open()
@@ -257,7 +260,7 @@ class Server(Application):
         self._bus = make_bus(self._log)
         self._nodes = Nodes(self._bus, self._hub)
         self._metrics = Metrics()
-        self._access = AccessControl(Authenticator(settings), Origins(settings), settings)
+        self._access = AccessControl(Authenticator(settings), settings)
         self._dispatcher = Dispatcher(
             self._log,
             self._hub,

@@ -10,7 +10,9 @@ from pathlib import Path
 import rtpush
 
 server = rtpush.Server(
-    port=int(os.environ.get("PORT", "5000")), client=Path(__file__).parent, log="sqlite:chat.db"
+    port=int(os.environ.get("PORT", "5000")),
+    client=Path(__file__).parent / "page",
+    log="sqlite:chat.db",
 )
 # Who is in which room: room → sid → name.
 here = defaultdict(dict)

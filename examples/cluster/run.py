@@ -5,6 +5,7 @@
 
 Needs redis-server, nginx or haproxy, and rtpush[redis]. Open the printed
 address in two windows, then kill a node: the windows go on with another one.
+Publish with the printed key: rtpush publish hello world --token KEY.
 Ctrl+C stops everything. PORT=5000 is where it opens; PORT=0 takes free ports.
 """
 
@@ -56,8 +57,16 @@ def redis(port: str, folder: Path) -> list[str]:
     return [program("redis-server"), "--port", port, *flags, "--loglevel", "warning"]
 
 
-def node(port: str, log: str) -> list[str]:
+def api_key() -> tuple[str, str]:
+    """A key for publishers, and the hash that the nodes know it by."""
+    command = [sys.executable, "-m", "rtpush", "token", "--api-key"]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    return made.stdout.strip(), made.stderr.split()[-1]
+
+
+def node(port: str, log: str, key_hash: str) -> list[str]:
     flags = ["--log", log, "--trusted-proxies", "127.0.0.1", "--log-level", "warning"]
+    flags += ["--api-keys", key_hash]
     return [sys.executable, "-m", "rtpush", "--port", port, *flags]
 
 
@@ -100,6 +109,7 @@ def main() -> None:
     used = ports()
     opens, *nodes, redis_port = used
     log = f"redis://127.0.0.1:{redis_port}/0"
+    key, key_hash = api_key()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -111,13 +121,14 @@ def main() -> None:
         with socket.socket() as probe:
             while probe.connect_ex(("127.0.0.1", int(redis_port))):
                 stopping.wait(0.05)
-        pids = [start(running, node(port, log)) for port in nodes]
+        pids = [start(running, node(port, log, key_hash)) for port in nodes]
         for port in nodes:
             until_ready(f"http://127.0.0.1:{port}/")
         start(running, balancer(kind, used, folder))
         until_ready(f"http://127.0.0.1:{opens}/")
         print(f"Open  http://127.0.0.1:{opens}/")
         print("Nodes", *pids)
+        print("Key  ", key)
         print("Stop  Ctrl+C", flush=True)
         stopping.wait()
 

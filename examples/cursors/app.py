@@ -13,7 +13,7 @@ from pathlib import Path
 import rtpush
 
 server = rtpush.Server(
-    port=int(os.environ.get("PORT", "5000")), client=Path(__file__).parent, log="memory:"
+    port=int(os.environ.get("PORT", "5000")), client=Path(__file__).parent / "page", log="memory:"
 )
 numbers = count(1)
 

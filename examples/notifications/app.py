@@ -17,7 +17,7 @@ import rtpush
 
 server = rtpush.Server(
     port=int(os.environ.get("PORT", "5000")),
-    client=Path(__file__).parent,
+    client=Path(__file__).parent / "page",
     log="sqlite:notifications.db",
 )
 

@@ -29,11 +29,21 @@ import aiohttp
 from ..config.settings import Settings
 from ..errors import RtpushError
 from ..patterns import matches_any
+from .callers import is_private
+from .key_file import KeyFileError, key_file_of, read_key_file
 
 if TYPE_CHECKING:
     from jwt import PyJWK
 
-__all__ = ["OPEN", "AuthError", "Authenticator", "Grant", "hash_api_key", "new_api_key"]
+__all__ = [
+    "OPEN",
+    "AuthError",
+    "Authenticator",
+    "Grant",
+    "hash_api_key",
+    "new_api_key",
+    "publishers_have_key",
+]
 
 logger = logging.getLogger("rtpush.auth")
 
@@ -93,12 +103,23 @@ def hash_api_key(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+def publishers_have_key(settings: Settings) -> bool | None:
+    """Is there a key or a token that opens the HTTP API? None when nobody needs one."""
+    if settings.auth_secret or settings.auth_keys or settings.api_keys:
+        return True
+    if key_file_of(settings.log, Path.cwd()).exists():
+        return True
+    return None if settings.insecure or is_private(settings) else False
+
+
 class Authenticator:
     """Checks tokens and API keys. `begin` before use, `close` after."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._source = settings.auth_keys
+        # Hashes: those of the settings, and that of the key file.
+        self._api_keys = settings.api_keys
         self._keys: list[PyJWK] = []
         self._fetched = float("-inf")
         self._fetching = asyncio.Lock()
@@ -111,10 +132,16 @@ class Authenticator:
     @property
     def guards_api(self) -> bool:
         """Is there a key or a token that opens the HTTP API?"""
-        return self.wants_tokens or bool(self._settings.api_keys)
+        return self.wants_tokens or bool(self._api_keys)
 
     async def begin(self) -> None:
         """Read the keys. Raises AuthError."""
+        try:
+            key = read_key_file(key_file_of(self._settings.log, Path.cwd()))
+        except KeyFileError as exc:
+            raise AuthError(str(exc)) from exc
+        if key is not None:
+            self._api_keys = (*self._settings.api_keys, hash_api_key(key))
         if not self.wants_tokens:
             return
         try:
@@ -144,7 +171,7 @@ class Authenticator:
     def is_api_key(self, key: str) -> bool:
         """Is this one of the configured keys? In constant time for each."""
         given = hash_api_key(key)
-        return any(hmac.compare_digest(given, known) for known in self._settings.api_keys)
+        return any(hmac.compare_digest(given, known) for known in self._api_keys)
 
     # ----------------------------------------------------------------- tokens
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from ..access.auth import Authenticator, AuthError
-from ..access.origins import is_loopback
+from ..access.addresses import is_loopback
+from ..access.auth import Authenticator, AuthError, publishers_have_key
 from ..access.tls import TlsError, make_context
 from ..cluster.supervisor import SupervisorError, check_workers
 from ..config.settings import Settings
@@ -22,6 +22,7 @@ from ..log.base import LogError
 from ..log.factory import make_log
 from ..server import Server, StartError, authenticates_clients, check_exposure
 from ..terminal.banner import explain_bind_error
+from ..web.static import check_client_dir
 
 __all__ = ["exposure_problems", "start_problems"]
 
@@ -40,6 +41,9 @@ async def start_problems(server: Server) -> list[str]:
         make_context(settings)
     with _collect(problems):
         await Authenticator(settings).begin()
+    with _collect(problems):
+        if settings.client is not None:
+            check_client_dir(settings.client, settings.log)
     with _collect(problems):
         await _check_log(settings)
     return problems
@@ -112,8 +116,8 @@ def exposure_problems(server: Server) -> Iterator[str]:
             "clients are not asked who they are; set auth_secret or auth_keys, or have a connect "
             "handler of your own ask (rtpush check app:server)"
         )
-    if not (settings.auth_secret or settings.auth_keys or settings.api_keys):
-        yield "publishers have no key; make one with rtpush token --api-key and set api_keys"
+    if not publishers_have_key(settings):
+        yield "publishers have no key; make one: rtpush token --api-key --save, or set api_keys"
     if settings.token_in_query:
         yield "token_in_query is on: addresses, and tokens with them, end up in logs of proxies"
     if "*" in settings.allow_origins:

@@ -25,6 +25,7 @@ examples:
   rtpush token ada --room 'team-*' --room lobby      for a client
   rtpush token worker --publish --for 30d            for a publisher
   rtpush token --api-key                   an API key, and its hash on stderr
+  rtpush token --api-key --save            the same, in a file beside the log
 
 A token (JWT, HS256) is signed with the server's auth_secret, which is taken
 from where the server takes it: RTPUSH_AUTH_SECRET, or rtpush.toml.
@@ -35,13 +36,12 @@ def main(argv: Sequence[str]) -> int:
     """Print a token or a key. Exit code 2 when there is no secret to sign with."""
     args = make_parser().parse(argv)
     # Imported here, because --help needs none of it.
-    from ..access.auth import SHORTEST_SECRET, hash_api_key, new_api_key
+    from ..access.auth import SHORTEST_SECRET
 
+    if args.save and not args.api_key:
+        return fail(["--save is for an API key: rtpush token --api-key --save"], USAGE)
     if args.api_key:
-        key = new_api_key()
-        print(key)
-        print(f"for the setting api_keys: {hash_api_key(key)}", file=sys.stderr)
-        return 0
+        return _make_api_key(save=args.save)
     try:
         secret = load([], os.environ, Path.cwd()).auth_secret
     except ConfigError as exc:
@@ -53,6 +53,25 @@ def main(argv: Sequence[str]) -> int:
         )
         return fail([problem], USAGE)
     return _sign(args, secret)
+
+
+def _make_api_key(*, save: bool) -> int:
+    from ..access.auth import hash_api_key, new_api_key
+    from ..access.key_file import KeyFileError, local_key_file, write_key_file
+
+    key = new_api_key()
+    if save:
+        path = local_key_file(os.environ, Path.cwd())
+        try:
+            write_key_file(path, key)
+        except KeyFileError as exc:
+            return fail([str(exc)], FAILED)
+        print(f"saved in {path}: a server started here takes it, and so do", file=sys.stderr)
+        print("rtpush publish and Publisher", file=sys.stderr)
+    else:
+        print(f"for the setting api_keys: {hash_api_key(key)}", file=sys.stderr)
+    print(key)
+    return 0
 
 
 def _sign(args: argparse.Namespace, secret: str) -> int:
@@ -97,4 +116,9 @@ def make_parser() -> Parser:
         help="how long it is valid, like 30d [1h]",
     )
     parser.add_argument("--api-key", action="store_true", help="make an API key instead")
+    parser.add_argument(
+        "--save",
+        action="store_true",
+        help="keep the API key in a file beside the log, where server and publishers find it",
+    )
     return parser

@@ -29,6 +29,7 @@ __all__ = [
     "LOG",
     "NAMES",
     "NETWORKS",
+    "ORIGINS",
     "PATTERNS",
     "SECRET",
     "SWITCH",
@@ -286,6 +287,17 @@ def _check_network(network: str) -> str:
     return network
 
 
+def _check_origin(text: str) -> str:
+    """An origin as browsers write it: lower case, no slash behind, no default port."""
+    origin = text.lower().removesuffix("/")
+    if origin == "*":
+        return origin
+    match = re.fullmatch(r"([a-z][a-z0-9+.*-]*)://([^/@?#\s]+)", origin)
+    if match is None:
+        raise Hint("an origin has a scheme, a host and no path, like https://app.example.com")
+    return origin.removesuffix({"http": ":80", "https": ":443"}.get(match[1], "/"))
+
+
 def _check_hash(text: str) -> str:
     if text.startswith("rtpk_"):
         raise Hint("this is a key itself; write its hash, which `rtpush token --api-key` prints")
@@ -339,6 +351,7 @@ LOG: Final = Kind(
 )
 PATTERNS: Final = several("NAMES", "event names of up to 128 characters", _check_name)
 NAMES: Final = several("NAMES", "names of up to 128 characters", _check_name)
+ORIGINS: Final = several("ORIGINS", "origins like https://app.example.com, or *", _check_origin)
 NETWORKS: Final = several("NETS", "addresses or networks like 10.0.0.0/8", _check_network)
 HASHES: Final = replace(
     several("HASHES", "SHA-256 hashes of 64 hexadecimal digits", _check_hash), quote=_hide

@@ -25,6 +25,7 @@ from .kinds import (
     LOG,
     NAMES,
     NETWORKS,
+    ORIGINS,
     PATTERNS,
     SECRET,
     SWITCH,
@@ -118,7 +119,7 @@ class Settings:
     )
     allow_origins: tuple[str, ...] = _setting(
         (),
-        NAMES,
+        ORIGINS,
         "Authentication",
         "origins whose pages may connect, like https://app.example.com; * for all",
     )

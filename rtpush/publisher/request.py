@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
 
+from ..access.addresses import is_loopback
+from ..access.key_file import KeyFileError, local_key_file, read_key_file
 from ..errors import RtpushError
 from .backoff import Backoff
 
@@ -59,7 +62,8 @@ def resolve_server(url: str | None, key: str | None) -> tuple[str, str | None]:
 
     Args:
         url: `http://` or `https://`; None takes RTPUSH_URL, else port 5000 of this machine.
-        key: An API key or a token; None takes RTPUSH_KEY, if it is set.
+        key: An API key or a token; None takes RTPUSH_KEY, else for a server on this
+            machine the key file beside its log.
 
     Raises:
         ValueError: `url` is not an address, or `key` cannot be sent in a header.
@@ -67,11 +71,21 @@ def resolve_server(url: str | None, key: str | None) -> tuple[str, str | None]:
     url = url or os.environ.get("RTPUSH_URL") or DEFAULT_URL
     if not _is_address(url):
         raise ValueError(f"{url!r} is not an address like {DEFAULT_URL}")
-    key = key or os.environ.get("RTPUSH_KEY") or None
+    key = key or os.environ.get("RTPUSH_KEY") or _key_beside_the_log(url)
     if key is not None and not (key.isascii() and key.isprintable()):
         # The message must not show a secret.
         raise ValueError("the key or token is no single line of ASCII; is there a newline in it?")
     return url.rstrip("/"), key
+
+
+def _key_beside_the_log(url: str) -> str | None:
+    # To this machine only: a key must not go to whatever server a URL names.
+    if not is_loopback(urlsplit(url).hostname or ""):
+        return None
+    try:
+        return read_key_file(local_key_file(os.environ, Path.cwd()))
+    except KeyFileError as exc:
+        raise ValueError(str(exc)) from exc
 
 
 def _is_address(url: str) -> bool:

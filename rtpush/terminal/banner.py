@@ -25,13 +25,21 @@ UNROUTED: Final = {
 }
 
 
-def banner(settings: Settings, port: int, *, lan: str | None = None, colour: bool = False) -> str:
+def banner(
+    settings: Settings,
+    port: int,
+    *,
+    lan: str | None = None,
+    key: bool | None = None,
+    colour: bool = False,
+) -> str:
     """What to open, where the data is and how to stop, one aligned line each.
 
     Args:
         settings: What the server runs with.
         port: The port in use, also when the settings leave the choice to the system.
         lan: This machine's address in the local network; None when only this machine can connect.
+        key: Whether publishers have a key or a token; None when they need none.
         colour: Whether the terminal shows colours.
     """
     here = _authority(WILDCARDS.get(settings.host, settings.host), port)
@@ -41,20 +49,17 @@ def banner(settings: Settings, port: int, *, lan: str | None = None, colour: boo
         lines.append(("Phone", f"http{tls}://{_authority(lan, port)}/"))
     lines += [
         ("WebSocket", f"ws{tls}://{here}/ws"),
-        ("Publish", _curl(f"http{tls}://{here}", _wants_key(settings))),
-        ("Data", _where_data_is(settings.log)),
-        ("Stop", "Ctrl+C"),
+        ("Publish", _curl(f"http{tls}://{here}", key is not None)),
     ]
+    if key is False:
+        lines.append(("Key", "publishers have none: rtpush token --api-key --save, then restart"))
+    lines += [("Data", _where_data_is(settings.log)), ("Stop", "Ctrl+C")]
     rows = [f"  {paint(f'{label:<9}', DIM, colour)}  {text}" for label, text in lines]
     return "\n".join([paint(f"rtpush {__version__}", BOLD, colour), *rows])
 
 
 def _authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _wants_key(settings: Settings) -> bool:
-    return bool(settings.auth_secret or settings.auth_keys or settings.api_keys)
 
 
 def _curl(url: str, key: bool) -> str:

@@ -10,8 +10,8 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
+from ..access.addresses import is_loopback, rate_limit_address
 from ..access.auth import Grant
-from ..access.origins import is_loopback
 from ..access.rate_limits import RateLimit
 from ..application.dispatcher import Dispatcher
 from ..cluster.nodes import Nodes
@@ -132,6 +132,7 @@ class TransportContext:
         if len(self.address_limits) > MAX_ADDRESS_LIMITS:
             # All begin anew: better than to hold one for every address there is.
             self.address_limits.clear()
+        address = rate_limit_address(address)
         shared = self.address_limits.get(address)
         if shared is None:
             shared = RateLimit(messages * ADDRESS_FACTOR, size * ADDRESS_FACTOR, now)

@@ -1,14 +1,14 @@
-"""The door: what every request has to pass, whatever it wants.
+"""Middleware: the checks that every request passes, for all transports and the API.
 
 Rules that hold here:
 
-- Host, origin and credentials are checked once, here, for all transports and
-  the API. Behind the door a request has a `Caller`.
-- Who asks whether the server is well may do so by any host name, or none:
-  balancers speak HTTP/1.0 for it. There is nothing to be had by it.
+- Host, origin and credentials are checked once, here. Behind the middleware a request
+  has a `Caller`.
+- A balancer may ask for the server's health by any host name, or none, over HTTP/1.0.
+  The answer tells nothing else.
 - The HTTP API is for publishers and operators: it asks for an API key or a
-  token with the right to publish. Where neither is configured, it serves
-  programs of this machine only.
+  token with the right to publish. Where neither is configured, and no setting lets
+  others in, it serves programs of this machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from ..access.auth import Authenticator, Grant
-from ..access.origins import Caller, Origins
+from ..access.callers import Caller, Callers, is_private
+from ..access.origins import Origins
 from ..config.settings import Settings
 from ..errors import RtpushError
 from .api import PROBES, error_response
@@ -32,11 +33,12 @@ IN_PROTOCOL: Final = "bearer."
 
 
 class AccessControl:
-    """Lets requests in, or not."""
+    """Lets requests in, or refuses them."""
 
-    def __init__(self, auth: Authenticator, origins: Origins, settings: Settings) -> None:
+    def __init__(self, auth: Authenticator, settings: Settings) -> None:
         self.auth = auth
-        self.origins = origins
+        self.origins = Origins(settings)
+        self._callers = Callers(settings)
         self._settings = settings
 
     def middleware(self) -> Middleware:
@@ -61,7 +63,13 @@ class AccessControl:
         return middleware
 
     def _check(self, request: web.Request, origin: str | None) -> None:
-        caller = self.origins.caller(request.remote or "", request.scheme, request.headers)
+        caller = self._callers.of(
+            request.remote or "",
+            request.scheme,
+            request.raw_path,
+            (request.version.major, request.version.minor),
+            request.headers,
+        )
         request[CALLER] = caller
         if request.match_info.route.name not in PROBES:
             self.origins.check_host(caller)
@@ -76,7 +84,7 @@ class AccessControl:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and token:
             return token.strip()
-        for offered in request.headers.get("Sec-WebSocket-Protocol", "").split(","):
+        for offered in ",".join(request.headers.getall("Sec-WebSocket-Protocol", ())).split(","):
             if offered.strip().startswith(IN_PROTOCOL):
                 return offered.strip().removeprefix(IN_PROTOCOL)
         if "token" not in request.query:
@@ -94,11 +102,12 @@ class AccessControl:
         if self._settings.insecure:
             return
         if not self.auth.guards_api:
-            if request[CALLER].is_local:
+            if is_private(self._settings) and request[CALLER].is_local:
                 return
             raise RtpushError(
                 "not_authenticated",
-                "The HTTP API serves this machine only, until `api_keys` lists a key.",
+                "The HTTP API serves programs of its own machine only, until there is an API key: "
+                "make one there with `rtpush token --api-key --save`.",
             )
         token = self._token(request)
         if token is not None and self.auth.is_api_key(token):

@@ -1,7 +1,16 @@
-"""The page and the browser client, served as files."""
+"""The page and the browser client, served as files.
+
+Rules that hold here:
+
+- Nothing outside the folder is served, whatever the path says and wherever links lead.
+- A folder that holds what must not be read by strangers is refused when the server starts:
+  `--client .` in a project's folder would publish its log, its settings and its source.
+- Names that begin with a dot are never served: `.env`, `.git`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -9,7 +18,16 @@ from aiohttp import web
 
 from ..errors import RtpushError
 
-__all__ = ["StaticFiles", "client_dir"]
+__all__ = ["StaticFiles", "StaticFilesError", "check_client_dir", "client_dir"]
+
+# Names that show that a folder is a program's and not a page's: logs and databases, settings,
+# keys, source. The server looks for them in the folder and two levels below.
+SECRETS: Final = (
+    *("*.db", "*.db-wal", "*.db-shm", "*.db-journal", "*.sqlite", "*.sqlite3"),
+    *("*.toml", "*.key", "*.pem", "*.p12", "*.pfx", "*.py", "*.pyc", "*.cfg", "*.ini"),
+    *("*.env", "id_rsa", "id_ed25519"),
+)
+DEPTH: Final = 3
 
 # The browser client's files, beside those of the demo page.
 LIBRARY: Final = ("rtpush.js", "rtpush/", "dist/", "websocket.js", "react.js", "types/")
@@ -34,6 +52,46 @@ def client_dir() -> Path:
     package = Path(__file__).resolve().parent.parent
     packaged = package / "_client"
     return packaged if packaged.is_dir() else package.parent / "client"
+
+
+class StaticFilesError(Exception):
+    """A folder must not be served. The message is one sentence that says what to do."""
+
+
+def check_client_dir(folder: Path, log: str) -> None:
+    """Refuse a folder that holds more than a page.
+
+    Args:
+        folder: The setting `client`.
+        log: The setting `log`.
+
+    Raises:
+        StaticFilesError: It holds the log, settings, keys or source.
+    """
+    scheme, _, path = log.partition(":")
+    if scheme == "sqlite" and Path(path).resolve().is_relative_to(folder.resolve()):
+        raise _refused(folder, path)
+    found = next(_secrets(folder, DEPTH), None)
+    if found is not None:
+        raise _refused(folder, str(found.relative_to(folder)))
+
+
+def _refused(folder: Path, name: str) -> StaticFilesError:
+    return StaticFilesError(
+        f"the folder {folder} holds {name}, which everybody could read: give --client a folder "
+        "with the page's files alone"
+    )
+
+
+def _secrets(folder: Path, depth: int) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name == "node_modules":
+            # Never served, or too much to look at.
+            continue
+        if path.is_dir() and depth > 1 and not path.is_symlink():
+            yield from _secrets(path, depth - 1)
+        elif any(path.match(pattern) for pattern in SECRETS):
+            yield path
 
 
 class StaticFiles:
@@ -67,6 +125,8 @@ class StaticFiles:
 
 
 def _inside(folder: Path, name: str) -> Path | None:
+    if any(part.startswith(".") for part in Path(name).parts):
+        return None
     try:
         path = (folder / name).resolve()
         return path if path.is_relative_to(folder) and path.is_file() else None

@@ -13,6 +13,7 @@ import trustme
 from clients import PATIENCE
 from processes import ServerProcess
 
+from rtpush.access.auth import hash_api_key, new_api_key
 from rtpush.config.settings import Settings
 from rtpush.server import Server, StartError
 
@@ -35,10 +36,14 @@ def trusting(authority: trustme.CA) -> aiohttp.TCPConnector:
 async def test_every_transport_over_tls(tmp_path: Path) -> None:
     authority = trustme.CA()
     cert, key = certificate(tmp_path, authority)
-    settings = Settings(port=0, log="memory:", tls_cert=cert, tls_key=key)
+    api_key = new_api_key()
+    settings = Settings(
+        port=0, log="memory:", tls_cert=cert, tls_key=key, api_keys=(hash_api_key(api_key),)
+    )
+    bearer = {"Authorization": f"Bearer {api_key}"}
     async with (
         Server(settings) as server,
-        aiohttp.ClientSession(connector=trusting(authority)) as http,
+        aiohttp.ClientSession(connector=trusting(authority), headers=bearer) as http,
     ):
         assert server.url.startswith("https://")
         async with http.ws_connect(f"{server.url}ws") as ws:

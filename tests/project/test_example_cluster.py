@@ -30,8 +30,8 @@ BALANCERS = [pytest.param(name, marks=needs(name)) for name in ("nginx", "haprox
 
 
 @asynccontextmanager
-async def cluster(balancer: str, folder: Path) -> AsyncIterator[tuple[str, list[int]]]:
-    """Its address, and the processes of its nodes."""
+async def cluster(balancer: str, folder: Path) -> AsyncIterator[tuple[str, list[int], str]]:
+    """Its address, the processes of its nodes, and the key for publishers."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(FOLDER / "run.py"),
@@ -43,10 +43,10 @@ async def cluster(balancer: str, folder: Path) -> AsyncIterator[tuple[str, list[
     assert process.stdout is not None
     try:
         async with asyncio.timeout(2 * PATIENCE):
-            opens, nodes, _ = [(await process.stdout.readline()).decode() for _ in range(3)]
+            opens, nodes, key = [(await process.stdout.readline()).decode() for _ in range(3)]
         found = re.search(r"http://\S+(?=/)", opens)
         assert found is not None, opens
-        yield found[0], [int(pid) for pid in re.findall(r"\d+", nodes)]
+        yield found[0], [int(pid) for pid in re.findall(r"\d+", nodes)], key.split()[1]
     finally:
         process.send_signal(signal.SIGINT)
         await process.communicate()
@@ -89,8 +89,10 @@ async def publish(url: str, http: aiohttp.ClientSession, event: str, key: str) -
 @pytest.mark.parametrize("balancer", BALANCERS)
 async def test_a_cluster_loses_a_node_and_nothing_else(balancer: str, tmp_path: Path) -> None:
     async with (
-        cluster(balancer, tmp_path) as (url, nodes),
-        aiohttp.ClientSession(trust_env=False) as http,
+        cluster(balancer, tmp_path) as (url, nodes, api_key),
+        aiohttp.ClientSession(
+            trust_env=False, headers={"Authorization": f"Bearer {api_key}"}
+        ) as http,
     ):
         async with http.get(f"{url}/api/tasks") as answer:
             start = (await answer.json())["position"]

@@ -302,7 +302,8 @@ async def test_a_wrong_key_loses_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_proxy_with_a_body_limit(server: ServerProcess, tmp_path: Path) -> None:
-    limited = f"client_max_body_size 64k; location / {{ proxy_pass {server.url}; }}"
+    location = f"location / {{ proxy_pass {server.url}; proxy_http_version 1.1; }}"
+    limited = f"client_max_body_size 64k; {location}"
     async with nginx(tmp_path, limited) as url:
         with Publisher(url, when_away="spool", spool=tmp_path / "spool.db") as publisher:
             small = [{"event": "e", "data": [n, "x" * 3000]} for n in range(100)]

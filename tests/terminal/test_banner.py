@@ -62,10 +62,15 @@ def test_banner_shows_an_address_that_can_be_opened(host: str, url: str) -> None
 
 def test_banner_says_where_a_key_is_wanted() -> None:
     assert "Bearer" not in banner(Settings(), 5000)
-    for settings in (Settings(auth_secret="s" * 32), Settings(api_keys=("0" * 64,))):
-        shown = banner(settings, 5000)
-        assert "-H 'authorization: Bearer KEY'" in shown
-        assert "s" * 32 not in shown
+    shown = banner(Settings(auth_secret="s" * 32), 5000, key=True)
+    assert "-H 'authorization: Bearer KEY'" in shown
+    assert "s" * 32 not in shown
+    assert "Key" not in lines(shown)
+
+
+def test_banner_says_when_publishers_have_no_key() -> None:
+    shown = lines(banner(Settings(allow_hosts=("push.example.com",)), 5000, key=False))
+    assert "rtpush token --api-key --save" in shown["Key"]
 
 
 def test_banner_tells_phones_where_to_go() -> None:
