@@ -26,7 +26,7 @@ from ..config.settings import Settings
 from ..errors import RtpushError
 from ..hub import Hub
 from ..log.base import Log, Outcome
-from ..metrics import Metrics
+from ..metrics import CONTENT_TYPE, Metrics
 from ..protocol import Position, check_room, parse_many
 from .body import BodyReader
 from .openapi import document
@@ -294,7 +294,8 @@ class Api:
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """Counters for Prometheus."""
-        return web.Response(text=self._metrics.render(self._hub))
+        body = self._metrics.render(self._hub)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def openapi(self, _request: web.Request) -> web.Response:
         """This API, described for machines."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from typing import Any
 
 import pytest
 from clients import KINDS, Client, LongPoll, WebSocket, split
+from prometheus_client.parser import text_string_to_metric_families
 from sites import Site
+
+from rtpush.errors import CODES
 
 X = {"event": "x"}
 
@@ -226,10 +228,13 @@ async def test_metrics_are_what_prometheus_reads(site: Site) -> None:
     async with site.http.get(f"{site.url}/metrics") as response:
         assert response.content_type == "text/plain"
         text = await response.text()
-    for line in text.splitlines():
-        assert re.fullmatch(r'# (HELP|TYPE) \w+ .+|\w+(\{\w+="[^"]*"\})? [0-9.e+]+', line), line
-    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
-    assert values["rtpush_published_total"] == "3"
+    samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+    values = {(s.name, *s.labels.values()): s.value for s in samples}
+    assert values["rtpush_published_total",] == 3
+    assert values["rtpush_sessions", "websocket"] == 1
+    # Every series is there from the start: an alert on one that is missing never fires.
+    assert values["rtpush_sessions", "sse"] == 0
+    assert {name[1] for name in values if name[0] == "rtpush_refusals_total"} == set(CODES)
 
 
 @pytest.mark.one_node
@@ -239,7 +244,7 @@ async def test_every_refusal_is_counted(site: Site, kind: type[Client]) -> None:
     await site.call("POST", "/api/publish", '[{"event":"connect"},{"event":"x"}]')
     await site.call("POST", "/api/publish", '{"event":"connect"}')
     async with site.http.get(f"{site.url}/metrics") as response:
-        assert 'rtpush_refusals_total{code="reserved_event"} 3' in await response.text()
+        assert 'rtpush_refusals_total{code="reserved_event"} 3.0' in await response.text()
 
 
 @pytest.mark.one_node
