@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from itertools import count
 from typing import Any, Final
@@ -33,9 +32,6 @@ class PendingReplies:
         self._hub = hub
         self._bus = nodes.bus
         self._numbers = count(1)
-        # The log outlives the process: the answer to a question of an earlier
-        # process must not be taken for one to ours.
-        self._instance = secrets.token_hex(4)
         # By session and `ack`.
         self._remote: dict[tuple[str, str], Take] = {}
         nodes.on_released = self._keep
@@ -43,7 +39,9 @@ class PendingReplies:
 
     def expect(self, sid: str, take: Take) -> str:
         """Let `take` have a session's answer; returns the `ack` to ask with."""
-        ack = f"{self._instance}-{next(self._numbers)}"
+        # The log outlives the process: the answer to a question of an earlier
+        # process must not be taken for one to ours.
+        ack = f"{self._bus.node}-{next(self._numbers)}"
         session = self._hub.sessions.get(sid)
         if session is None:
             self._expect_remote(sid, ack, take)
@@ -68,7 +66,7 @@ class PendingReplies:
         take = self._remote.pop((session.sid, str(reply.ack)), None)
         if take is not None:
             take(reply)
-        elif not str(reply.ack).startswith(f"{self._instance}-"):
+        elif not str(reply.ack).startswith(f"{self._bus.node}-"):
             self._bus.broadcast(
                 "reply", sid=session.sid, ack=reply.ack, data=reply.data, error=reply.error
             )

@@ -10,6 +10,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -32,8 +33,10 @@ class Bus:
     # Can there be other nodes?
     shared = False
 
-    def __init__(self, node: str = "") -> None:
-        self.node = node
+    def __init__(self) -> None:
+        # Names this node among all, in this life of its process. Made by `open`: a
+        # process that was forked before must not share it.
+        self.node = ""
         self._handlers: dict[str, Handler] = {}
 
     def on(self, op: str, handler: Handler) -> None:
@@ -42,6 +45,7 @@ class Bus:
 
     async def open(self) -> None:
         """Begin to hear."""
+        self.node = secrets.token_hex(4)
 
     async def close(self) -> None:
         """Hear nothing more."""

@@ -35,7 +35,8 @@ class MemoryLog(LocalLog):
         return self._tail.first
 
     async def open(self) -> None:
-        """Nothing to open."""
+        """Begin an epoch: a process that was forked from this one has a log of its own."""
+        self.epoch = secrets.token_hex(6)
 
     async def close(self) -> None:
         """See `Log.close`."""

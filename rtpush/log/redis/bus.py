@@ -68,7 +68,7 @@ class RedisBus(Bus):
     shared = True
 
     def __init__(self, log: RedisLog) -> None:
-        super().__init__(log.node)
+        super().__init__()
         self._log = log
         self._numbers = count(1)
         self._pending: dict[int, _PendingQuestion] = {}
@@ -88,6 +88,7 @@ class RedisBus(Bus):
 
     async def open(self) -> None:
         """Begin to hear. A Redis that is away is waited for in the background."""
+        self.node = self._log.node
         with suppress(RedisUnavailable):
             await self._subscribe()
         self._background.start(self._listen())

@@ -76,7 +76,9 @@ class FollowedLog(GroupCommitLog):
     ) -> None:
         super().__init__(settings, clock or self._redis_time)
         self.address = Address.parse(url)
-        self.node = secrets.token_hex(4)
+        # Names this node in the log: batches are numbered for each. Made by `open`, since
+        # two processes that were forked from one would write under the same numbers.
+        self.node = ""
         self._tail_bounds = tail_count, tail_bytes
         self._tail = Tail(0, *self._tail_bounds)
         self.epoch = ""
@@ -102,6 +104,7 @@ class FollowedLog(GroupCommitLog):
 
     async def open(self) -> None:
         """See `Log.open`. Waits, for as long as a lease, for what others have read."""
+        self.node = secrets.token_hex(4)
         async with self._usable():
             await self._check_version()
             await self._enter()
