@@ -119,10 +119,15 @@ class RedisBus(Bus):
                 if not self._subscriber.is_open:
                     await self._subscribe()
                 kind, *rest = await self._subscriber.receive(1.0 + TIMEOUT)
-            except RedisUnavailable:
+            except RedisUnavailable as exc:
+                # Redis may close an idle connection; that it cannot be replaced is news.
+                if attempt == 1:
+                    logger.error("the other nodes cannot be heard: %s", exc)
                 attempt += 1
                 await asyncio.sleep(backoff(attempt))
                 continue
+            if attempt > 1:
+                logger.warning("the other nodes can be heard again")
             attempt = 0
             if kind == b"message":
                 self._background.start(self._heard(rest[1]))

@@ -29,7 +29,14 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    MovedError,
+    NoPermissionError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 from ..base import LogError
 
@@ -216,6 +223,7 @@ class RedisConnection:
     async def request(self, timeout: float, *command: Any) -> Any:
         """Send a command; its answer within so many seconds. Raises RedisUnavailable."""
         async with self._lock:
+            await self._drop_if_closed()
             await self._open()
             return await self._exchange(timeout, command)
 
@@ -277,6 +285,16 @@ class RedisConnection:
             await self._drop()
             raise
 
+    async def _drop_if_closed(self) -> None:
+        """Notice that Redis has closed the connection while it was idle (its `timeout`).
+
+        Before anything is sent: afterwards it would not be known whether it was done.
+        """
+        # redis-py has no public way that is the same in its versions 5 to 8.
+        reader = None if self._connection is None else self._connection._reader
+        if reader is not None and reader.at_eof():
+            await self._drop()
+
     async def _open(self) -> None:
         if self._connection is not None:
             return
@@ -325,4 +343,11 @@ def _reason(exc: BaseException) -> str:
         return f"Redis did not answer within {TIMEOUT:g} s"
     if _is_demotion(exc):
         return "Redis is read-only: it has become a replica"
+    if isinstance(exc, MovedError | AskError):
+        return (
+            f"this node of a Redis Cluster does not hold the log; name {exc.host}:{exc.port}, or "
+            "the cluster's address that follows the log's slot"
+        )
+    if isinstance(exc, NoPermissionError):
+        return f"its user may not do all that rtpush does ({exc}); see docs/scaling.md"
     return " ".join(str(exc).split()) or type(exc).__name__

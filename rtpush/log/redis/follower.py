@@ -106,7 +106,7 @@ class FollowedLog(GroupCommitLog):
         """See `Log.open`. Waits, for as long as a lease, for what others have read."""
         self.node = secrets.token_hex(4)
         async with self._usable():
-            await self._check_version()
+            await self._check_server()
             await self._enter()
         self._background.start(self._monitor())
         self._restart_following()
@@ -114,7 +114,7 @@ class FollowedLog(GroupCommitLog):
     async def reach(self) -> None:
         """Could it be opened? Without being one of its nodes. Raises LogError."""
         async with self._usable():
-            await self._check_version()
+            await self._check_server()
         await self._close_connections()
 
     @asynccontextmanager
@@ -133,11 +133,18 @@ class FollowedLog(GroupCommitLog):
             await self._close_connections()
             raise
 
-    async def _check_version(self) -> None:
+    async def _check_server(self) -> None:
+        """Can this Redis and this user of it carry the log and the bus?"""
         await self._writer.open()
         version = self._writer.version
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
             raise LogError(f"{self.address} is version {version}; rtpush needs 6.2 or newer")
+        channel = self.key("nodes:all")
+        # The bus listens on it: no message at all is nothing to hear.
+        await self._writer.request(TIMEOUT, "PUBLISH", channel, "[]")
+        # A connection that subscribes can do nothing else afterwards.
+        await self._follower.request(TIMEOUT, "SUBSCRIBE", channel)
+        await self._follower.close()
 
     async def _enter(self) -> None:
         while True:
