@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 import trustme
 from clients import PATIENCE
-from processes import ServerProcess
+from processes import ServerProcess, pause
 
 from rtpush.access.auth import hash_api_key, new_api_key
 from rtpush.config.settings import Settings
@@ -115,7 +115,7 @@ async def test_sighup_reads_the_certificate_again(tmp_path: Path) -> None:
         server.signal(signal.SIGHUP)
         async with asyncio.timeout(PATIENCE):
             while not await trusted(url, second):
-                pass
+                await pause()
         # Who was connected still is.
         await ws.send_json({"event": "ping", "data": "still here"})
         while (await ws.receive_json()).get("data") != "still here":

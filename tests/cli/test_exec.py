@@ -22,7 +22,7 @@ from browser import chromium
 from clients import PATIENCE
 from needs import needs
 from playwright.async_api import expect
-from processes import ServerProcess, free_port
+from processes import ServerProcess, free_port, pause
 from terminals import RTPUSH, Outcome, Terminal, environment, run
 
 from rtpush import Server
@@ -216,7 +216,7 @@ async def gone(pid: int) -> None:
         with suppress(ProcessLookupError):
             while True:
                 os.kill(pid, 0)
-                await asyncio.sleep(0)
+                await pause()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])

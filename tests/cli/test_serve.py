@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from clients import Ended, WebSocket
-from processes import PATIENCE, free_port
+from processes import PATIENCE, free_port, pause
 from terminals import RTPUSH, environment
 
 from rtpush.cli import reloader
@@ -194,7 +194,7 @@ async def come_back(before: WebSocket, url: str) -> WebSocket:
                 back = await WebSocket.open(url, before.http, last=before.position, sid=before.sid)
                 assert isinstance(back, WebSocket)
                 return back
-            await asyncio.sleep(0)
+            await pause()
 
 
 async def test_it_restarts_when_a_file_changes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import jwt
 import pytest
 from clients import KINDS, PATIENCE, Client, LongPoll, Sse, WebSocket, until
 from needs import needs
-from processes import ServerProcess
+from processes import ServerProcess, pause
 from redisserver import RedisServer
 
 from rtpush.application.worker import Report, Work
@@ -63,7 +63,7 @@ async def until_true(condition: Callable[[], Any]) -> None:
         while True:
             if await condition():
                 return
-            await asyncio.sleep(0)
+            await pause()
 
 
 # ---- one picture -------------------------------------------------------------

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from clients import KINDS, PATIENCE, Client, Ended, is_logged
 from needs import needs
-from processes import ServerProcess, refusal
+from processes import ServerProcess, pause, refusal
 from redisserver import RedisServer
 from websockets.exceptions import WebSocketException
 
@@ -53,7 +53,7 @@ async def until_true(condition: Any) -> None:
         while True:
             if condition():
                 return
-            await asyncio.sleep(0)
+            await pause()
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from clients import PATIENCE, LongPoll, WebSocket
+from processes import pause
 from sites import Site
 
 
@@ -174,7 +175,7 @@ async def test_a_session_without_requests_ends(site: Site) -> None:
     client = await site.open(LongPoll)
     async with asyncio.timeout(PATIENCE):
         while (await site.get("/api/connections"))["connections"]:
-            pass
+            await pause()
     status, answer, _ = await site.call("POST", "/poll", '{"event":"ping"}', sid=client.sid)
     assert (status, answer["error"]["code"]) == (404, "not_found")
     ids = await site.emit(1)

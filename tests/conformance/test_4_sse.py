@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 from clients import PATIENCE, LongPoll, Sse, _Posting
+from processes import pause
 from sites import Site
 
 POSTING = pytest.mark.parametrize("kind", [Sse, LongPoll], ids=lambda kind: kind.name)
@@ -130,6 +131,6 @@ async def test_a_closed_stream_is_no_session_any_more(site: Site) -> None:
     await client.close()
     async with asyncio.timeout(PATIENCE):
         while (await site.get("/api/connections"))["connections"]:
-            pass
+            await pause()
     status, _, _ = await site.call("POST", "/poll", '{"event":"ping"}', sid=client.sid)
     assert status == 404

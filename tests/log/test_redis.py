@@ -30,7 +30,7 @@ from clients import (
 )
 from faults import FaultProxy, fault_proxy
 from needs import needs
-from processes import free_port
+from processes import free_port, pause
 from redis.exceptions import ResponseError
 from redisserver import RedisServer
 
@@ -79,7 +79,7 @@ class Node:
                     position: str = answer["id"]
                     return position
                 assert answer["error"]["code"] == "unavailable", answer
-                await asyncio.sleep(0.01)
+                await pause()
 
     async def refused(self) -> str:
         """Publish when the node has noticed; the message of the refusal."""
@@ -95,7 +95,7 @@ class Node:
             while True:
                 if await self.ready() != 200:
                     return
-                await asyncio.sleep(0)
+                await pause()
 
     async def ready(self) -> int:
         async with self.http.get(f"{self.url}/readyz") as answer:
@@ -475,7 +475,7 @@ async def test_a_lost_tail_that_one_node_alone_has_seen(site: Site) -> None:
     blind.proxy.heal()
     async with asyncio.timeout(PATIENCE):
         while "confirmed" not in await blind.refused():
-            pass
+            await pause()
     node.proxy.cut()
     node.proxy.heal()
     epochs = {await told(client), await told(reader)}

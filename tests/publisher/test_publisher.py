@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 from clients import PATIENCE
-from processes import ServerProcess, free_port, nginx, running
+from processes import ServerProcess, free_port, nginx, pause, running
 from relay import relay
 
 from rtpush import AsyncPublisher, Publisher, RtpushError
@@ -51,7 +51,7 @@ async def reach(url: str, count: int) -> None:
     """Wait until so many events are logged."""
     async with asyncio.timeout(LONG):
         while len(await history(url)) < count:
-            pass
+            await pause()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 from clients import PATIENCE
+from processes import pause
 
 
 async def board(url: str) -> dict[str, Any]:
@@ -23,6 +24,7 @@ async def active(url: str, fits: Callable[[dict[str, Any]], bool]) -> dict[str, 
             for task in (await board(url))["tasks"]:
                 if fits(task):
                     return dict(task)
+            await pause()
 
 
 async def ended(url: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
+from processes import pause
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed
@@ -46,8 +47,7 @@ async def until(condition: Callable[[], bool]) -> None:
         while True:
             if condition():
                 return
-            # Not at once: what is waited for may need this processor.
-            await asyncio.sleep(0.001)
+            await pause()
 
 
 def split(position: str) -> tuple[str, int]:

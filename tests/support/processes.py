@@ -21,6 +21,11 @@ PATIENCE = 20.0
 INSTALL_PATIENCE = 180.0
 
 
+async def pause() -> None:
+    """Between two looks at what has no event of its own, and may need this processor."""
+    await asyncio.sleep(0.005)
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as probe:
@@ -196,6 +201,6 @@ async def _wait_listening(process: asyncio.subprocess.Process, port: int) -> Non
             writer.close()
             await writer.wait_closed()
             return
-        await asyncio.sleep(0)
+        await pause()
     assert process.stderr is not None
     raise AssertionError((await process.stderr.read()).decode())
