@@ -28,11 +28,14 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("data", VALUES, ids=repr)
-async def test_data_is_any_json_value(site: Site, kind: type[Client], data: Any) -> None:
-    client = await site.open(kind)
-    reply = await client.accepted({"event": "note", "data": data})
-    assert await client.next() == {"event": "note", "data": data, "id": reply["id"]}
+async def test_data_is_any_json_value(
+    site: Site, kind: type[Client], subtests: pytest.Subtests
+) -> None:
+    for data in VALUES:
+        with subtests.test(repr(data)):
+            client = await site.open(kind)
+            reply = await client.accepted({"event": "note", "data": data})
+            assert await client.next() == {"event": "note", "data": data, "id": reply["id"]}
 
 
 async def test_every_field_arrives_and_none_is_made_up(site: Site, kind: type[Client]) -> None:
@@ -73,12 +76,15 @@ async def test_an_optional_field_that_is_null_counts_as_absent(
     assert set(await client.next()) == {"event", "data", "id"}
 
 
-@pytest.mark.parametrize("name", ["x", "湖" * 128, "🌅" * 128, " ", "a/b?c#d%20"])
-async def test_names_have_up_to_128_characters(site: Site, kind: type[Client], name: str) -> None:
-    client = await site.open(kind, [name])
-    fields = {"event": name, "room": name, "key": name}
-    reply = await client.accepted(fields | {"idempotency_key": name})
-    assert await client.next() == fields | {"data": None, "id": reply["id"]}
+async def test_names_have_up_to_128_characters(
+    site: Site, kind: type[Client], subtests: pytest.Subtests
+) -> None:
+    for name in ("x", "湖" * 128, "🌅" * 128, " ", "a/b?c#d%20"):
+        with subtests.test(repr(name)):
+            client = await site.open(kind, [name])
+            fields = {"event": name, "room": name, "key": name}
+            reply = await client.accepted(fields | {"idempotency_key": name})
+            assert await client.next() == fields | {"data": None, "id": reply["id"]}
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -102,29 +108,33 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("envelope", "code"), WRONG)
 async def test_a_wrong_field_is_refused_and_nothing_is_logged(
-    site: Site, kind: type[Client], envelope: dict[str, Any], code: str
+    site: Site, kind: type[Client], subtests: pytest.Subtests
 ) -> None:
-    client = await site.open(kind)
-    assert await client.refused(envelope) == code
-    # Without an `ack` the same is told by an event.
-    await client.send(envelope)
-    told = await client.next()
-    assert set(told) == {"event", "data"}
-    assert (told["event"], told["data"]["code"]) == ("error", code)
-    assert await site.get("/api/history") == {
-        "events": [],
-        "last": client.position,
-        "more": False,
-    }
+    for envelope, code in WRONG:
+        with subtests.test(repr(envelope)):
+            client = await site.open(kind)
+            assert await client.refused(envelope) == code
+            # Without an `ack` the same is told by an event.
+            await client.send(envelope)
+            told = await client.next()
+            assert set(told) == {"event", "data"}
+            assert (told["event"], told["data"]["code"]) == ("error", code)
+            assert await site.get("/api/history") == {
+                "events": [],
+                "last": client.position,
+                "more": False,
+            }
 
 
-@pytest.mark.parametrize("ack", [0, -7, 2**53, 1.5, "", "x" * 64, "确认"])
-async def test_ack_is_a_number_or_a_string(site: Site, kind: type[Client], ack: Any) -> None:
-    client = await site.open(kind)
-    await client.send({"event": "ping", "ack": ack})
-    assert await client.reply(ack) == {"ack": ack, "data": None}
+async def test_ack_is_a_number_or_a_string(
+    site: Site, kind: type[Client], subtests: pytest.Subtests
+) -> None:
+    for ack in (0, -7, 2**53, 1.5, "", "x" * 64, "确认"):
+        with subtests.test(repr(ack)):
+            client = await site.open(kind)
+            await client.send({"event": "ping", "ack": ack})
+            assert await client.reply(ack) == {"ack": ack, "data": None}
 
 
 @pytest.mark.parametrize("ack", [True, [], {}, "x" * 65])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -21,16 +22,17 @@ RESERVED = [
 ]
 
 
-@pytest.mark.parametrize("data", [None, 7, "你好 👋", {"a": [1]}, False])
 async def test_ping_is_answered_with_the_same_data(
-    site: Site, kind: type[Client], data: Any
+    site: Site, kind: type[Client], subtests: pytest.Subtests
 ) -> None:
-    client = await site.open(kind)
-    await client.send({"event": "ping", "data": data})
-    assert await client.next() == {"event": "pong", "data": data}
-    assert await client.request({"event": "ping", "data": data}) == {"ack": 1, "data": None}
-    assert await client.next() == {"event": "pong", "data": data}
-    assert (await site.get("/api/history"))["events"] == []
+    for data in (None, 7, "你好 👋", {"a": [1]}, False):
+        with subtests.test(repr(data)):
+            client = await site.open(kind)
+            await client.send({"event": "ping", "data": data})
+            assert await client.next() == {"event": "pong", "data": data}
+            assert await client.request({"event": "ping", "data": data}) == {"ack": 1, "data": None}
+            assert await client.next() == {"event": "pong", "data": data}
+            assert (await site.get("/api/history"))["events"] == []
 
 
 async def test_join_enters_a_room(site: Site, kind: type[Client]) -> None:
@@ -111,11 +113,16 @@ async def test_joining_amid_a_stream_of_events_misses_and_repeats_none(
     assert heard == [e["id"] for e in history["events"]]
 
 
-@pytest.mark.parametrize("data", [{}, {"room": ""}, {"room": 7}, {"room": "x" * 129}, [], 7])
-@pytest.mark.parametrize("event", ["join", "leave"])
-async def test_a_room_needs_a_name(site: Site, kind: type[Client], event: str, data: Any) -> None:
-    client = await site.open(kind)
-    assert await client.refused({"event": event, "data": data}) == "bad_room"
+NO_ROOMS: list[Any] = [{}, {"room": ""}, {"room": 7}, {"room": "x" * 129}, [], 7]
+
+
+async def test_a_room_needs_a_name(
+    site: Site, kind: type[Client], subtests: pytest.Subtests
+) -> None:
+    for event, data in itertools.product(("join", "leave"), NO_ROOMS):
+        with subtests.test(f"{event} {data!r}"):
+            client = await site.open(kind)
+            assert await client.refused({"event": event, "data": data}) == "bad_room"
 
 
 async def test_many_rooms(site: Site) -> None:
@@ -132,13 +139,16 @@ async def test_auth_is_refused_without_authentication(site: Site, kind: type[Cli
     assert await client.refused({"event": "auth", "data": {"token": "t"}}) == "forbidden"
 
 
-@pytest.mark.parametrize("event", RESERVED)
-async def test_what_only_the_server_says(site: Site, kind: type[Client], event: str) -> None:
-    client = await site.open(kind)
-    assert await client.refused({"event": event}) == "reserved_event"
-    assert await client.refused({"event": event, "volatile": True}) == "reserved_event"
-    status, answer, _ = await site.call("POST", "/api/publish", f'{{"event":"{event}"}}')
-    assert (status, answer["error"]["code"]) == (403, "reserved_event")
+async def test_what_only_the_server_says(
+    site: Site, kind: type[Client], subtests: pytest.Subtests
+) -> None:
+    for event in RESERVED:
+        with subtests.test(repr(event)):
+            client = await site.open(kind)
+            assert await client.refused({"event": event}) == "reserved_event"
+            assert await client.refused({"event": event, "volatile": True}) == "reserved_event"
+            status, answer, _ = await site.call("POST", "/api/publish", f'{{"event":"{event}"}}')
+            assert (status, answer["error"]["code"]) == (403, "reserved_event")
 
 
 async def test_any_other_event_goes_to_everyone_the_sender_included(
@@ -228,11 +238,12 @@ async def test_volatile_events_reach_those_who_are_connected(
     assert [e["event"] for e in history["events"]] == ["end"]
 
 
-@pytest.mark.parametrize(
-    "event", ["task_created", "task_progress", "task_completed", "task_failed"]
-)
-async def test_task_events_cannot_be_volatile(site: Site, kind: type[Client], event: str) -> None:
-    client = await site.open(kind)
-    envelope = {"event": event, "data": {"id": 1}, "volatile": True}
-    assert await client.refused(envelope) == "bad_task"
-    assert (await site.get("/api/tasks"))["tasks"] == []
+async def test_task_events_cannot_be_volatile(
+    site: Site, kind: type[Client], subtests: pytest.Subtests
+) -> None:
+    for event in ("task_created", "task_progress", "task_completed", "task_failed"):
+        with subtests.test(repr(event)):
+            client = await site.open(kind)
+            envelope = {"event": event, "data": {"id": 1}, "volatile": True}
+            assert await client.refused(envelope) == "bad_task"
+            assert (await site.get("/api/tasks"))["tasks"] == []

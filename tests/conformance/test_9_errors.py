@@ -49,31 +49,31 @@ REFUSED: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("envelope", "code"), REFUSED, ids=repr)
 async def test_an_error_without_an_ack_is_an_event(
-    site: Site, kind: type[Client], envelope: Any, code: str
+    site: Site, kind: type[Client], subtests: pytest.Subtests
 ) -> None:
-    client = await site.open(kind)
-    # As one of an array: a POST of an array alone would be taken apart.
-    await client.send(envelope if kind is WebSocket else [envelope])
-    (error,) = await client.take(1)
-    assert error["event"] == "error"
-    assert error["data"]["code"] == code
-    assert error["data"]["message"].endswith(".")
-    assert "id" not in error
-    assert await client.accepted({"event": "ping"}) is None
+    for envelope, code in REFUSED:
+        with subtests.test(repr(envelope)):
+            client = await site.open(kind)
+            # As one of an array: a POST of an array alone would be taken apart.
+            await client.send(envelope if kind is WebSocket else [envelope])
+            (error,) = await client.take(1)
+            assert error["event"] == "error"
+            assert error["data"]["code"] == code
+            assert error["data"]["message"].endswith(".")
+            assert "id" not in error
+            assert await client.accepted({"event": "ping"}) is None
 
 
-@pytest.mark.parametrize(
-    ("envelope", "code"), [row for row in REFUSED if isinstance(row[0], dict)], ids=repr
-)
 async def test_an_error_with_an_ack_is_a_reply(
-    site: Site, kind: type[Client], envelope: Any, code: str
+    site: Site, kind: type[Client], subtests: pytest.Subtests
 ) -> None:
-    client = await site.open(kind)
-    reply = await client.request(envelope)
-    assert set(reply) == {"ack", "error"}
-    assert reply["error"]["code"] == code
+    for envelope, code in [row for row in REFUSED if isinstance(row[0], dict)]:
+        with subtests.test(repr(envelope)):
+            client = await site.open(kind)
+            reply = await client.request(envelope)
+            assert set(reply) == {"ack", "error"}
+            assert reply["error"]["code"] == code
 
 
 async def test_text_that_is_no_json(site: Site, kind: type[Client]) -> None:
