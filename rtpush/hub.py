@@ -11,6 +11,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import random
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ __all__ = ["Hub"]
 MAX_LAPSED_SESSIONS: Final = 10_000
 # Bytes of a snapshot that may be copied into the greeting.
 MAX_COPIED_SNAPSHOT: Final = 4 << 10
+# At most so many clients are asked to come back in each second after a stop.
+RETURNS_PER_SECOND: Final = 500
 
 
 class Hub(Delivery):
@@ -225,6 +228,14 @@ class Hub(Delivery):
             self.on_closed(session, Reason.SERVER_DISCONNECT)
         if connection is not None:
             connection.close(error.meaning.close, error.code)
+
+    def disconnect_all(self, error: RtpushError) -> None:
+        """End every session, as `disconnect` does; their clients come back spread over time."""
+        sessions = list(self.sessions.values())
+        spread = 1.0 + len(sessions) / RETURNS_PER_SECOND
+        for session in sessions:
+            # Random, so that they do not come back as one crowd.
+            self.disconnect(session, error, retry_after=round(random.uniform(0.0, spread), 2))
 
     def evict(self, session: Session, error: RtpushError) -> None:
         """`disconnect`, and say so again when it comes back, if it may not have heard."""

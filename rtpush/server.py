@@ -12,20 +12,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import random
 import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from ssl import SSLContext
-from typing import Any, Final, Self, Unpack
+from typing import Any, Self, Unpack
 
 from aiohttp import web
 
 from .access.addresses import is_loopback
 from .access.auth import Authenticator, AuthError, publishers_have_key
-from .access.tls import TlsError, load_certificate, make_context
+from .access.tls import TlsError
 from .application.application import Application
 from .application.dispatcher import Dispatcher
 from .application.replies import PendingReplies
@@ -44,27 +42,18 @@ from .metrics import Metrics
 from .protocol import Envelope
 from .sessions.delivery import Runtime
 from .terminal.banner import banner, explain_bind_error, lan_address
-from .terminal.logs import http_logger, set_up_logging
+from .terminal.logs import set_up_logging
 from .terminal.text import has_colours
 from .transports.context import TransportContext
-from .transports.longpoll import LongPollTransport
-from .transports.slow_requests import SlowRequests
-from .transports.sse import SseTransport
-from .transports.websocket import WebSocketTransport
-from .web.api import Api, answer_errors
+from .transports.listener import BACKLOG, Listener
+from .transports.routes import make_application
 from .web.body import BodyReader
 from .web.middleware import AccessControl
-from .web.static import StaticFiles, StaticFilesError, check_client_dir
+from .web.static import StaticFilesError, check_client_dir
 
 __all__ = ["Server", "StartError", "authenticates_clients", "check_exposure"]
 
 logger = logging.getLogger("rtpush.server")
-
-# Connections that the kernel holds while the loop is busy: a crowd that
-# reconnects at once must not be turned away.
-BACKLOG: Final = 4096
-# At most so many clients are asked to come back in each second after a stop.
-RETURNS_PER_SECOND: Final = 500
 
 
 class StartError(Exception):
@@ -106,17 +95,16 @@ class Server(Application):
         self.settings = settings_of(settings or Settings(), options)
         self._work = work
         self._worker: Worker | None = None
-        self._runner: web.AppRunner | None = None
+        self._listener: Listener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
-        self._tls: SSLContext | None = None
         self._worker_context: WorkerContext | None = None
 
     @property
     def port(self) -> int:
         """The port in use."""
-        return self._runner.addresses[0][1] if self._runner else self.settings.port
+        return self._listener.port if self._listener else self.settings.port
 
     @property
     def url(self) -> str:
@@ -208,20 +196,12 @@ class Server(Application):
         Raises:
             StartError: The server cannot start. Nothing is left open.
         """
-        self._runner = web.AppRunner(
-            self._build(),
-            access_log=None,
-            logger=http_logger(),
-            # Our own heartbeats find the dead sooner; a system call less for each connection.
-            tcp_keepalive=False,
-            keepalive_timeout=self.settings.request_timeout,
-            handler_cancellation=True,
-            shutdown_timeout=self.settings.grace,
-        )
+        sockets = self._worker_context.sockets if self._worker_context else None
+        self._listener = Listener(self._build(), self.settings, sockets)
         check_exposure(self)
         await self._begin()
         try:
-            await self._listen(self._runner)
+            await self._listener.start()
         except TlsError as exc:
             await self.stop()
             raise StartError(str(exc)) from exc
@@ -259,7 +239,7 @@ class Server(Application):
         self._hub = Hub(self._log, settings, runtime)
         self._bus = make_bus(self._log)
         self._nodes = Nodes(self._bus, self._hub)
-        self._metrics = Metrics()
+        metrics = Metrics()
         self._access = AccessControl(Authenticator(settings), settings)
         self._dispatcher = Dispatcher(
             self._log,
@@ -267,60 +247,23 @@ class Server(Application):
             self._nodes,
             self._handlers,
             self._access.auth,
-            self._metrics,
+            metrics,
             settings,
             self._spawn,
         )
         self._hub.on_closed = self._dispatcher.closed
         self._replies = PendingReplies(self._hub, self._nodes)
         self._dispatcher.on_stray_reply = self._replies.take_stray
-        self._body_reader = BodyReader(settings.max_body, settings.request_timeout)
-        self._slow_requests = SlowRequests(settings.request_timeout)
         self._transport_context = TransportContext(
             self._hub,
             self._nodes,
             self._dispatcher,
-            self._body_reader,
-            self._metrics,
+            BodyReader(settings.max_body, settings.request_timeout),
+            metrics,
             self._access,
             settings,
         )
-        return self._routes()
-
-    def _routes(self) -> web.Application:
-        settings = self.settings
-        api = Api(
-            self._log,
-            self._hub,
-            self._nodes,
-            self._dispatcher,
-            self._body_reader,
-            self._access.check_api,
-            self._metrics,
-            settings,
-        )
-        poll = LongPollTransport(self._transport_context)
-        app = web.Application(middlewares=[self._access.middleware(), answer_errors(self._metrics)])
-        app.router.add_get(
-            "/ws", WebSocketTransport(self._transport_context).handle, allow_head=False
-        )
-        app.router.add_get("/sse", SseTransport(self._transport_context).handle, allow_head=False)
-        app.router.add_get("/poll", poll.read, allow_head=False)
-        app.router.add_post("/poll", poll.post)
-        app.router.add_routes(api.routes())
-        app.router.add_routes(StaticFiles(settings.client).routes())
-        return app
-
-    async def _listen(self, runner: web.AppRunner) -> None:
-        await runner.setup()
-        self._tls = make_context(self.settings)
-        if self._worker_context is None:
-            host, port = self.settings.host, self.settings.port
-            site = web.TCPSite(runner, host, port, backlog=BACKLOG, ssl_context=self._tls)
-            await site.start()
-            return
-        for sock in self._worker_context.sockets:
-            await web.SockSite(runner, sock, backlog=BACKLOG, ssl_context=self._tls).start()
+        return make_application(self._transport_context)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         # The loop itself holds tasks only weakly.
@@ -338,8 +281,8 @@ class Server(Application):
         self._hub.tick()
         self._log.tick(now)
         self._bus.tick()
-        if self._runner is not None and self._runner.server is not None:
-            self._slow_requests.tick(self._runner.server.connections, time.monotonic())
+        if self._listener is not None:
+            self._listener.tick()
         self._fail_expired(now)
         if self._worker is not None:
             self._spawn(self._worker.tick())
@@ -367,13 +310,14 @@ class Server(Application):
             SystemExit: A second signal came while the server stopped.
         """
         await self.start()
+        assert self._listener is not None
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             # Windows has none; there Ctrl+C cancels this coroutine.
             with suppress(NotImplementedError):
                 loop.add_signal_handler(name, self._signalled)
         with suppress(NotImplementedError, AttributeError):
-            loop.add_signal_handler(signal.SIGHUP, self._reload_certificate)
+            loop.add_signal_handler(signal.SIGHUP, self._listener.reload_certificate)
         if self._worker_context is not None:
             # It ends with the supervisor.
             loop.add_reader(self._worker_context.supervisor_pipe, self._orphaned)
@@ -390,22 +334,10 @@ class Server(Application):
         asyncio.get_running_loop().remove_reader(self._worker_context.supervisor_pipe)
         self._stopping.set()
 
-    def _reload_certificate(self) -> None:
-        """Connections that are open go on with the old one."""
-        if self._tls is None:
-            return
-        try:
-            load_certificate(self._tls, self.settings)
-        except TlsError as exc:
-            logger.error("the certificate is kept: %s", exc)
-        else:
-            logger.info("the certificate was read again")
-
     def _signalled(self) -> None:
         if self._stopping.is_set():
             logger.warning("stopped at once; connections were cut")
-            for connection in list(self._transport_context.connections):
-                connection.abort()
+            self._transport_context.abort()
             raise SystemExit(1)
         self._stopping.set()
 
@@ -414,17 +346,17 @@ class Server(Application):
         self._hub.stopping = True
         if self._worker is not None:
             await self._worker.stop()
-        for site in list(self._runner.sites) if self._runner else ():
-            await site.stop()
+        if self._listener is not None:
+            await self._listener.stop_accepting()
         await self._log.wait_idle()
         await self._hub.idle.wait()
-        self._send_away()
+        self._hub.disconnect_all(RtpushError("going_away", "The server is stopping; reconnect."))
         await self._transport_context.wait_closed(self.settings.grace)
         await self._finish()
         if self._timer is not None:
             self._timer.cancel()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._listener is not None:
+            await self._listener.close()
         self._handlers.close()
         await self._bus.close()
         await self._log.close()
@@ -435,17 +367,6 @@ class Server(Application):
             await asyncio.wait(self._tasks, timeout=self.settings.grace)
         for task in (*self._tasks, *self._background):
             task.cancel()
-
-    def _send_away(self) -> None:
-        sessions = list(self._hub.sessions.values())
-        spread = 1.0 + len(sessions) / RETURNS_PER_SECOND
-        for session in sessions:
-            # Random, so that they do not come back as one crowd.
-            self._hub.disconnect(
-                session,
-                RtpushError("going_away", "The server is stopping; reconnect."),
-                retry_after=round(random.uniform(0.0, spread), 2),
-            )
 
 
 def authenticates_clients(server: Server) -> bool:

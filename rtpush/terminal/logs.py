@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from aiohttp.http_exceptions import HttpProcessingError
-
-__all__ = ["http_logger", "set_up_logging"]
+__all__ = ["set_up_logging"]
 
 
 def set_up_logging(level: str) -> None:
@@ -20,17 +18,3 @@ def set_up_logging(level: str) -> None:
         stream=sys.stderr,
     )
     logging.getLogger("rtpush").setLevel(ours)
-
-
-def http_logger() -> logging.Logger:
-    """aiohttp's messages without a traceback for each request that is no HTTP.
-
-    Anybody can send those, as fast as a disk can be filled.
-    """
-    http = logging.getLogger("rtpush.http")
-    http.addFilter(_is_ours)
-    return http
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))

@@ -146,5 +146,9 @@ class TransportContext:
                 while self.connections:
                     self.drained.clear()
                     await self.drained.wait()
+        self.abort()
+
+    def abort(self) -> None:
+        """Cut every connection now."""
         for connection in list(self.connections):
             connection.abort()

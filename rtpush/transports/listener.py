@@ -1,0 +1,107 @@
+"""The listener: a port, plain or with TLS, whose connections aiohttp accepts."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from socket import socket
+from ssl import SSLContext
+from typing import Final
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from ..access.tls import TlsError, load_certificate, make_context
+from ..config.settings import Settings
+from .slow_requests import SlowRequests
+
+__all__ = ["BACKLOG", "Listener"]
+
+logger = logging.getLogger("rtpush.server")
+
+# Connections that the kernel holds while the loop is busy: a crowd that
+# reconnects at once must not be turned away.
+BACKLOG: Final = 4096
+
+
+class Listener:
+    """Listens where the settings say, or on `sockets` that are bound already."""
+
+    def __init__(
+        self, app: web.Application, settings: Settings, sockets: Sequence[socket] | None
+    ) -> None:
+        self._settings = settings
+        self._sockets = sockets
+        self._tls: SSLContext | None = None
+        self._slow_requests = SlowRequests(settings.request_timeout)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=_http_logger(),
+            # Our own heartbeats find the dead sooner; a system call less for each connection.
+            tcp_keepalive=False,
+            keepalive_timeout=settings.request_timeout,
+            handler_cancellation=True,
+            shutdown_timeout=settings.grace,
+        )
+
+    @property
+    def port(self) -> int:
+        """The port in use; before `start` the one of the settings."""
+        addresses = self._runner.addresses
+        return addresses[0][1] if addresses else self._settings.port
+
+    async def start(self) -> None:
+        """Listen. Raises TlsError, and OSError when the address cannot be used."""
+        await self._runner.setup()
+        self._tls = make_context(self._settings)
+        for site in self._sites():
+            await site.start()
+
+    def _sites(self) -> Iterator[web.BaseSite]:
+        if self._sockets is None:
+            host, port = self._settings.host, self._settings.port
+            yield web.TCPSite(self._runner, host, port, backlog=BACKLOG, ssl_context=self._tls)
+            return
+        for sock in self._sockets:
+            yield web.SockSite(self._runner, sock, backlog=BACKLOG, ssl_context=self._tls)
+
+    def tick(self) -> None:
+        """Once a second: cut connections that send no request."""
+        if self._runner.server is not None:
+            self._slow_requests.tick(self._runner.server.connections, time.monotonic())
+
+    def reload_certificate(self) -> None:
+        """Read the certificate again; connections that are open go on with the old one."""
+        if self._tls is None:
+            return
+        try:
+            load_certificate(self._tls, self._settings)
+        except TlsError as exc:
+            logger.error("the certificate is kept: %s", exc)
+        else:
+            logger.info("the certificate was read again")
+
+    async def stop_accepting(self) -> None:
+        """Take no new connections; those that are open go on."""
+        for site in list(self._runner.sites):
+            await site.stop()
+
+    async def close(self) -> None:
+        """End what is left of the connections."""
+        await self._runner.cleanup()
+
+
+def _http_logger() -> logging.Logger:
+    """aiohttp's messages without a traceback for each request that is no HTTP.
+
+    Anybody can send those, as fast as a disk can be filled.
+    """
+    http = logging.getLogger("rtpush.http")
+    http.addFilter(_is_ours)
+    return http
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
