@@ -1,0 +1,343 @@
+"""The file of a log in SQLite: opening, writing and trimming it.
+
+Rules that hold here:
+
+- Everything blocks, and runs in one thread.
+- A batch is one transaction: entries, tasks, idempotency keys and retention
+  change together. `synchronous=FULL`: a commit is on the disk, so an
+  acknowledgement outlives a power failure too, not only `kill -9`.
+- One server has the file at a time. It is looked at as plain bytes before
+  SQLite opens it, so that a file of something else is left as it was.
+- A commit costs what its batch holds, however full the log and the board are.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import sqlite3
+import struct
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ..config.settings import Settings
+from .base import IDEMPOTENCY_FOR, LogError
+from .entry import Entry
+from .sqlite_reader import SELECT_ENTRIES, entry_of_row
+
+__all__ = ["Kept", "Restored", "Rows", "SqliteFile"]
+
+APPLICATION_ID: Final = 0x52545055  # "RTPU"
+SCHEMA_VERSION: Final = 1
+
+# Trimming rides on commits and, in a quiet log, on ticks: this many entries at
+# the most each time, so that no publisher waits for a long deletion.
+TRIM_AT_ONCE: Final = 5_000
+
+# SQLite folds the write-ahead log into the file by itself, but begins it anew only
+# when it meets no reader. Beyond this size a commit waits for the reads under way.
+MAX_WAL_BYTES: Final = 32 << 20
+
+SCHEMA: Final = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE entries (
+    seq INTEGER PRIMARY KEY, time REAL NOT NULL, size INTEGER NOT NULL, event TEXT NOT NULL,
+    room TEXT, key TEXT, data BLOB NOT NULL, skip TEXT, ack TEXT);
+CREATE INDEX entries_keyed ON entries (key, event, room, seq) WHERE key IS NOT NULL;
+CREATE TABLE tasks (key TEXT PRIMARY KEY, ended REAL, task BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX tasks_ended ON tasks (ended) WHERE ended IS NOT NULL;
+CREATE TABLE idempotency (key TEXT PRIMARY KEY, seq INTEGER NOT NULL, time REAL NOT NULL)
+    WITHOUT ROWID;
+CREATE INDEX idempotency_time ON idempotency (time);
+"""
+
+_NEWEST_FIRST: Final = SELECT_ENTRIES + "ORDER BY seq DESC LIMIT ?"
+_OLDEST_FIRST: Final = "SELECT seq, time, size FROM entries ORDER BY seq LIMIT ?"
+
+
+class Kept(NamedTuple):
+    """What trimming left: the oldest number, and the time at which there is more to trim."""
+
+    first: int
+    due: float
+
+
+class Restored(NamedTuple):
+    """What a file held when it was opened; `newest` is what the tail begins with."""
+
+    epoch: str
+    first: int
+    newest: list[Entry]
+    tasks: list[bytes]
+    seen: list[tuple[str, int, float]]
+
+
+EntryRow = tuple[int, float, int, str, str | None, str | None, bytes, str | None, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A batch in the form that the thread stores: no object that the loop may change."""
+
+    entries: list[EntryRow]
+    tasks: list[tuple[str, float | None, bytes]]
+    gone: list[tuple[str]]
+    keys: list[tuple[str, int, float]]
+    time: float
+
+
+class SqliteFile:
+    """The one connection that writes."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self._path = path
+        self._guard_path = Path(f"{path.resolve()}-lock")
+        self._wal_path = Path(f"{path}-wal")
+        self._guard: sqlite3.Connection | None = None
+        self._settings = settings
+        self._first = 1
+        self._last = 0
+        self._bytes = 0
+
+    # -------------------------------------------------------------- opening
+
+    def open(self, now: float, tail_count: int, tail_bytes: int) -> Restored:
+        """Raises LogError, and then the file is as it was."""
+        known = self._look()
+        try:
+            self._db = self._connect(self._path)
+        except sqlite3.Error as exc:
+            raise LogError(f"cannot open the log {self._path}: {exc}.") from exc
+        try:
+            self._check(known)
+            self._db.close()
+            self._hold()
+            self._db = self._connect(self._path)
+            self._begin(now)
+            return self._restore(tail_count, tail_bytes)
+        except sqlite3.Error as exc:
+            self._leave()
+            raise self._explain(exc) from exc
+        except LogError:
+            self._leave()
+            raise
+
+    def _connect(self, path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(path, timeout=0.5, isolation_level=None)
+
+    def _leave(self) -> None:
+        """Close, and leave the files as they are.
+
+        The last connection to go folds the write-ahead log into the file and
+        removes it, which is no help to who has to repair a damaged file. An
+        interrupt that nothing has answered yet stops that before its first page.
+        """
+        with suppress(sqlite3.ProgrammingError):  # it is closed already
+            self._db.interrupt()
+        self._db.close()
+        self._let_go()
+
+    def _hold(self) -> None:
+        """Keep other servers away: readers of our own share the file itself.
+
+        SQLite locks the file beside it, on every system and until the process ends.
+        """
+        self._guard = self._connect(self._guard_path)
+        self._guard.execute("BEGIN EXCLUSIVE")
+
+    def _let_go(self) -> None:
+        if self._guard is not None:
+            # Removed while we hold it. A server that waits for this very file has
+            # yet to find nobody at the log.
+            with suppress(OSError):
+                self._guard_path.unlink()
+            self._guard.close()
+            self._guard = None
+
+    def _look(self) -> bool:
+        """Is there a log already? Read as plain bytes (SQLite file format, section 1.3)."""
+        try:
+            with self._path.open("rb") as file:
+                header = file.read(100)
+        except FileNotFoundError:
+            return False
+        except OSError as exc:
+            raise LogError(f"cannot read the log {self._path}: {exc.strerror}.") from exc
+        if not header:
+            return False
+        if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+            raise LogError(
+                f"{self._path} is not an rtpush log (not a database at all); it was left as it is. "
+                "Choose another file with --log sqlite:PATH."
+            )
+        (application,) = struct.unpack_from(">I", header, 68)
+        if application != APPLICATION_ID:
+            raise LogError(
+                f"{self._path} is a database of another program; it was left as it is. "
+                "Choose another file with --log sqlite:PATH."
+            )
+        return True
+
+    def _explain(self, exc: sqlite3.Error) -> LogError:
+        if "locked" in str(exc):
+            return LogError(
+                f"the log {self._path} is in use by another rtpush server (or another program); "
+                "stop that one, or choose another file with --log sqlite:PATH."
+            )
+        if isinstance(exc, sqlite3.OperationalError):
+            return LogError(
+                f"cannot open the log {self._path}: {exc}. "
+                "Does its folder exist, and may it be written?"
+            )
+        return self._damaged(str(exc))
+
+    def _damaged(self, why: str) -> LogError:
+        return LogError(
+            f"the log {self._path} is damaged ({why}); nothing was changed. Move it away "
+            "to start with an empty log, or try `sqlite3 FILE .recover` on a copy."
+        )
+
+    def _check(self, known: bool) -> None:
+        """See that the log is sound and nobody else has it, or make one."""
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if known:
+            self._check_version()
+            self._check_sound()
+        else:
+            self._create()
+
+    def _begin(self, now: float) -> None:
+        execute = self._db.execute
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = FULL")
+        execute(f"PRAGMA journal_size_limit = {MAX_WAL_BYTES // 8}")
+        execute("DELETE FROM idempotency WHERE time < ?", (now - IDEMPOTENCY_FOR,))
+
+    def _check_version(self) -> None:
+        # Asked of SQLite: the newest header may stand in the write-ahead log.
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise LogError(
+                f"{self._path} was written by a newer rtpush; it was left as it is. "
+                "Upgrade rtpush or choose another file with --log sqlite:PATH."
+            )
+
+    def _check_sound(self) -> None:
+        for (problem,) in self._db.execute("PRAGMA quick_check(1)"):
+            if problem != "ok":
+                raise self._damaged(problem)
+
+    def _create(self) -> None:
+        epoch = secrets.token_hex(6)
+        self._db.executescript(
+            f"""BEGIN EXCLUSIVE;
+            PRAGMA application_id = {APPLICATION_ID};
+            PRAGMA user_version = {SCHEMA_VERSION};
+            {SCHEMA}
+            INSERT INTO meta VALUES ('epoch', '{epoch}');
+            COMMIT;"""
+        )
+
+    def _restore(self, tail_count: int, tail_bytes: int) -> Restored:
+        execute = self._db.execute
+        (epoch,) = execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+        first, last, size = execute("SELECT min(seq), max(seq), sum(size) FROM entries").fetchone()
+        self._first, self._last, self._bytes = first or 1, last or 0, size or 0
+        return Restored(
+            epoch,
+            self._first,
+            self._newest(epoch, tail_count, tail_bytes),
+            [task for (task,) in execute("SELECT task FROM tasks")],
+            execute("SELECT key, seq, time FROM idempotency ORDER BY time").fetchall(),
+        )
+
+    def _newest(self, epoch: str, count: int, size: int) -> list[Entry]:
+        newest: list[Entry] = []
+        with closing(self._db.execute(_NEWEST_FIRST, (count,))) as rows:
+            for row in rows:
+                entry = entry_of_row(epoch, *row)
+                size -= entry.size
+                if size < 0 and newest:
+                    break
+                newest.append(entry)
+        return newest[::-1]
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and unlock it."""
+        self._db.close()
+        self._let_go()
+
+    # -------------------------------------------------------------- writing
+
+    def commit(self, rows: Rows) -> Kept:
+        """Store a batch and trim. Raises sqlite3.Error, and then nothing has changed."""
+        with self._transaction():
+            self._write(rows)
+            kept = self._trim(rows.time)
+        self._bound_wal()
+        return kept
+
+    def _bound_wal(self) -> None:
+        with suppress(OSError):
+            if self._wal_path.stat().st_size > MAX_WAL_BYTES:
+                self._db.execute("PRAGMA wal_checkpoint(RESTART)")
+
+    def trim(self, now: float) -> Kept:
+        """Trim only; likewise."""
+        with self._transaction():
+            return self._trim(now)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        before = self._first, self._last, self._bytes
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except Exception:
+            self._first, self._last, self._bytes = before
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _write(self, rows: Rows) -> None:
+        many = self._db.executemany
+        many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows.entries)
+        many("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)", rows.tasks)
+        many("DELETE FROM tasks WHERE key = ?", rows.gone)
+        many("INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?)", rows.keys)
+        self._last = rows.entries[-1][0]
+        self._bytes += sum(row[2] for row in rows.entries)
+
+    def _trim(self, now: float) -> Kept:
+        execute = self._db.execute
+        execute("DELETE FROM idempotency WHERE time < ?", (now - IDEMPOTENCY_FOR,))
+        execute("DELETE FROM tasks WHERE ended < ?", (now - self._settings.finished_for,))
+        keep, due = self._first, now
+        # Row by row: mostly the first one says that there is nothing to do.
+        with closing(execute(_OLDEST_FIRST, (TRIM_AT_ONCE,))) as oldest:
+            for seq, made, size in oldest:
+                keep = seq
+                if seq == self._last:
+                    due = math.inf
+                    break
+                if not self._too_much(seq, made, now):
+                    due = made + self._settings.retention_age
+                    break
+                self._bytes -= size
+                keep = seq + 1
+        if keep > self._first:
+            execute("DELETE FROM entries WHERE seq < ?", (keep,))
+            self._first = keep
+        return Kept(keep, due)
+
+    def _too_much(self, oldest: int, made: float, now: float) -> bool:
+        settings = self._settings
+        return (
+            self._last - oldest >= settings.retention_count
+            or self._bytes > settings.retention_bytes
+            or made < now - settings.retention_age
+        )
