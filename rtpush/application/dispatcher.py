@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
-from orjson import Fragment, JSONEncodeError, dumps
+from orjson import Fragment, JSONEncodeError
 
 from ..access.auth import OPEN, Authenticator, Grant
 from ..cluster.nodes import Nodes
@@ -42,6 +42,7 @@ from ..protocol import (
     Position,
     Reply,
     check_room,
+    dumps,
     encode,
     encode_data,
     encode_error,

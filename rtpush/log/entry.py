@@ -85,8 +85,8 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes of memory that the entry may come to hold, frames included."""
-        return 400 + 3 * len(self.json)
+        """Bytes of memory that the entry may come to hold, frames and indexes included."""
+        return 450 + 3 * len(self.json) + (0 if self.key is None else 150)
 
 
 def new_entry(
