@@ -144,7 +144,15 @@ class AsyncPublisher:
         return positions_of(self._breaker.settle(await self._http.post_until(batch, 0.0)))
 
     def task(self, id: str | int | None = None, **fields: Any) -> AsyncTask:
-        """A task for an `async with` block. Arguments and result as for `Publisher.task`."""
+        """A task for an `async with` block, otherwise as `Publisher.task`.
+
+        Args:
+            id: Its id; None makes a new one.
+            **fields: Its own fields, and `room`.
+
+        Returns:
+            The task, which is created when the block is entered.
+        """
         return AsyncTask(self._publish_task, id, fields)
 
     async def _publish_task(self, event: TaskEvent) -> None:
