@@ -13,20 +13,21 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from .access.addresses import is_loopback, rate_limit_address
 from .access.auth import OPEN, Grant
+from .access.room_policy import FOREVER, RoomPolicy
 from .config.settings import Settings
 from .errors import Reason, RtpushError
 from .log.base import Log
 from .protocol import Position, check_room, encode
-from .sessions.delivery import Delivery, Runtime
+from .sessions.delivery import Runtime
+from .sessions.membership import Membership
 from .sessions.session import Connection, Session
+from .sessions.shares import Shares
 from .sessions.snapshots import connect
-from .sessions.timers import GrantExpiries, Heartbeats, LapsedSessions
+from .sessions.timers import Expiries, Heartbeats, LapsedSessions
 
 __all__ = ["Hub"]
 
@@ -39,23 +40,23 @@ MAX_COPIED_SNAPSHOT: Final = 4 << 10
 RETURNS_PER_SECOND: Final = 500
 
 
-class Hub(Delivery):
+class Hub(Membership):
     """See the module's rules.
 
     While `stopping`, nobody new is let in. `on_closed` is told of every
     session that was admitted and is gone, and why.
     """
 
-    def __init__(self, log: Log, settings: Settings, runtime: Runtime) -> None:
-        super().__init__(log, settings, runtime)
+    def __init__(
+        self, log: Log, settings: Settings, runtime: Runtime, room_policy: RoomPolicy
+    ) -> None:
+        super().__init__(log, settings, runtime, room_policy)
         self.stopping = False
         self.on_closed: Callable[[Session, str], None] = lambda _session, _reason: None
-        self._settings = settings
-        # Readers without a session of their own.
+        # Readers of this process, which are no clients.
         self._peeks: set[Session] = set()
-        self._addresses: Counter[str] = Counter()
-        self._subjects: Counter[str | None] = Counter()
-        self._expiries = GrantExpiries()
+        self._shares = Shares(settings)
+        self._expiries: Expiries[Session] = Expiries()
         self._heartbeats = Heartbeats(settings.heartbeat)
         self._lapsed = LapsedSessions(settings.session_lease, MAX_LAPSED_SESSIONS)
 
@@ -63,7 +64,6 @@ class Hub(Delivery):
 
     def prepare(
         self,
-        rooms: Sequence[str] = (),
         last: str | None = None,
         *,
         conflate: bool = True,
@@ -74,38 +74,29 @@ class Hub(Delivery):
         """The session that a client asks for; it hears nothing before `open`.
 
         With `last` and the `sid` of a session that is known still, that one,
-        in the rooms where it was. Raises RtpushError (`bad_room`,
-        `bad_position`, `too_many_rooms`, `going_away`, `unavailable` when the
+        in the rooms where it was and may stay. Raises RtpushError
+        (`bad_position`, `going_away`, `rate_limited`, `unavailable` when the
         server is full; `forbidden` when it was thrown out) before anything has
         changed.
         """
-        self.check_connect_request(rooms, last)
-        self._check_share(address, grant.subject)
+        self.check_connect_request((), last)
+        self._shares.check(address, grant.subject)
         session = self._restore(sid, grant) if sid and last is not None else None
         if session is None:
             session = Session(secrets.token_urlsafe(16), conflate, address, self._runtime.wall())
-        for room in rooms:
-            session.rooms.setdefault(room, 0)
         session.conflate, session.address, session.grant = conflate, address, grant
         session.admitted = False
         session.lease_until = None
+        self._leave_lost_rooms(session)
         self._register(session)
         return session
 
     def _register(self, session: Session) -> None:
-        self._addresses[rate_limit_address(session.address)] += 1
-        self._subjects[session.grant.subject] += 1
-        self._expiries.add(session)
+        self._shares.add(session)
+        self._expiries.set(session, session.grant.expires)
+        self._watch_rooms(session)
         session.cursor = self.log.last
         self.sessions[session.sid] = session
-
-    def _check_share(self, address: str, subject: str | None) -> None:
-        settings = self._settings
-        count = self._addresses[rate_limit_address(address)]
-        if count >= settings.max_per_address and not is_loopback(address):
-            raise RtpushError("rate_limited", "This address has as many connections as it may.")
-        if subject is not None and self._subjects[subject] >= settings.max_per_subject:
-            raise RtpushError("rate_limited", "This user has as many connections as allowed.")
 
     def _restore(self, sid: str, grant: Grant) -> Session | None:
         session = self.find(sid)
@@ -132,15 +123,13 @@ class Hub(Delivery):
         self._attach(session, connection)
         self._begin(session, last, greet=True, head=head)
 
-    def peek(self, connection: Connection, rooms: Sequence[str], last: str) -> Session:
-        """A reader without a session of its own: not greeted, not listed.
+    def peek(self, connection: Connection, last: str) -> Session:
+        """Let a part of this process read what is for everyone: not greeted, not listed.
 
-        Raises as `open` does.
+        A client never reads like this: nothing admits it, and no share counts it.
         """
-        self.check_connect_request(rooms, last)
         session = Session("", False, "", self._runtime.wall())
         self._peeks.add(session)
-        session.rooms = dict.fromkeys(rooms, 0)
         self._attach(session, connection)
         self._begin(session, last, greet=False)
         return session
@@ -180,13 +169,18 @@ class Hub(Delivery):
             return False
         del self.sessions[session.sid]
         self._expiries.remove(session)
-        _decrement(self._addresses, rate_limit_address(session.address))
-        _decrement(self._subjects, session.grant.subject)
+        self._unwatch_rooms(session)
+        self._shares.remove(session)
         return session.admitted
 
     def find(self, sid: str) -> Session | None:
         """The session with this secret, also one that may come back."""
         return self.sessions.get(sid) or self._lapsed.get(sid)
+
+    def knows(self, sid: str) -> bool:
+        """Is there such a session, or may it come back?"""
+        session = self.find(sid)
+        return session is not None and session.eviction is None
 
     def release(self, session: Session) -> None:
         """Let go of a session that another node goes on with. The application is not told."""
@@ -199,10 +193,14 @@ class Hub(Delivery):
         """Go on with a session of another node, which has no connection here yet."""
         session = Session(sid, moved["conflate"], address, moved["opened"])
         session.rooms = moved["rooms"]
+        for room, until in moved["kept_until"].items():
+            session.keep_in(room, FOREVER if until is None else until)
         session.pending_snapshots = tuple(moved["pending_snapshots"])
+        session.notices = tuple(notice.encode() for notice in moved["notices"])
         session.data = moved["data"]
         session.grant = grant
         session.admitted = True
+        self._leave_lost_rooms(session)
         if moved["lapsed"]:
             self._lapsed.add(session, self._runtime.clock())
         else:
@@ -258,7 +256,7 @@ class Hub(Delivery):
             raise RtpushError(
                 "too_many_rooms", f"A session may be in {self._settings.max_rooms} rooms at most."
             )
-        if len(self.sessions) + len(self._peeks) >= self._settings.max_connections:
+        if len(self.sessions) >= self._settings.max_connections:
             raise RtpushError(
                 "unavailable", "The server has as many connections as it allows; try again later."
             )
@@ -273,8 +271,10 @@ class Hub(Delivery):
             raise RtpushError("not_found", "No such session: it ended.")
         if grant.subject != session.grant.subject:
             raise RtpushError("forbidden", "This session belongs to somebody else.")
-        session.grant = grant
-        self._expiries.add(session)
+        if grant != session.grant:
+            session.grant = grant
+            self._expiries.set(session, grant.expires)
+            self._leave_lost_rooms(session)
 
     def lease(self) -> float:
         """When a session that has no connection now is forgotten."""
@@ -298,6 +298,8 @@ class Hub(Delivery):
         if greet:
             beat = self._settings.heartbeat
             envelopes.append(connect(session, position, beat, recovered=not fresh))
+        envelopes += session.notices
+        session.notices = ()
         if lost is not None:
             envelopes.append(encode("resync", {"reason": lost}))
         connection = session.connection
@@ -316,54 +318,6 @@ class Hub(Delivery):
                 connection.write(data)
         self._catch_up(session)
 
-    # ---------------------------------------------------------------- rooms
-
-    def join(self, session: Session, room: str) -> bytes:
-        """Enter a room; returns its `active_tasks` envelope, for whoever asked.
-
-        Idempotent. Raises RtpushError (`bad_room`, `too_many_rooms`).
-        """
-        check_room(room)
-        if room not in session.rooms:
-            if len(session.rooms) >= self._settings.max_rooms:
-                raise RtpushError(
-                    "too_many_rooms",
-                    f"A session may be in {self._settings.max_rooms} rooms at most; leave one.",
-                )
-            self._finish_pass(session)
-            # Where it is put before it is let in, it has missed nothing but
-            # what lies before its position.
-            session.rooms[room] = self.log.last if session.admitted else 0
-            self._regroup(session)
-        return self._snapshots.of_room(room)
-
-    def put(self, session: Session, room: str) -> None:
-        """Let a session enter a room that it did not ask for. Raises as `join` does."""
-        snapshot = self.join(session, room)
-        if session.connection is not None:
-            self.send(session, snapshot)
-        elif session.admitted:
-            session.pending_snapshots = (*session.pending_snapshots, room)
-
-    def knows(self, sid: str) -> bool:
-        """Is there such a session, or may it come back?"""
-        session = self.find(sid)
-        return session is not None and session.eviction is None
-
-    def leave(self, session: Session, room: str) -> None:
-        """Leave a room; nothing happens when the session is not in it."""
-        if room in session.rooms:
-            self._finish_pass(session)
-            del session.rooms[room]
-            self._regroup(session)
-
-    def _regroup(self, session: Session) -> None:
-        framing = session.connection.framing if session.connection is not None else None
-        if framing is None and session.group is not None:
-            framing = session.group.framing
-        if framing is not None:
-            self.groups.assign(session, framing)
-
     # ----------------------------------------------------------------- time
 
     def tick(self) -> None:
@@ -371,6 +325,7 @@ class Hub(Delivery):
         self._snapshots.forget()
         now = self._runtime.clock()
         self._lapsed.tick(now)
+        self._end_room_tokens()
         for session in self._expiries.due(self._runtime.wall()):
             self.disconnect(
                 session, RtpushError("not_authenticated", "The token has expired; renew it.")
@@ -384,10 +339,3 @@ class Hub(Delivery):
             self.disconnect(
                 session, RtpushError("too_slow", "Nothing was read for too long; read faster.")
             )
-
-
-def _decrement(counts: Counter[Any], key: object) -> None:
-    """One fewer; what counts nothing is not kept."""
-    counts[key] -= 1
-    if not counts[key]:
-        del counts[key]

@@ -21,6 +21,7 @@ import orjson
 from .errors import RtpushError
 
 __all__ = [
+    "COMMANDS",
     "PROTOCOL_VERSION",
     "RESERVED_EVENTS",
     "Envelope",
@@ -49,6 +50,8 @@ MAX_DEPTH: Final = 128
 
 _POSITION: Final = re.compile(r"([A-Za-z0-9]{1,32})-(0|[1-9][0-9]{0,17})")
 
+# What a client asks of the server itself, whatever its application does.
+COMMANDS: Final = frozenset({"ping", "join", "leave", "auth"})
 # Only the server says these: a client that could send them would forge the
 # server's own voice to other clients.
 RESERVED_EVENTS: Final = frozenset(

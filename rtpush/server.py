@@ -23,10 +23,14 @@ from aiohttp import web
 
 from .access.addresses import is_loopback
 from .access.auth import Authenticator, AuthError, publishers_have_key
+from .access.room_policy import RoomPolicy
 from .access.tls import TlsError
+from .application.admission import Admission
 from .application.application import Application
+from .application.commands import Commands
 from .application.dispatcher import Dispatcher
 from .application.replies import PendingReplies
+from .application.turns import Turns
 from .application.worker import Work, Worker
 from .cluster.nodes import Nodes
 from .cluster.supervisor import Supervisor, SupervisorError, WorkerContext
@@ -236,27 +240,30 @@ class Server(Application):
         except LogError as exc:
             raise StartError(str(exc)) from exc
         runtime = Runtime(_call_soon, self._spawn, time.monotonic, time.time)
-        self._hub = Hub(self._log, settings, runtime)
+        room_policy = RoomPolicy(settings, self._handlers)
+        self._hub = Hub(self._log, settings, runtime, room_policy)
         self._bus = make_bus(self._log)
         self._nodes = Nodes(self._bus, self._hub)
         metrics = Metrics()
         self._access = AccessControl(Authenticator(settings), settings)
+        turns = Turns(self._spawn)
+        self._admission = Admission(self._hub, self._handlers, self._access.auth, turns)
         self._dispatcher = Dispatcher(
             self._log,
             self._hub,
             self._nodes,
             self._handlers,
-            self._access.auth,
+            Commands(self._admission),
+            turns,
             metrics,
             settings,
-            self._spawn,
         )
-        self._hub.on_closed = self._dispatcher.closed
         self._replies = PendingReplies(self._hub, self._nodes)
         self._dispatcher.on_stray_reply = self._replies.take_stray
         self._transport_context = TransportContext(
             self._hub,
             self._nodes,
+            self._admission,
             self._dispatcher,
             BodyReader(settings.max_body, settings.request_timeout),
             metrics,

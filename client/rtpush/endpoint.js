@@ -5,9 +5,6 @@
  * - No address holds a token: servers and proxies log addresses.
  */
 
-// No log has this position: the server answers a read at it with a snapshot.
-const NO_SUCH_POSITION = 'none-0';
-
 /** @typedef {import('./transports.js').Envelope} Envelope */
 
 /** Each room, and its token if it is joined with one of its own.
@@ -49,7 +46,7 @@ export function headersOf(token) {
 }
 
 /**
- * Read the log once, without a session.
+ * Read the log once, in a session that the server ends with its answer.
  *
  * @param {Server & {credentials: RequestCredentials}} server
  * @param {string|null} token
@@ -59,11 +56,10 @@ export function headersOf(token) {
  * @throws {TypeError} when the server cannot be reached
  */
 export async function readLog(server, token, rooms, last) {
-  const url = addressOf(server, 'poll', rooms, { last: last ?? NO_SUCH_POSITION, timeout: '0' });
+  const url = addressOf(server, 'poll', rooms, { last, once: '1' });
   const response = await fetch(url, { headers: headersOf(token), credentials: server.credentials, cache: 'no-store' });
   if (!response.ok) return null;
   const answer = await response.json();
-  // The client asked at a position that does not exist, so this `resync` is no news.
-  if (last === null) answer.events = answer.events.filter((/** @type {Envelope} */ { event }) => event !== 'resync');
+  answer.events = answer.events.filter((/** @type {Envelope} */ { event }) => event !== 'connect');
   return answer;
 }

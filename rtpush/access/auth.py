@@ -67,21 +67,21 @@ class AuthError(Exception):
 class Grant:
     """What a token allows.
 
-    `rooms` and `emit` are patterns (`*` matches anything) of rooms that may be
-    entered and written to, and of events that may be sent. `publish` allows
-    the HTTP API. `expires` is seconds since 1970, None for never.
+    `rooms` and `emit` are patterns (`*` stands for any characters) of rooms that the
+    client may enter, and of events that it may send. `rooms` is None when the token says
+    nothing of rooms. `publish` allows the HTTP API. `expires` is when the server stops to
+    accept the token, its leeway included, in seconds since 1970; None for never.
     """
 
     subject: str | None = None
-    rooms: tuple[str, ...] = ("*",)
+    rooms: tuple[str, ...] | None = None
     emit: tuple[str, ...] = ("*",)
     publish: bool = False
     expires: float | None = None
 
-    def check_room(self, room: str) -> None:
-        """Raises RtpushError (`forbidden`)."""
-        if not matches_any(self.rooms, room):
-            raise RtpushError("forbidden", "The token does not list this room in `rooms`.")
+    def lists(self, room: str) -> bool:
+        """Does the token list this room in `rooms`?"""
+        return self.rooms is not None and matches_any(self.rooms, room)
 
     def check_event(self, event: str) -> None:
         """Raises RtpushError (`forbidden`)."""
@@ -186,7 +186,19 @@ class Authenticator:
         if len(token) > MAX_TOKEN:
             raise RtpushError("not_authenticated", "The token is too long.")
         claims = self._decode(token, await self._keys_for(token))
-        return _grant_of(claims)
+        return self._grant_of(claims)
+
+    def _grant_of(self, claims: dict[str, Any]) -> Grant:
+        subject = claims.get("sub")
+        emit = _patterns(claims, "emit")
+        return Grant(
+            subject if isinstance(subject, str) else None,
+            _patterns(claims, "rooms"),
+            ("*",) if emit is None else emit,
+            claims.get("publish") is True,
+            # What is let in within the leeway must not be cut before the leeway is over.
+            float(claims["exp"]) + self._settings.auth_leeway,
+        )
 
     def _decode(self, token: str, keys: Sequence[tuple[Any, str]]) -> dict[str, Any]:
         import jwt
@@ -289,21 +301,10 @@ def _key_id(token: str) -> str | None:
     return kid if isinstance(kid, str) else None
 
 
-def _grant_of(claims: dict[str, Any]) -> Grant:
-    subject = claims.get("sub")
-    return Grant(
-        subject if isinstance(subject, str) else None,
-        _patterns(claims, "rooms", ()),
-        _patterns(claims, "emit", ("*",)),
-        claims.get("publish") is True,
-        float(claims["exp"]),
-    )
-
-
-def _patterns(claims: dict[str, Any], name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+def _patterns(claims: dict[str, Any], name: str) -> tuple[str, ...] | None:
     value = claims.get(name)
     if value is None:
-        return default
+        return None
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise RtpushError("not_authenticated", f"The token's `{name}` is not a list of names.")

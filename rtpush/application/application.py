@@ -28,6 +28,7 @@ from ..hub import Hub
 from ..log.board import TASK_EVENTS
 from ..protocol import Envelope, Reply, check_name, check_room
 from ..sessions.session import Session
+from .admission import Admission
 from .dispatcher import Dispatcher
 from .replies import PendingReplies
 
@@ -46,6 +47,7 @@ class Application(SocketIOInterface):
     """
 
     _hub: Hub
+    _admission: Admission
     _dispatcher: Dispatcher
     _nodes: Nodes
     _replies: PendingReplies
@@ -233,7 +235,7 @@ class Application(SocketIOInterface):
         Raises:
             RtpushError: There is no such session (`not_found`).
         """
-        disconnecting = self._dispatcher.disconnecting.get(sid)
+        disconnecting = self._admission.disconnecting.get(sid)
         if disconnecting is not None:
             # A `disconnect` handler puts things in order.
             self._hub.leave(disconnecting, room)
@@ -279,7 +281,7 @@ class Application(SocketIOInterface):
 
     def _session(self, sid: str) -> Session:
         # A `disconnect` handler may still ask who it was.
-        session = self._hub.sessions.get(sid) or self._dispatcher.disconnecting.get(sid)
+        session = self._hub.sessions.get(sid) or self._admission.disconnecting.get(sid)
         if session is None:
             raise RtpushError("not_found", "No such session; it may have disconnected.")
         return session

@@ -1,4 +1,4 @@
-"""What becomes of the envelopes that clients and publishers send.
+"""Dispatch envelopes from clients and publishers.
 
 Rules that hold here:
 
@@ -18,16 +18,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from inspect import isawaitable
+from typing import Any, Final
 
 from orjson import Fragment, JSONEncodeError
 
-from ..access.auth import OPEN, Authenticator, Grant
+from ..access.auth import OPEN
 from ..cluster.nodes import Nodes
 from ..config.settings import Settings
-from ..errors import Reason, RtpushError
+from ..errors import RtpushError
 from ..handlers.registry import HandlerRegistry
 from ..hub import Hub
 from ..log.base import Log, Outcome
@@ -41,35 +41,22 @@ from ..protocol import (
     Incoming,
     Position,
     Reply,
-    check_room,
     dumps,
-    encode,
     encode_data,
     encode_error,
     encode_reply,
 )
 from ..sessions.session import Session
+from .commands import Commands, Responder
+from .turns import Turns
 
-__all__ = ["Dispatcher", "Responder", "position_of"]
+__all__ = ["Dispatcher", "position_of"]
 
 logger = logging.getLogger("rtpush.dispatcher")
 
 # So many envelopes in a row that cannot be understood, and the client speaks
 # another protocol: there is no point in going on.
 MAX_BAD_ENVELOPES: Final = 20
-
-
-class Responder(Protocol):
-    """Where the outcome of one envelope goes. `done` is called exactly once."""
-
-    def send(self, envelope: bytes) -> None:
-        """An envelope for this client only (`pong`, a room's `active_tasks`)."""
-
-    def done(self, reply: bytes | None) -> None:
-        """The reply or error event; None when there is nothing to say."""
-
-
-Command = Callable[[Session, Envelope, Responder], Any]
 
 
 class Dispatcher:
@@ -81,28 +68,21 @@ class Dispatcher:
         hub: Hub,
         nodes: Nodes,
         handlers: HandlerRegistry,
-        auth: Authenticator,
+        commands: Commands,
+        turns: Turns,
         metrics: Metrics,
         settings: Settings,
-        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._log = log
         self._hub = hub
         self._nodes = nodes
         self._handlers = handlers
-        self._auth = auth
+        self._commands = commands
+        self._turns = turns
         self._metrics = metrics
-        self._spawn = spawn
         # Takes replies that were not asked for here.
         self.on_stray_reply: Callable[[Session, Reply], None] = lambda _session, _reply: None
-        # Sessions that have ended, until the application has been told.
-        self.disconnecting: dict[str, Session] = {}
         self._relay = settings.relay
-        self._commands: dict[str, Command] = {
-            "ping": self._ping,
-            "join": self._join,
-            "leave": self._leave,
-        }
 
     # -------------------------------------------------------- from a session
 
@@ -115,30 +95,10 @@ class Dispatcher:
         if isinstance(envelope, Reply):
             self._resolve_reply(session, envelope)
             responder.done(None)
-        elif envelope.event == "ping" and not self._handlers.has("ping"):
+        elif envelope.event == "ping":
             self._execute(session, envelope, responder)
         else:
-            self._in_order(session, lambda: self._execute(session, envelope, responder))
-
-    def _in_order(self, session: Session, act: Callable[[], Awaitable[None] | None]) -> None:
-        """Now, or behind what the session has under way."""
-        if session.handler_queue is not None:
-            session.handler_queue.append(act)
-            return
-        work = act()
-        if work is not None:
-            session.handler_queue = deque()
-            self._spawn(self._drain(session, session.handler_queue, work))
-
-    async def _drain(
-        self, session: Session, handler_queue: deque[Callable[[], Any]], work: Awaitable[None]
-    ) -> None:
-        await work
-        while handler_queue:
-            next_work = handler_queue.popleft()()
-            if next_work is not None:
-                await next_work
-        session.handler_queue = None
+            self._turns.take(session, lambda: self._execute(session, envelope, responder))
 
     def _refusal(self, error: RtpushError, ack: int | float | str | None) -> bytes:
         self._metrics.refusals[error.code] += 1
@@ -168,26 +128,37 @@ class Dispatcher:
         """Act on it; returns what the session's next turn has to wait for, if anything."""
         try:
             _check_not_reserved(envelope.event)
+            command = self._commands.get(envelope.event)
+            if command is not None:
+                result = command(session, envelope, responder)
+                if isawaitable(result):
+                    return self._reply_later(envelope, responder, result)
+                responder.done(_reply(envelope, result))
+                return None
+            self._check_event(session, envelope.event)
             if self._handlers.has(envelope.event):
                 return self._handle(session, envelope, responder)
-            if envelope.event == "auth" or _brings_token(envelope):
-                return self._use_token(session, envelope, responder)
-            self._execute_builtin(session, envelope, responder)
+            self._relay_event(session, envelope, responder)
         except RtpushError as error:
             responder.done(self._refusal(error, envelope.ack))
         return None
 
-    def _execute_builtin(self, session: Session, envelope: Envelope, responder: Responder) -> None:
-        command = self._commands.get(envelope.event)
-        if command is not None:
-            data = command(session, envelope, responder)
-            responder.done(None if envelope.ack is None else encode_reply(envelope.ack, data))
-            return
+    async def _reply_later(
+        self, envelope: Envelope, responder: Responder, result: Awaitable[Any]
+    ) -> None:
+        try:
+            reply = _reply(envelope, await result)
+        except RtpushError as error:
+            reply = self._refusal(error, envelope.ack)
+        responder.done(reply)
+
+    def _relay_event(self, session: Session, envelope: Envelope, responder: Responder) -> None:
         self._check_open()
-        self._check_allowed(session, envelope)
+        self._check_room(session, envelope.room)
+        self._check_relay(envelope.event)
         if envelope.volatile:
             self._send_volatile(envelope)
-            responder.done(None if envelope.ack is None else encode_reply(envelope.ack, None))
+            responder.done(_reply(envelope, None))
         else:
             self._append(envelope, responder)
 
@@ -196,15 +167,18 @@ class Dispatcher:
         if self._hub.stopping:
             raise RtpushError("going_away", "The server is stopping; send it again in a moment.")
 
-    def _check_allowed(self, session: Session, envelope: Envelope) -> None:
-        event, room = envelope.event, envelope.room
+    def _check_event(self, session: Session, event: str) -> None:
         if session.grant is not OPEN:
             session.grant.check_event(event)
-            if room is not None and room not in session.rooms:
-                session.grant.check_room(room)
-        if event in TASK_EVENTS:
+
+    def _check_room(self, session: Session, room: str | None) -> None:
+        if room is None or room in session.rooms or room == session.sid:
             return
-        if not matches_any(self._relay, event):
+        if not self._hub.room_policy.is_open(room):
+            raise RtpushError("forbidden", "You send into rooms that you are in: join it first.")
+
+    def _check_relay(self, event: str) -> None:
+        if event not in TASK_EVENTS and not matches_any(self._relay, event):
             raise RtpushError(
                 "forbidden",
                 "Clients may not send this event: the setting `relay` does not list it.",
@@ -230,45 +204,6 @@ class Dispatcher:
 
     # --------------------------------------------------------- to an application
 
-    async def admit(
-        self, session: Session, environ: Callable[[], dict[str, Any]], auth: Any
-    ) -> None:
-        """Let the application decide whether a session may begin. Raises RtpushError."""
-        if self._handlers.has("connect"):
-            decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._in_order(session, lambda: self._decide(session.sid, environ(), auth, decided))
-            await decided
-        if self._hub.sessions.get(session.sid) is not session:
-            raise RtpushError("forbidden", "The application ended the connection.")
-        session.admitted = True
-
-    async def _decide(
-        self, sid: str, environ: dict[str, Any], auth: Any, decided: asyncio.Future[None]
-    ) -> None:
-        try:
-            await self._handlers.connect(sid, environ, auth)
-        except RtpushError as error:
-            if not decided.done():
-                decided.set_exception(error)
-            return
-        if not decided.done():
-            decided.set_result(None)
-        elif self._handlers.has("disconnect"):
-            # It was let in, and has gone meanwhile: whoever counts is told.
-            await self._handlers.disconnect(sid, Reason.TRANSPORT_CLOSE)
-
-    def closed(self, session: Session, reason: str) -> None:
-        """Tell the application that a session has ended."""
-        if self._handlers.has("disconnect"):
-            self.disconnecting[session.sid] = session
-            self._in_order(session, lambda: self._run_disconnect_handler(session, reason))
-
-    async def _run_disconnect_handler(self, session: Session, reason: str) -> None:
-        try:
-            await self._handlers.disconnect(session.sid, reason)
-        finally:
-            self.disconnecting.pop(session.sid, None)
-
     async def _handle(self, session: Session, envelope: Envelope, responder: Responder) -> None:
         ack, key = envelope.ack, envelope.idempotency_key
         result = session.results.get(key or "")
@@ -290,53 +225,6 @@ class Dispatcher:
         except JSONEncodeError:
             logger.exception("what the handler of %r returned is not JSON", envelope.event)
             return RtpushError("internal", "The application's answer cannot be sent.")
-
-    # -------------------------------------------------------------- commands
-
-    def _ping(self, _session: Session, envelope: Envelope, responder: Responder) -> None:
-        encode_data(envelope.data)
-        responder.send(encode("pong", envelope.data))
-
-    def _join(self, session: Session, envelope: Envelope, responder: Responder) -> dict[str, str]:
-        room = _room_of(envelope)
-        session.grant.check_room(room)
-        responder.send(self._hub.join(session, room))
-        return {"room": room}
-
-    def _leave(self, session: Session, envelope: Envelope, _answer: Responder) -> dict[str, str]:
-        room = _room_of(envelope)
-        self._hub.leave(session, room)
-        return {"room": room}
-
-    async def _use_token(self, session: Session, envelope: Envelope, responder: Responder) -> None:
-        """`auth` renews what the session may do; a token with `join` is for that room alone."""
-        try:
-            if not self._auth.wants_tokens:
-                raise RtpushError(
-                    "forbidden", "This server has no authentication configured; send no token."
-                )
-            data = envelope.data if isinstance(envelope.data, dict) else {}
-            token = data.get("token")
-            grant = await self._auth.grant(token if isinstance(token, str) else None)
-            if envelope.event == "auth":
-                self._hub.renew(session, grant)
-                result: dict[str, Any] = {"expires": grant.expires}
-            else:
-                result = self._join_with(session, grant, envelope, responder)
-        except RtpushError as error:
-            responder.done(self._refusal(error, envelope.ack))
-            return
-        responder.done(None if envelope.ack is None else encode_reply(envelope.ack, result))
-
-    def _join_with(
-        self, session: Session, grant: Grant, envelope: Envelope, responder: Responder
-    ) -> dict[str, str]:
-        room = _room_of(envelope)
-        if grant.subject not in (None, session.grant.subject):
-            raise RtpushError("forbidden", "The token is for somebody else.")
-        grant.check_room(room)
-        responder.send(self._hub.join(session, room))
-        return {"room": room}
 
     # ------------------------------------------------------ from a publisher
 
@@ -394,9 +282,8 @@ def position_of(log: Log, seq: int) -> str:
     return str(Position(log.epoch, seq))
 
 
-def _brings_token(envelope: Envelope) -> bool:
-    data = envelope.data
-    return envelope.event == "join" and isinstance(data, dict) and "token" in data
+def _reply(envelope: Envelope, data: Any) -> bytes | None:
+    return None if envelope.ack is None else encode_reply(envelope.ack, data)
 
 
 def _check_not_reserved(event: str) -> None:
@@ -404,11 +291,3 @@ def _check_not_reserved(event: str) -> None:
         raise RtpushError(
             "reserved_event", f'Only the server sends "{event}"; choose another name.'
         )
-
-
-def _room_of(envelope: Envelope) -> str:
-    """`{"room": …}` in the data, or the envelope's own room, or the bare name."""
-    data = envelope.data
-    if isinstance(data, dict):
-        return check_room(data.get("room"))
-    return check_room(envelope.room if data is None else data)

@@ -94,7 +94,7 @@ class Worker:
         log = self._hub.log
         for task in log.board.all_active():
             self._take(task)
-        self._session = self._hub.peek(self, (), str(log.position))
+        self._session = self._hub.peek(self, str(log.position))
 
     def _end(self) -> None:
         session, self._session = self._session, None

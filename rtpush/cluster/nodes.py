@@ -21,6 +21,7 @@ from typing import Any, Final
 import orjson
 
 from ..access.auth import Grant
+from ..access.room_policy import FOREVER
 from ..errors import RtpushError
 from ..hub import Hub
 from ..log.bus import Bus
@@ -211,9 +212,15 @@ class Nodes:
             return {"eviction": found.eviction.as_data()}
         moved = {
             "rooms": found.rooms,
+            # JSON has no infinity.
+            "kept_until": {
+                room: None if until == FOREVER else until
+                for room, until in found.kept_until.items()
+            },
             "conflate": found.conflate,
             "opened": found.opened,
             "pending_snapshots": found.pending_snapshots,
+            "notices": [notice.decode() for notice in found.notices],
             "data": _as_json(found),
             "polls": found.lease_until is not None,
             "lapsed": found.sid not in self._hub.sessions,

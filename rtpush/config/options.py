@@ -57,6 +57,7 @@ class Options(TypedDict, total=False):
 
     # Limits
     relay: str | Sequence[str]
+    open_rooms: str | Sequence[str]
     max_message: int | str
     max_batch: int
     max_body: int | str

@@ -188,6 +188,13 @@ class Settings:
         "events that clients may send to each other: names or patterns like chat_*; "
         "repeatable; empty for none",
     )
+    open_rooms: tuple[str, ...] = _setting(
+        (),
+        NAMES,
+        "Limits",
+        "rooms that every client may enter and send to, on a server with tokens or handlers: "
+        "names or patterns like public_*; repeatable",
+    )
     max_message: int = _setting(2**20, size(2**10, 2**30), "Limits", "largest envelope")
     max_batch: int = _setting(1000, count(1, 1_000_000), "Limits", "most envelopes in one POST")
     max_body: int = _setting(16 * 2**20, size(2**10, 2**30), "Limits", "largest body of a POST")

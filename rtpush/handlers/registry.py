@@ -10,6 +10,8 @@ Rules that hold here:
   traceback; an `RtpushError` is the handler's own refusal and only answered.
 - `*` takes events that have no handler of their own. The board takes its four
   itself, unless the application has a handler for one of them by name.
+- The protocol's own words (`COMMANDS`) are the server's. The application can add no
+  handler for `ping` or `auth`; it decides about a `join`, and is told of a `leave`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import Any, Final
 
 from ..errors import RtpushError
 from ..log.board import TASK_EVENTS
-from ..protocol import RESERVED_EVENTS, check_name
+from ..protocol import COMMANDS, RESERVED_EVENTS, check_name
 
 __all__ = ["Handler", "HandlerRegistry", "positional"]
 
@@ -36,7 +38,11 @@ Handler = Callable[..., Any]
 MAX_THREADS: Final = 64
 
 _LIFE: Final = ("connect", "disconnect")
+# Of COMMANDS, those that leave nothing for an application to decide.
+_SERVER_ONLY: Final = ("ping", "auth")
 _REFUSED: Final = "The application refused the connection."
+_NOT_FOR_CATCH_ALL: Final = {*_LIFE, *COMMANDS, *TASK_EVENTS}
+_REFUSED_JOIN: Final = "The application does not let you into this room."
 
 
 class _Call:
@@ -86,6 +92,10 @@ class HandlerRegistry:
 
     def add(self, event: str, handler: Handler) -> None:
         """Raises ValueError for a name that only the server uses."""
+        if event in _SERVER_ONLY:
+            raise ValueError(
+                f'the server acts on "{event}" itself; give the handler and its event another name'
+            )
         if event in RESERVED_EVENTS and event not in _LIFE:
             raise ValueError(f'"{event}" is sent by the server only; it cannot have a handler')
         try:
@@ -98,7 +108,11 @@ class HandlerRegistry:
         """Is there a handler for this event?"""
         if event in self._calls:
             return True
-        return "*" in self._calls and event not in TASK_EVENTS and event not in _LIFE
+        return "*" in self._calls and event not in _NOT_FOR_CATCH_ALL
+
+    def is_empty(self) -> bool:
+        """Is there no handler at all?"""
+        return not self._calls
 
     async def connect(self, sid: str, environ: dict[str, Any], auth: Any) -> None:
         """Ask whether a connection may begin. Raises RtpushError when not."""
@@ -112,6 +126,11 @@ class HandlerRegistry:
         except RtpushError:
             logger.debug("the disconnect handler of %s failed", sid)
 
+    async def join(self, sid: str, data: Any) -> None:
+        """Ask whether a client may enter a room. Raises RtpushError when not."""
+        if await self._run(self._calls["join"], sid, data, refusal=_REFUSED_JOIN) is False:
+            raise RtpushError("forbidden", _REFUSED_JOIN)
+
     async def event(self, event: str, sid: str, data: Any) -> Any:
         """Handle an event that `has` a handler; returns what it returns. Raises RtpushError."""
         call = self._calls.get(event)
@@ -119,14 +138,14 @@ class HandlerRegistry:
             return await self._run(self._calls["*"], event, sid, data)
         return await self._run(call, sid, data)
 
-    async def _run(self, call: _Call, *args: Any) -> Any:
+    async def _run(self, call: _Call, *args: Any, refusal: str = _REFUSED) -> Any:
         try:
             return await call(self._threads, *args)
         except RtpushError:
             raise
         except Exception as exc:
             if _is_refusal(exc):
-                raise RtpushError("forbidden", str(exc.args[0]) if exc.args else _REFUSED) from None
+                raise RtpushError("forbidden", str(exc.args[0]) if exc.args else refusal) from None
             logger.exception("a handler failed")
             raise RtpushError(
                 "internal", "The application failed to handle this; its log says more."

@@ -30,6 +30,9 @@ MAX_RESULTS: Final = 64
 MAX_RESULT_BYTES: Final = 16 << 10
 # Most sessions have none, and an empty dictionary each would be 64 bytes.
 _NONE: Final[dict[str, bytes | RtpushError]] = {}
+_NOT_KEPT: Final[dict[str, float]] = {}
+# Notices that a session keeps for a client that is away.
+MAX_NOTICES: Final = 100
 
 
 class Connection(Protocol):
@@ -67,9 +70,11 @@ class Session:
         "group",
         "handler_queue",
         "heartbeat_slot",
+        "kept_until",
         "lagging",
         "lease_until",
         "live",
+        "notices",
         "opened",
         "paused",
         "pending_replies",
@@ -121,6 +126,9 @@ class Session:
         # and nobody hears it.
         self.admitted = False
         self.grant = OPEN
+        # Rooms that it is in whatever its grant says, and until when, in seconds since
+        # 1970: those that the server put it in, and those of a token of their own.
+        self.kept_until: dict[str, float] = _NOT_KEPT
         # Its own and its address's; empty until the client sends something.
         self.rate_limits: tuple[RateLimit, ...] = ()
         # Envelopes in a row that could not be understood.
@@ -147,6 +155,18 @@ class Session:
         # Rooms that the server put it in while the client was away: their
         # snapshots are sent when it has caught up.
         self.pending_snapshots: tuple[str, ...] = ()
+        # Envelopes that told it of a room which it had to leave while the client was away.
+        self.notices: tuple[bytes, ...] = ()
+
+    def keep_in(self, room: str, until: float) -> None:
+        """Keep the session in a room until then, whatever its grant says."""
+        if self.kept_until is _NOT_KEPT:
+            self.kept_until = {}
+        self.kept_until[room] = max(until, self.kept_until.get(room, until))
+
+    def notice(self, envelope: bytes) -> None:
+        """Keep an envelope for the client's return."""
+        self.notices = (*self.notices, envelope)[-MAX_NOTICES:]
 
     def remember(self, key: str, result: bytes | RtpushError) -> None:
         """Keep the result of an event with this idempotency key: JSON, or the refusal."""

@@ -11,12 +11,15 @@ Rules that hold here:
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from math import ceil
+from collections.abc import Hashable, Iterator
+from math import ceil, isfinite
+from typing import Generic, TypeVar
 
 from .session import Session
 
-__all__ = ["GrantExpiries", "Heartbeats", "LapsedSessions", "StalledWriters"]
+__all__ = ["Expiries", "Heartbeats", "LapsedSessions", "StalledWriters"]
+
+K = TypeVar("K", bound=Hashable)
 
 
 class Heartbeats:
@@ -85,33 +88,33 @@ class LapsedSessions:
             del self._until[sid]
 
 
-class GrantExpiries:
-    """The sessions whose grants end, by the second in which they do."""
+class Expiries(Generic[K]):
+    """Rights that end, by the second in which they do: grants of sessions, and rooms."""
 
     def __init__(self) -> None:
-        self._by_second: dict[int, dict[Session, None]] = {}
-        self._seconds: dict[Session, int] = {}
+        self._by_second: dict[int, dict[K, None]] = {}
+        self._seconds: dict[K, int] = {}
 
-    def add(self, session: Session) -> None:
-        """Again whenever the grant has changed."""
-        self.remove(session)
-        if session.grant.expires is not None:
-            second = ceil(session.grant.expires)
-            self._seconds[session] = second
-            self._by_second.setdefault(second, {})[session] = None
+    def set(self, right: K, expires: float | None) -> None:
+        """Note when a right ends, in seconds since 1970; None or infinity is never."""
+        self.remove(right)
+        if expires is not None and isfinite(expires):
+            second = ceil(expires)
+            self._seconds[right] = second
+            self._by_second.setdefault(second, {})[right] = None
 
-    def remove(self, session: Session) -> None:
+    def remove(self, right: K) -> None:
         """Idempotent."""
-        second = self._seconds.pop(session, None)
+        second = self._seconds.pop(right, None)
         if second is not None:
-            del self._by_second[second][session]
+            del self._by_second[second][right]
             if not self._by_second[second]:
                 del self._by_second[second]
 
-    def due(self, now: float) -> list[Session]:
-        """Those whose grant has ended by now."""
+    def due(self, now: float) -> list[K]:
+        """The rights that have ended by now."""
         ended = [second for second in self._by_second if second <= now]
-        return [session for second in ended for session in self._by_second[second]]
+        return [right for second in ended for right in self._by_second[second]]
 
 
 class StalledWriters:

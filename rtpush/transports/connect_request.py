@@ -11,7 +11,7 @@ from aiohttp import web
 from ..errors import RtpushError
 from ..web.middleware import CALLER
 
-__all__ = ["ConnectRequest", "environ_of", "read_connect_request"]
+__all__ = ["ConnectRequest", "environ_of", "flag", "read_connect_request"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +27,24 @@ class ConnectRequest:
 def read_connect_request(request: web.Request) -> ConnectRequest:
     """The query of /ws, /sse and /poll; raises RtpushError (`bad_request`)."""
     query = request.query
-    conflate = query.get("conflate", "1")
-    if conflate not in ("0", "1"):
-        raise RtpushError("bad_request", '"conflate" is 0 or 1 (1 when it is left out).')
     return ConnectRequest(
         query.getall("room", []),
         # A browser's EventSource repeats the newest id by itself; it is newer
         # than what stands in the address it was opened with.
         request.headers.get("Last-Event-ID") or query.get("last") or None,
-        conflate == "1",
+        flag(request, "conflate", default=True),
         query.get("sid"),
     )
+
+
+def flag(request: web.Request, name: str, *, default: bool) -> bool:
+    """A query parameter that is 0 or 1; raises RtpushError (`bad_request`)."""
+    given = request.query.get(name)
+    if given is None:
+        return default
+    if given not in ("0", "1"):
+        raise RtpushError("bad_request", f'"{name}" is 0 or 1 ({default:d} when it is left out).')
+    return given == "1"
 
 
 def environ_of(request: web.Request, subject: str | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from aiohttp import web
 from ..access.addresses import is_loopback, rate_limit_address
 from ..access.auth import Grant
 from ..access.rate_limits import RateLimit
+from ..application.admission import Admission
 from ..application.dispatcher import Dispatcher
 from ..cluster.nodes import Nodes
 from ..config.settings import Settings
@@ -51,6 +52,7 @@ class TransportContext:
 
     hub: Hub
     nodes: Nodes
+    admission: Admission
     dispatcher: Dispatcher
     body_reader: BodyReader
     metrics: Metrics
@@ -61,15 +63,16 @@ class TransportContext:
     address_limits: dict[str, RateLimit] = field(default_factory=dict)
 
     async def admit(self, request: web.Request, connect_request: ConnectRequest) -> Session:
-        """The session for an opening, if it may begin. Raises RtpushError."""
+        """Admit a client: the session that it asks for. Raises RtpushError.
+
+        The one way to a session for every transport and path.
+        """
         grant, token = await self.access.grant(request)
-        for room in connect_request.rooms:
-            grant.check_room(room)
+        self.hub.check_connect_request(connect_request.rooms, connect_request.last)
         await self.hub.log.sync()
         await self.wait_for_position(connect_request.last)
         await self.take_over(request, connect_request, grant)
         session = self.hub.prepare(
-            connect_request.rooms,
             connect_request.last,
             conflate=connect_request.conflate,
             address=request[CALLER].address,
@@ -78,7 +81,9 @@ class TransportContext:
         )
         auth = None if token is None else {"token": token}
         try:
-            await self.dispatcher.admit(session, lambda: environ_of(request, grant.subject), auth)
+            await self.admission.admit(
+                session, connect_request.rooms, lambda: environ_of(request, grant.subject), auth
+            )
             if request.transport is None or request.transport.is_closing():
                 raise ConnectionResetError
         except BaseException:
@@ -109,7 +114,10 @@ class TransportContext:
             )
 
     async def check_owner(self, request: web.Request, session: Session) -> None:
-        """Is a request from whom the session belongs to? Raises RtpushError."""
+        """Check that a request's token is of the session's subject, and go on with it.
+
+        Raises RtpushError.
+        """
         if self.access.auth.wants_tokens:
             grant, _ = await self.access.grant(request)
             self.hub.renew(session, grant)

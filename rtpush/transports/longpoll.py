@@ -27,7 +27,7 @@ from ..framing import JSON
 from ..hub import Hub
 from ..protocol import Incoming, Position, parse_many
 from ..sessions.session import Session
-from .connect_request import ConnectRequest, read_connect_request
+from .connect_request import ConnectRequest, flag, read_connect_request
 from .context import TransportContext
 
 __all__ = ["LongPollTransport"]
@@ -57,6 +57,7 @@ class LongPollTransport:
         """One read. Raises RtpushError."""
         connect_request = read_connect_request(request)
         timeout = _timeout(request, self._settings.poll_timeout)
+        once = flag(request, "once", default=False)
         poll = PendingPoll(self._hub)
         session = await self._find(request, connect_request, poll)
         poll.session = session
@@ -65,18 +66,13 @@ class LongPollTransport:
                 await poll.wait(timeout)
             return self._answer(poll, session)
         finally:
-            self._release(session, poll)
+            self._release(session, poll, once)
 
     async def _find(
         self, request: web.Request, connect_request: ConnectRequest, poll: PendingPoll
     ) -> Session:
-        """The session to read for: a known one, a new one, or one for this read only."""
+        """Find the session to read for: one that the client has, or a new one."""
         await self._context.wait_for_position(connect_request.last)
-        if connect_request.last is not None and connect_request.sid is None:
-            grant, _ = await self._context.access.grant(request)
-            for room in connect_request.rooms:
-                grant.check_room(room)
-            return self._hub.peek(poll, connect_request.rooms, connect_request.last)
         session = self._hub.sessions.get(connect_request.sid or "")
         if session is None and connect_request.sid:
             grant, _ = await self._context.access.grant(request)
@@ -99,10 +95,12 @@ class LongPollTransport:
             headers={"Cache-Control": "no-store"},
         )
 
-    def _release(self, session: Session, poll: PendingPoll) -> None:
-        if not session.sid:
+    def _release(self, session: Session, poll: PendingPoll, once: bool) -> None:
+        if session.connection is not poll:
+            return
+        if once:
             self._hub.close(session)
-        elif session.connection is poll:
+        else:
             self._hub.detach(session)
             session.lease_until = self._hub.lease()
 

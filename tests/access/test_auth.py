@@ -162,7 +162,8 @@ async def test_rooms_that_may_be_entered(kind: type[Client]) -> None:
         await client.accepted({"event": "join", "data": {"room": "lobby"}})
         assert await client.refused({"event": "join", "data": {"room": "other"}}) == "forbidden"
         assert await client.refused({"event": "x", "room": "other"}) == "forbidden"
-        await client.accepted({"event": "x", "room": "team-b"})
+        assert await client.refused({"event": "x", "room": "team-b"}) == "forbidden"
+        await client.accepted({"event": "x", "room": "team-a"})
         await server.enter_room(client.sid, "given")
         await client.accepted({"event": "x", "room": "given"})
         await client.close()

@@ -140,9 +140,16 @@ async def test_the_catch_all_leaves_the_board_and_commands_of_the_wire_alone(
 ) -> None:
     seen = Calls()
     server.on("*", lambda event, sid, data: seen.add(event))
+    server.on("join", lambda sid, data: None)
     client = await connect()
     await client.accepted({"event": "task_created", "data": {"id": 1}})
     assert server._log.board.is_active("1")
+    await client.accepted({"event": "ping"})
+    await client.accepted({"event": "join", "data": {"room": "a"}})
+    assert server.rooms(client.sid) == [client.sid, "a"]
+    await client.accepted({"event": "leave", "data": {"room": "a"}})
+    assert server.rooms(client.sid) == [client.sid]
+    assert await client.refused({"event": "auth", "data": {"token": "t"}}) == "forbidden"
     assert list(seen) == []
     await client.accepted({"event": "chat", "data": 1})
     assert list(seen) == [("chat",)]
@@ -157,18 +164,11 @@ async def test_a_handler_by_name_takes_the_place_of_what_the_server_does(
             raise RtpushError("bad_task", "A task needs a prompt.")
         await server.emit("task_created", {**data, "by": sid})
 
-    @server.event
-    async def join(sid: str, data: Any) -> str:
-        await server.enter_room(sid, "team-" + data["room"])
-        return "welcome"
-
     client = await connect()
     assert await client.refused({"event": "task_created", "data": {"id": 1}}) == "bad_task"
     await client.accepted({"event": "task_created", "data": {"id": 1, "prompt": "a lake"}})
     task = await event(client, "task_created")
     assert task["data"] == {"id": 1, "prompt": "a lake", "by": client.sid}
-    assert await client.accepted({"event": "join", "data": {"room": "a"}}) == "welcome"
-    assert server.rooms(client.sid) == [client.sid, "team-a"]
 
 
 async def test_a_handler_that_raises_hurts_nobody_else(
@@ -272,7 +272,7 @@ async def test_a_ping_overtakes_a_slow_handler(server: Server) -> None:
         await client.reply(1)
 
 
-@pytest.mark.parametrize("name", ["error", "active_tasks", "pong", "", "x" * 129])
+@pytest.mark.parametrize("name", ["error", "active_tasks", "pong", "ping", "auth", "", "x" * 129])
 def test_names_that_cannot_have_a_handler(name: str) -> None:
     with pytest.raises(ValueError, match=r"handler|characters"):
         Server(port=0, log="memory:").on(name, print)
@@ -649,6 +649,7 @@ async def test_sessions_keep_what_is_saved(server: Server) -> None:
 @pytest.mark.parametrize("by_server", [False, True])
 async def test_a_disconnect_handler_knows_who_it_was(server: Server, by_server: bool) -> None:
     calls = Calls()
+    server.on("join", lambda sid, data: None)
 
     @server.event
     async def disconnect(sid: str, reason: str) -> None:
@@ -663,7 +664,7 @@ async def test_a_disconnect_handler_knows_who_it_was(server: Server, by_server: 
         else:
             await client.close()
         assert await calls.wait(1) == [("ada", ["a"])]
-        await until(lambda: not server._dispatcher.disconnecting)
+        await until(lambda: not server._admission.disconnecting)
         with pytest.raises(RtpushError, match="not_found"):
             await server.get_session(client.sid)
 

@@ -28,6 +28,7 @@ OTHER = {
     "grace": ("1500ms", 1.5),
     "compress": ("false", False),
     "relay": ("chat_*, ping_all", ("chat_*", "ping_all")),
+    "open_rooms": ("public_*, lobby", ("public_*", "lobby")),
     "max_message": ("2KiB", 2048),
     "max_batch": ("7", 7),
     "max_body": ("1GiB", 2**30),

@@ -149,6 +149,12 @@ async def test_a_query_that_cannot_be_understood(
     assert await site.get("/api/connections") == {"connections": []}
 
 
+@pytest.mark.parametrize("given", ["2", "", "true"])
+async def test_once_is_0_or_1(site: Site, given: str) -> None:
+    status, answer, _ = await site.call("GET", f"/poll?once={given}")
+    assert (status, answer["error"]["code"]) == (400, "bad_request")
+
+
 @pytest.mark.parametrize("path", EVERY_PATH)
 async def test_an_empty_last_is_no_last(site: Site, path: str) -> None:
     """As a form or a script writes it that has none yet."""

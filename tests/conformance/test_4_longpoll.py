@@ -150,24 +150,32 @@ async def test_a_session_moves_here_from_another_transport(site: Site) -> None:
     assert [e["id"] for e in events] == [id_]
 
 
-async def test_with_last_and_no_sid_it_reads_without_a_session(site: Site) -> None:
+async def test_with_last_and_no_sid_it_is_a_new_session(site: Site) -> None:
+    client = await site.open(LongPoll)
+    (missed,) = await site.emit(1)
+    events, last = await poll(site, last=client.position)
+    assert events[0]["event"] == "connect"
+    assert events[0]["data"]["recovered"] is True
+    sid = events[0]["data"]["sid"]
+    found = [one["sid"] for one in (await site.get("/api/connections"))["connections"]]
+    assert sorted(found) == sorted([client.sid, sid])
+    if len(events) == 1:
+        events, _ = await poll(site, sid=sid, last=last)
+    assert events[-1]["id"] == missed
+
+
+@pytest.mark.parametrize("last", [None, "known", "none-0"])
+async def test_a_session_that_is_for_one_answer(site: Site, last: str | None) -> None:
     start = (await site.get("/api/tasks"))["position"]
-    ids = await site.emit(2) + await site.emit(1, room="a")
-    events, last = await poll(site, last=start)
-    assert [e["id"] for e in events] == ids[:2]
-    events, last = await poll(site, last=start, room="a")
-    assert [e["id"] for e in events] == ids
-    task = await waiting(site, last=last, room="a", timeout=55)
+    await site.publish({"event": "task_created", "data": {"id": 1}})
+    query = {} if last is None else {"last": start if last == "known" else last}
+    events, _ = await poll(site, once=1, **query)
+    assert [e["event"] for e in events if e["event"] != "task_created"] == {
+        None: ["connect", "active_tasks"],
+        "known": ["connect"],
+        "none-0": ["connect", "resync", "active_tasks"],
+    }[last]
     assert await site.get("/api/connections") == {"connections": []}
-    assert (await site.get("/api/rooms/a"))["members"] == []
-    (newer,) = await site.emit(1)
-    events, last = await asyncio.wait_for(task, PATIENCE)
-    assert [e["id"] for e in events] == [newer] == [last]
-
-
-async def test_it_waits_without_a_session_too(site: Site) -> None:
-    start = (await site.get("/api/tasks"))["position"]
-    assert await poll(site, last=start, timeout=0) == ([], start)
 
 
 @pytest.mark.settings(session_lease=1, heartbeat=1)

@@ -13,9 +13,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from rtpush.access.room_policy import RoomPolicy
 from rtpush.config.settings import Settings
 from rtpush.errors import RtpushError
 from rtpush.framing import FRAMINGS, JSON, Framing
+from rtpush.handlers.registry import HandlerRegistry
 from rtpush.hub import Hub
 from rtpush.log.entry import Draft
 from rtpush.log.memory import MemoryLog
@@ -108,7 +110,8 @@ class House:
         self.turns = Turns()
         self.settings = Settings(log="memory:", **changes)
         self.log = MemoryLog(self.settings, lambda: self.turns.now)
-        self.hub = Hub(self.log, self.settings, self.turns.runtime)
+        room_policy = RoomPolicy(self.settings, HandlerRegistry())
+        self.hub = Hub(self.log, self.settings, self.turns.runtime, room_policy)
 
     def publish(self, *envelopes: Envelope, skip: tuple[str, ...] = ()) -> None:
         async def append() -> None:
@@ -125,7 +128,9 @@ class House:
         **options: Any,
     ) -> tuple[Session, Connection]:
         connection = Connection(self.hub, framing, room_for)
-        session = self.hub.prepare(rooms, last, **options)
+        session = self.hub.prepare(last, **options)
+        for room in rooms:
+            self.hub.enter(session, room)
         session.admitted = True
         self.hub.open(session, connection, last)
         connection.session = session

@@ -112,9 +112,7 @@ class Client(ABC):
         query = [("room", room) for room in rooms]
         query += [("last", last)] if last is not None else []
         query += [] if conflate else [("conflate", "0")]
-        # With `last` and no sid a long-poll would be a read without a session; whoever
-        # comes back has a sid from before, which the server need not know.
-        query += [("sid", sid or "before")] if last is not None else []
+        query += [("sid", sid)] if sid is not None else []
         client.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         async with asyncio.timeout(PATIENCE):
             await client._connect(urlencode(query))

@@ -1,3 +1,9 @@
+/**
+ * The server's addresses, and single reads of its log.
+ *
+ * Rules that hold here:
+ * - No address holds a token: servers and proxies log addresses.
+ */
 /** @typedef {import('./transports.js').Envelope} Envelope */
 /** Each room, and its token if it is joined with one of its own.
  * @typedef {Map<string, string|undefined>} Rooms */
@@ -22,7 +28,7 @@ export function roomsWithoutToken(rooms: Rooms): string[];
 /** @param {string|null} token @returns {Record<string, string>} */
 export function headersOf(token: string | null): Record<string, string>;
 /**
- * Read the log once, without a session.
+ * Read the log once, in a session that the server ends with its answer.
  *
  * @param {Server & {credentials: RequestCredentials}} server
  * @param {string|null} token

@@ -1,0 +1,90 @@
+"""The protocol's own words: what a client asks of the server itself. PROTOCOL.md, section 5."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from ..protocol import Envelope, check_room, encode, encode_data
+from ..sessions.session import Session
+from .admission import Admission
+
+__all__ = ["Commands", "Responder"]
+
+
+class Responder(Protocol):
+    """Where the outcome of one envelope goes. `done` is called exactly once."""
+
+    def send(self, envelope: bytes) -> None:
+        """An envelope for this client only (`pong`, a room's `active_tasks`)."""
+
+    def done(self, reply: bytes | None) -> None:
+        """The reply or error event; None when there is nothing to say."""
+
+
+# Returns the data of the reply, at once or in time; raises RtpushError.
+Command = Callable[[Session, Envelope, Responder], Any]
+
+
+class Commands:
+    """Acts on `ping`, `join`, `leave` and `auth`."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._by_event: dict[str, Command] = {
+            "ping": self._ping,
+            "join": self._join,
+            "leave": self._leave,
+            "auth": self._auth,
+        }
+
+    def get(self, event: str) -> Command | None:
+        """What to do for this event, if it is one of the protocol's words."""
+        return self._by_event.get(event)
+
+    def _ping(self, _session: Session, envelope: Envelope, responder: Responder) -> None:
+        encode_data(envelope.data)
+        responder.send(encode("pong", envelope.data))
+
+    def _join(
+        self, session: Session, envelope: Envelope, responder: Responder
+    ) -> dict[str, str] | Awaitable[dict[str, str]]:
+        room = _room_of(envelope)
+        if self._admission.must_ask(session, room, envelope.data):
+            return self._ask_and_join(session, room, envelope, responder)
+        responder.send(self._admission.join(session, room))
+        return {"room": room}
+
+    async def _ask_and_join(
+        self, session: Session, room: str, envelope: Envelope, responder: Responder
+    ) -> dict[str, str]:
+        data = envelope.data if isinstance(envelope.data, dict) else {"room": room}
+        responder.send(await self._admission.ask_and_join(session, room, data))
+        return {"room": room}
+
+    def _leave(
+        self, session: Session, envelope: Envelope, _responder: Responder
+    ) -> dict[str, str] | Awaitable[dict[str, str]]:
+        room = _room_of(envelope)
+        if self._admission.leave(session, room):
+            return self._tell_left(session, room, envelope)
+        return {"room": room}
+
+    async def _tell_left(self, session: Session, room: str, envelope: Envelope) -> dict[str, str]:
+        data = envelope.data if isinstance(envelope.data, dict) else {"room": room}
+        await self._admission.tell_left(session, data)
+        return {"room": room}
+
+    async def _auth(
+        self, session: Session, envelope: Envelope, _responder: Responder
+    ) -> dict[str, float | None]:
+        data = envelope.data if isinstance(envelope.data, dict) else {}
+        return {"expires": await self._admission.renew(session, data.get("token"))}
+
+
+def _room_of(envelope: Envelope) -> str:
+    """`{"room": …}` in the data, or the envelope's own room, or the bare name."""
+    data = envelope.data
+    if isinstance(data, dict):
+        return check_room(data.get("room"))
+    return check_room(envelope.room if data is None else data)
