@@ -1,1 +1,1 @@
-"""Clients for Python programs: a lasting connection, with recovery, over any transport."""
+"""Clients for Python programs: one lasting connection, with recovery, over any transport."""

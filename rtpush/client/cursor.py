@@ -1,13 +1,14 @@
-"""Where a client is in the server's log.
+"""The client's cursor: its position in the server's log.
 
 Rules that hold here (PROTOCOL.md, section 3):
 
-- The cursor names what has really been taken. The `position` of a `connect`
-  envelope is not adopted: what leads up to it is still on its way.
-- Positions of different epochs cannot be compared; only the server can say
-  what lies between them.
-- What does not parse is no position: it is never remembered, and no reason to
-  drop an event.
+- The cursor is the position of the last event that the client has taken. The
+  client does not adopt the `position` of a `connect` envelope: the events up to
+  it are still on their way.
+- Positions of different epochs cannot be compared. Only the server knows what
+  lies between them.
+- The client never stores a position that does not parse, and drops no event
+  because of it.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ __all__ = ["Cursor"]
 
 
 class Cursor:
-    """The newest position taken, and for each room that of its newest snapshot."""
+    """The position of the last event taken, and that of each room's last snapshot."""
 
     def __init__(self, last: str | None = None) -> None:
+        """Start at a position; None: at the log's end, wherever that is."""
         self.last = last
-        self._rooms: dict[str, str] = {}
+        # The position of the last `active_tasks`, by room.
+        self._snapshots: dict[str, str] = {}
 
     def take(self, envelope: dict[str, Any]) -> bool:
-        """Move past an envelope; False when it is no news and must go no further."""
+        """Move past an envelope; False when the client had it before and must drop it."""
         event, position, room = (envelope.get(name) for name in ("event", "id", "room"))
         if event == "active_tasks":
             return self._take_snapshot(position, room)
@@ -36,18 +39,18 @@ class Cursor:
             self.last = None
             return True
         fresh = position is None or self.advance(position)
-        snapshot = self._rooms.get(room) if isinstance(room, str) else None
+        snapshot = self._snapshots.get(room) if isinstance(room, str) else None
         return fresh and not _is_behind(position, snapshot)
 
     def _take_snapshot(self, position: Any, room: Any) -> bool:
         if room is None:
             return self.advance(position) or position == self.last
-        # It says nothing about what happened elsewhere up to then.
-        self._rooms[str(room)] = str(position)
+        # The snapshot of a room covers no event of another room: the cursor stays.
+        self._snapshots[str(room)] = str(position)
         return True
 
     def advance(self, position: Any) -> bool:
-        """Move to a position; False when that lies behind."""
+        """Move to a position; False when it is not ahead of the cursor."""
         if _is_behind(position, self.last):
             return False
         if _parse(position) is not None:
@@ -55,8 +58,8 @@ class Cursor:
         return True
 
     def leave(self, room: str) -> None:
-        """Its next snapshot is another beginning."""
-        self._rooms.pop(room, None)
+        """Forget a room's snapshot: when the client joins again it gets another one."""
+        self._snapshots.pop(room, None)
 
 
 def _parse(text: Any) -> Position | None:

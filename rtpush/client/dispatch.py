@@ -1,10 +1,11 @@
-"""A client's handlers, and how they are called.
+"""Dispatch events to a client's handlers.
 
 Rules that hold here:
 
-- One after the other, in the order in which things came, on the event loop.
-- What a handler returns answers the server, where that has asked; what it
-  raises is logged, with its traceback, and answered with an error.
+- The client calls handlers one after the other, in the order in which the events
+  came, on the event loop.
+- What a handler returns is the answer, when the server asked for one. What it
+  raises is logged with its traceback, and the answer is an error.
 """
 
 from __future__ import annotations
@@ -20,77 +21,88 @@ from typing import Any, Final
 from ..errors import ConnectError, RtpushError
 from ..handlers.registry import Handler, positional
 from ..protocol import check_name
-from .receive_queue import Inbox, Queue
+from .receive_queue import ReceiveQueue, ReceiveQueues
 
-__all__ = ["LOCAL", "Handling"]
+__all__ = ["LOCAL_EVENTS", "HandlerDispatcher"]
 
 logger = logging.getLogger("rtpush.client")
 
-# Fired by the client itself; from outside they go nowhere.
-LOCAL: Final = frozenset({"connect", "connect_error", "disconnect"})
+# Events of the client itself. When the server sends one by this name, it is dropped.
+LOCAL_EVENTS: Final = frozenset({"connect", "connect_error", "disconnect"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A handler to call; `ack` when the server waits for what it returns."""
+    """A handler to call, and its arguments."""
 
     handler: Handler
     args: tuple[Any, ...]
+    # What the server will know the answer by; None: it did not ask for one.
     ack: Any = None
 
 
-class Handling:
-    """Handlers by event, and the calls of them that are to be made."""
+class HandlerDispatcher:
+    """Handlers by event, and the calls of them that are still to be made."""
 
-    def __init__(self, inbox: Inbox, reply: Callable[[dict[str, Any]], None]) -> None:
-        self._inbox = inbox
+    def __init__(self, queues: ReceiveQueues, reply: Callable[[dict[str, Any]], None]) -> None:
+        """`reply` sends an answer to the server."""
+        self._queues = queues
         self._reply = reply
+        # With each handler, the number of arguments that it takes; None: any number.
         self._handlers: dict[str, tuple[Handler, int | None]] = {}
-        self._calls: Queue[_Call] = inbox.queue()
-        self._working: asyncio.Task[None] | None = None
+        self._calls: ReceiveQueue[_Call] = queues.new_queue()
+        # Makes the calls; None before the first connection.
+        self._task: asyncio.Task[None] | None = None
 
     def add(self, event: str, handler: Handler) -> None:
-        """Raises ValueError for what cannot be an event's name."""
+        """Register a handler. Raises ValueError when `event` cannot be a name."""
         try:
             check_name("event", event)
         except RtpushError as error:
             raise ValueError(error.message) from None
         self._handlers[event] = (handler, positional(handler))
 
-    def put(self, event: str, *args: Any, ack: Any = None) -> bool:
-        """Have an event handled when it is its turn; False when there is nobody for it."""
-        handler, most = self._handlers.get(event, (None, 0))
-        if handler is None and event not in LOCAL and "*" in self._handlers:
-            handler, most = self._handlers["*"]
+    def dispatch(self, event: str, *args: Any, ack: Any = None) -> bool:
+        """Call the event's handler when it is its turn; False when there is none."""
+        handler, count = self._handlers.get(event, (None, 0))
+        if handler is None and event not in LOCAL_EVENTS and "*" in self._handlers:
+            handler, count = self._handlers["*"]
             args = (event, *args)
         if handler is not None:
-            self._calls.put(_Call(handler, args[:most], ack))
+            self._calls.put(_Call(handler, args[:count], ack))
         elif ack is not None:
             refusal = RtpushError("not_found", f"This client has no handler for {event!r}.")
             self._reply({"ack": ack, "error": refusal.as_data()})
         return handler is not None
 
-    def call(self, function: Callable[..., Any], *args: Any) -> None:
-        """Call something else, when it is its turn."""
-        # What is no function, or takes no such arguments, fails where it is called.
+    def dispatch_call(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call another function, such as a callback, when it is its turn."""
+        # Looked at late: when it is not a function, that fails as a handler does.
         self._calls.put(_Call(lambda: function(*args[: positional(function)]), ()))
 
-    def begin(self) -> asyncio.Task[None]:
-        """Make the calls, until the inbox ends; returns the task that does."""
-        if self._working is None or self._working.done():
-            self._calls = self._inbox.queue()
-            self._working = asyncio.create_task(self._run())
+    def start(self) -> None:
+        """Make the calls in a task, until the queues are closed."""
+        if self._task is None or self._task.done():
+            self._calls = self._queues.new_queue()
+            self._task = asyncio.create_task(self._run())
         else:
-            # A handler is still at it, or has connected anew itself: the rest waits for it.
-            self._inbox.resume(self._calls)
-        return self._working
+            # A handler of the last connection still runs: the calls go on after it.
+            self._queues.reopen(self._calls)
+
+    async def wait_done(self, timeout: float | None) -> None:
+        """Wait up to `timeout` seconds until all calls are made; None: without an end.
+
+        Returns at once in a handler, which cannot wait for itself.
+        """
+        if self._task is not None and self._task is not asyncio.current_task():
+            await asyncio.wait([self._task], timeout=timeout)
 
     async def _run(self) -> None:
         with suppress(StopAsyncIteration, ConnectError):
             while True:
-                await self._make(await self._calls.get())
+                await self._invoke(await self._calls.get())
 
-    async def _make(self, call: _Call) -> None:
+    async def _invoke(self, call: _Call) -> None:
         try:
             result = call.handler(*call.args)
             if inspect.isawaitable(result):
@@ -103,13 +115,13 @@ class Handling:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            # Not we were cancelled, but what the handler has waited for.
+            # Not this task was cancelled, but one that the handler waited for.
             self._failed(call, exc)
 
     def _failed(self, call: _Call, exc: BaseException) -> None:
         error = RtpushError("internal", "The client failed to handle this; its log says more.")
         if isinstance(exc, RtpushError) and call.ack is not None:
-            # The handler's own refusal, and the server is who has to know.
+            # The handler refuses, and tells the server why.
             error = exc
         else:
             logger.error("a handler failed", exc_info=exc)

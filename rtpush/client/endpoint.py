@@ -1,10 +1,10 @@
-"""Whom a client talks to, and how.
+"""The endpoint of a client: the server's address, the token, and how to connect.
 
 Rules that hold here:
 
-- An address and a token that are not given come from the environment, as for
-  everything else that talks to a server.
-- The token is asked for before each attempt: it may have expired meanwhile.
+- An address and a token that are not given come from the environment, as in
+  every other part of rtpush that connects to a server.
+- The client asks for the token before each attempt: the last one may have expired.
 """
 
 from __future__ import annotations
@@ -17,41 +17,47 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from ..publisher.backoff import Backoff
 from ..publisher.request import resolve_server
-from .fallback import Pauses
 
-__all__ = ["Auth", "Target", "address_of", "new_session"]
+__all__ = ["Auth", "Endpoint", "check_auth", "new_http_session", "resolve_address"]
 
-# A token, `{"token": …}`, or a function that gives one and is asked before each attempt.
+# A token, `{"token": …}`, or a function that returns one, called before each attempt.
 Auth = str | Mapping[str, Any] | Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """See the module's rules.
-
-    `timeout` is for one attempt, in seconds; after `attempts` in vain (None: no
-    end) it is given up. `rooms` have the token that they are entered with.
-    """
+class Endpoint:
+    """Where a client connects, and how."""
 
     http: aiohttp.ClientSession
+    # Whether the client made `http`, and so has to close it.
+    owns_http: bool
+    # Where the server is mounted.
     base: URL
+    # Query parameters of the application, added to each opening.
     query: Sequence[tuple[str, str]]
     headers: Mapping[str, str]
+    # None: without a token.
     auth: Auth | None
+    # Names, best first.
     transports: Sequence[str]
+    # Seconds for one attempt.
     timeout: float
+    # Failed attempts in a row after which the client gives up; None: never.
     attempts: int | None
-    pauses: Pauses
+    # Between attempts.
+    backoff: Backoff
+    # The rooms to be in, and the token of each; None: the client's own is enough.
     rooms: Mapping[str, str | None]
 
     @property
-    def renewable(self) -> bool:
-        """May another token be had?"""
+    def can_renew_token(self) -> bool:
+        """Whether the application can give another token."""
         return callable(self.auth)
 
     async def token(self) -> str | None:
-        """The one to come with now. Raises what the application's function raises."""
+        """The token for the next attempt. Raises what the application's function raises."""
         found: Any = self.auth() if callable(self.auth) else self.auth
         if inspect.isawaitable(found):
             found = await found
@@ -59,11 +65,19 @@ class Target:
         return None if token is None else str(token)
 
 
-def address_of(url: str | None, path: str) -> tuple[URL, Sequence[tuple[str, str]], str | None]:
-    """Where the server is mounted, what to add to each query, and the environment's token.
+def check_auth(auth: Auth | None) -> None:
+    """Raises ValueError when `auth` holds no token."""
+    if isinstance(auth, Mapping) and "token" not in auth:
+        raise ValueError('auth is a token, {"token": …}, or a function that gives one')
 
-    `path` is where it is mounted when `url` does not say it. Raises ValueError for
-    what is no address.
+
+def resolve_address(
+    url: str | None, path: str
+) -> tuple[URL, Sequence[tuple[str, str]], str | None]:
+    """Where the server is mounted, the query of `url`, and the token of the environment.
+
+    `path` is where it is mounted when `url` has no path. Raises ValueError when
+    `url` is not an address.
     """
     if url is not None and url.startswith(("ws://", "wss://")):
         url = f"http{url[2:]}"
@@ -71,12 +85,12 @@ def address_of(url: str | None, path: str) -> tuple[URL, Sequence[tuple[str, str
     base = URL(address)
     query = list(base.query.items())
     base = base.with_query(None)
-    says_it = base.path != "/" or not path.strip("/")
-    return base if says_it else base.joinpath(path.strip("/")), query, key
+    has_path = base.path != "/" or not path.strip("/")
+    return base if has_path else base.joinpath(path.strip("/")), query, key
 
 
-def new_session(ssl_verify: bool) -> aiohttp.ClientSession:
-    """Connections without limits of their own: reads that wait must not hold up what is said."""
+def new_http_session(ssl_verify: bool) -> aiohttp.ClientSession:
+    """An HTTP session without limits: a long-poll that waits must not delay a POST."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=ssl_verify),
         timeout=aiohttp.ClientTimeout(total=None),

@@ -1,32 +1,31 @@
-"""Which transports to try, and how long to wait before the next attempt.
+"""Transport fallback: which transports to try, and in which order.
 
 Rules that hold here:
 
-- A transport is judged by what it does: it works when its `connect` envelope
-  has come.
-- The one that worked last comes first. When it is refused it gets two attempts to
-  itself: a server that restarts is no reason to leave WebSocket. When it is not
-  answered at all, something on the way swallows it.
+- The client judges a transport by what it does: it works when its `connect`
+  envelope has arrived.
+- An attempt tries one transport after the other. The one that connected last
+  comes first. When it is refused, it gets two attempts without fallback: a server
+  that restarts is no reason to leave WebSocket. When it times out, the client
+  falls back at once: a proxy swallows it.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["TRANSPORTS", "Ladder", "Pauses", "transports_of"]
+__all__ = ["TRANSPORTS", "Fallback", "select_transports"]
 
 # Best first.
 TRANSPORTS: Final = ("websocket", "sse", "poll")
-_ALONE: Final = 2
+_ATTEMPTS_WITHOUT_FALLBACK: Final = 2
 
 
-def transports_of(names: Iterable[str] | str | None) -> Sequence[str]:
-    """Transports by name, best first; what Socket.IO calls `polling` is the last two.
+def select_transports(names: Iterable[str] | str | None) -> Sequence[str]:
+    """Transports by name, best first; None: all. Socket.IO's `polling` is the last two.
 
-    Raises ValueError when none of the names is one.
+    Raises ValueError when none of the names is a transport.
     """
     if names is None:
         return TRANSPORTS
@@ -39,45 +38,30 @@ def transports_of(names: Iterable[str] | str | None) -> Sequence[str]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Pauses:
-    """Seconds between attempts: doubled from `first` to `longest`, and jittered as in Socket.IO.
-
-    Clients that lost the same server must not come back as one wave.
-    """
-
-    first: float = 1.0
-    longest: float = 5.0
-    jitter: float = 0.5
-
-    def before(self, attempt: int) -> float:
-        """The pause before an attempt, counted from 0."""
-        pause = min(self.first * 2.0 ** min(attempt, 30), self.longest)
-        return pause * random.uniform(1 - self.jitter, 1 + self.jitter)
-
-
-class Ladder:
-    """The order in which transports are tried."""
+class Fallback:
+    """Decides which transports an attempt tries."""
 
     def __init__(self, transports: Sequence[str]) -> None:
+        """`transports`: the names that are allowed, best first."""
         self._transports = transports
+        # The transport that connected last; None before the first.
         self._worked: str | None = None
-        self._alone = 0
+        self._attempts_left = 0
 
-    def next(self) -> Sequence[str]:
-        """What an attempt tries, in this order."""
-        return sorted(self._transports, key=lambda one: one != self._worked)
+    def order(self) -> Sequence[str]:
+        """The transports that the next attempt tries, in this order."""
+        return sorted(self._transports, key=lambda name: name != self._worked)
 
-    def waits_for(self, transport: str, *, silent: bool) -> bool:
-        """Now that this one has failed, is the next attempt to be its own again?
+    def waits_for(self, name: str, *, timed_out: bool) -> bool:
+        """Whether the attempt ends with this failed transport, instead of falling back.
 
-        `silent`: it was not answered at all.
+        `timed_out`: the server did not answer at all.
         """
-        if transport != self._worked or silent:
+        if name != self._worked or timed_out:
             return False
-        self._alone -= 1
-        return self._alone >= 0
+        self._attempts_left -= 1
+        return self._attempts_left >= 0
 
-    def succeeded(self, transport: str) -> None:
-        """This one has just connected."""
-        self._worked, self._alone = transport, _ALONE
+    def connected(self, name: str) -> None:
+        """This transport has just connected."""
+        self._worked, self._attempts_left = name, _ATTEMPTS_WITHOUT_FALLBACK

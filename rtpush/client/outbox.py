@@ -1,14 +1,16 @@
-"""What a client has said and the server has not answered yet.
+"""The outbox: events that the server has not answered yet.
 
 Rules that hold here:
 
-- Every entry carries an idempotency key, so that saying it again is safe: it
-  takes effect once. After a reconnect all entries are said again, in order.
-- No more entries are on their way than a server remembers the answers of.
-- The box is bounded in number and in size. Who says more waits.
-- An entry that was said again too often is given up: it may be what the
-  connections die of.
-- The end of every entry is told to its `done`, once.
+- Every entry carries an idempotency key, so that the client may send it again:
+  it takes effect once. On a new connection the client sends all entries again,
+  in order.
+- The server remembers the answers of a limited number of events; the client has
+  no more than that in flight.
+- The outbox is bounded in number and in size. A caller that finds it full waits.
+- An entry that was sent again too often is given up: it may be the reason why
+  the connections break.
+- The outbox calls the `done` of every entry once.
 """
 
 from __future__ import annotations
@@ -24,33 +26,37 @@ from ..publisher.request import encode_envelope
 
 __all__ = ["Done", "Outbox"]
 
-_MOST_ENTRIES: Final = 1000
-_MOST_BYTES: Final = 16 << 20
-_MOST_TRIES: Final = 6
-# Entries that wait for their answers at once (PROTOCOL.md, section 5): of more, what
-# an application has handled would be handled again after a reconnect.
-_MOST_SAID: Final = 64
+_MAX_ENTRIES: Final = 1000
+_MAX_BYTES: Final = 16 << 20
+_MAX_TRIES: Final = 6
+# Entries sent and not answered (PROTOCOL.md, section 5): of more, the application
+# would handle some again after a reconnect.
+_MAX_IN_FLIGHT: Final = 64
 
-# Is told the refusal, or None and the answer.
+# Called with the refusal, or with None and the answer.
 Done = Callable[[RtpushError | None, Any], None]
 
 
 @dataclass(slots=True)
 class _Entry:
+    # The envelope as JSON.
     text: bytes
     done: Done
+    # How often it was sent.
     tries: int = 0
-    said: bool = False
+    # Whether it was sent on the connection that stands.
+    sent: bool = False
 
 
 class Outbox:
-    """Entries by their `ack`, in the order in which they were said."""
+    """Entries by their `ack`, in the order in which they were added."""
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
+        # Bytes of all entries.
         self._bytes = 0
-        self._counted = count(1)
-        # Not to be mistaken for those of another client, or of an earlier one.
+        self._counter = count(1)
+        # Another client, or an earlier run, must not take these acks for its own.
         self._prefix = secrets.token_urlsafe(12)
 
     def __len__(self) -> int:
@@ -58,50 +64,56 @@ class Outbox:
 
     @property
     def full(self) -> bool:
-        """Has whoever says more to wait?"""
-        return len(self._entries) >= _MOST_ENTRIES or self._bytes >= _MOST_BYTES
+        """Whether the next caller has to wait."""
+        return len(self._entries) >= _MAX_ENTRIES or self._bytes >= _MAX_BYTES
 
     def add(self, envelope: dict[str, Any], done: Done) -> str:
-        """Returns the entry's `ack`. Raises RtpushError (`bad_envelope`) for what is no JSON."""
-        ack = f"{self._prefix}:{next(self._counted)}"
+        """Add an envelope; returns its `ack`.
+
+        Raises RtpushError (`bad_envelope`) when JSON cannot represent it.
+        """
+        ack = f"{self._prefix}:{next(self._counter)}"
         text = encode_envelope({**envelope, "ack": ack, "idempotency_key": ack})
         self._entries[ack] = _Entry(text, done)
         self._bytes += len(text)
         return ack
 
-    def due(self) -> list[bytes]:
-        """What to say now. The first entries are those that are on their way."""
-        found = [one for one in islice(self._entries.values(), _MOST_SAID) if not one.said]
-        for entry in found:
-            entry.said = True
+    def take_due(self) -> list[bytes]:
+        """The envelopes to send now. The first entries are the ones in flight."""
+        due = [one for one in islice(self._entries.values(), _MAX_IN_FLIGHT) if not one.sent]
+        for entry in due:
+            entry.sent = True
             entry.tries += 1
-        return [entry.text for entry in found]
+        return [entry.text for entry in due]
 
-    def renew(self) -> None:
-        """There is a new connection: nothing is said on it yet."""
+    def resend(self) -> None:
+        """There is a new connection: all entries are due again."""
         for ack, entry in list(self._entries.items()):
-            entry.said = False
-            if entry.tries >= _MOST_TRIES:
+            entry.sent = False
+            if entry.tries >= _MAX_TRIES:
                 self.settle(
-                    ack, RtpushError("unavailable", "It was said again and again, in vain.")
+                    ack,
+                    RtpushError(
+                        "unavailable", f"It was sent {_MAX_TRIES} times and never answered."
+                    ),
                 )
 
-    def blame_largest(self) -> None:
-        """The connection was closed for a message that is too large: which one, is plain."""
-        said = [(len(entry.text), ack) for ack, entry in self._entries.items() if entry.tries]
-        if said:
+    def refuse_largest(self) -> None:
+        """The server closed the connection over a message's size: the largest one's."""
+        sent = [(len(entry.text), ack) for ack, entry in self._entries.items() if entry.tries]
+        if sent:
             self.settle(
-                max(said)[1], RtpushError("too_large", "The server takes no message this large.")
+                max(sent)[1], RtpushError("too_large", "The server takes no message this large.")
             )
 
     def settle(self, ack: Any, error: RtpushError | None, data: Any = None) -> None:
-        """The answer to an entry has come. Ignored for one that is not waited for."""
+        """An answer has come. Ignored when no entry waits for it."""
         entry = self._entries.pop(ack, None) if isinstance(ack, str) else None
         if entry is not None:
             self._bytes -= len(entry.text)
             entry.done(error, data)
 
     def give_up(self, error: RtpushError) -> None:
-        """No answer will come."""
+        """No answer will come any more."""
         for ack in list(self._entries):
             self.settle(ack, error)

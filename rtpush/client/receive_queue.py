@@ -1,12 +1,14 @@
-"""What has come and nobody has taken yet.
+"""Receive queues: events that have arrived, one queue for each consumer.
 
 Rules that hold here:
 
-- Each event is looked at once by each who wants it, in order.
-- Who takes more slowly than the server sends makes the reading pause: then the
-  server holds a position and not a queue, and nothing is lost.
-- But while somebody waits for an answer, reading goes on, up to a limit at
-  which nothing more may be asked.
+- A consumer is a loop over `events`, or the handlers together. Each has a
+  `ReceiveQueue` of its own, and takes every event that it wants once, in order.
+- `ReceiveQueues` are all queues of one client. When the longest one is long, the
+  client stops reading: then the server keeps a position for it instead of a
+  queue, and nothing is lost.
+- While a caller waits for an answer the client goes on reading, up to a second
+  limit, at which it refuses further calls.
 """
 
 from __future__ import annotations
@@ -21,21 +23,23 @@ from weakref import WeakSet
 from ..errors import RtpushError
 from ..patterns import matches_any
 
-__all__ = ["Event", "Events", "Inbox", "Queue", "matches"]
+__all__ = ["Event", "Events", "ReceiveQueue", "ReceiveQueues", "matches"]
 
-# Events that may wait for one taker before reading pauses, and at all.
-_ENOUGH: Final = 1000
-_MOST: Final = 100_000
+# The length of a queue at which the client stops reading.
+_PAUSE_AT: Final = 1000
+# The length of a queue at which the client sends nothing that needs an answer.
+_MAX_LENGTH: Final = 100_000
 
 T = TypeVar("T")
-Q = TypeVar("Q", bound="Queue[Any]")
+Q = TypeVar("Q", bound="ReceiveQueue[Any]")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event that has come. Fields as in PROTOCOL.md, section 2.
+    """One event that has arrived. Fields as in PROTOCOL.md, section 2.
 
-    `id` is its position in the log; None when it is not of the log.
+    `id` is its position in the log; None when the event is not logged. `room` is
+    None for an event to everybody, and `key` for one that replaces no other.
     """
 
     event: str
@@ -45,121 +49,128 @@ class Event:
     key: str | None = None
 
 
-class Inbox:
-    """All queues of a client. `waits` tells whether it waits for an answer."""
+class ReceiveQueues:
+    """All receive queues of a client, and whether it may read more."""
 
-    def __init__(self, waits: Callable[[], bool]) -> None:
-        self._waits = waits
-        # Weakly: a loop over events that is left by `break` leaves nothing behind.
-        self._queues: WeakSet[Queue[Any]] = WeakSet()
+    def __init__(self, awaits_answer: Callable[[], bool]) -> None:
+        """`awaits_answer` tells whether a caller waits for an answer of the server."""
+        self._awaits_answer = awaits_answer
+        # Weakly: a loop that is left by `break` leaves no queue behind.
+        self._queues: WeakSet[ReceiveQueue[Any]] = WeakSet()
         self._changed = asyncio.Event()
 
-    def queue(self) -> Queue[Any]:
-        """For one who is given things one by one."""
-        return self._added(Queue(self))
+    def new_queue(self) -> ReceiveQueue[Any]:
+        """A queue for a consumer that the client gives items one by one."""
+        return self._add(ReceiveQueue(self))
 
-    def events(self, patterns: tuple[str, ...]) -> Events:
-        """For one who goes through events from now on."""
-        return self._added(Events(self, patterns))
+    def new_events(self, patterns: tuple[str, ...]) -> Events:
+        """A queue of the events from now on that match one of the patterns."""
+        return self._add(Events(self, patterns))
 
-    def resume(self, queue: Queue[Any]) -> None:
-        """More comes for one who had been told the end."""
-        queue.end(None)
+    def reopen(self, queue: ReceiveQueue[Any]) -> None:
+        """Use a queue again that `close` has closed."""
+        queue.reopen()
         self._queues.add(queue)
 
-    def _added(self, queue: Q) -> Q:
+    def _add(self, queue: Q) -> Q:
         self._queues.add(queue)
         return queue
 
-    def offer(self, event: Event) -> None:
-        """Give an event to all who go through events."""
+    def deliver(self, event: Event) -> None:
+        """Put an event into each queue that wants it."""
         for queue in self._queues:
-            queue.offer(event)
+            queue.deliver(event)
 
-    def end(self, reason: Exception) -> None:
-        """Nothing more comes for anybody: see `Queue.get`."""
+    def close(self, reason: Exception) -> None:
+        """No event comes any more: see `ReceiveQueue.get`."""
         for queue in self._queues:
-            queue.end(reason)
+            queue.close(reason)
         self._queues.clear()
         # The next connection may be on another event loop.
         self._changed = asyncio.Event()
 
-    def look(self) -> None:
-        """Something has been taken, or an answer is waited for."""
+    def changed(self) -> None:
+        """A consumer has taken an item or is gone, or a caller waits for an answer."""
         self._changed.set()
 
-    async def ready(self) -> None:
-        """Wait until more may come."""
-        while self._fullest() >= _ENOUGH and not self._waits():
+    async def wait_ready(self) -> None:
+        """Wait until the client may read more."""
+        while self._longest() >= _PAUSE_AT and not self._awaits_answer():
             self._changed.clear()
             await self._changed.wait()
 
-    def check(self) -> None:
-        """May something be asked? Raises RtpushError (`too_slow`)."""
-        if self._fullest() >= _MOST:
+    def check_length(self) -> None:
+        """Raises RtpushError (`too_slow`) when the client must not ask for an answer."""
+        if self._longest() >= _MAX_LENGTH:
             raise RtpushError(
                 "too_slow",
-                f"{_MOST:,} events wait to be received; take them, or publish with a Publisher.",
+                f"{_MAX_LENGTH:,} events wait to be received; take them, "
+                "or publish with a Publisher.",
             )
 
-    def _fullest(self) -> int:
+    def _longest(self) -> int:
         return max(map(len, self._queues), default=0)
 
 
-class Queue(Generic[T]):
-    """Things in order for one taker."""
+class ReceiveQueue(Generic[T]):
+    """A FIFO queue for one consumer."""
 
-    def __init__(self, inbox: Inbox) -> None:
-        self._inbox = inbox
-        self._things: deque[T] = deque()
-        self._something = asyncio.Event()
-        self._end: Exception | None = None
+    def __init__(self, owner: ReceiveQueues) -> None:
+        self._owner = owner
+        self._items: deque[T] = deque()
+        self._filled = asyncio.Event()
+        # What `get` raises when the queue is empty; None while more may come.
+        self._closed: Exception | None = None
 
     def __len__(self) -> int:
-        return len(self._things)
+        return len(self._items)
 
     def __del__(self) -> None:
-        # Reading may have paused for want of a taker who will never come now.
-        self._inbox.look()
+        # The client may have stopped reading because of this consumer, which is gone.
+        self._owner.changed()
 
-    def put(self, thing: T) -> None:
-        """Add something at the end."""
-        self._things.append(thing)
-        self._something.set()
+    def put(self, item: T) -> None:
+        """Add an item at the end."""
+        self._items.append(item)
+        self._filled.set()
 
-    def end(self, reason: Exception | None) -> None:
-        """Nothing more comes: `get` raises this when all is taken. None takes it back."""
-        self._end = reason
-        self._something.set()
+    def close(self, reason: Exception) -> None:
+        """No item comes any more. `get` gives those that are left, and then raises this."""
+        self._closed = reason
+        self._filled.set()
+
+    def reopen(self) -> None:
+        """Items come again."""
+        self._closed = None
 
     async def get(self) -> T:
-        """The next one. Raises what `end` was given."""
-        while not self._things:
-            if self._end is not None:
-                raise self._end
-            self._something.clear()
-            await self._something.wait()
-        thing = self._things.popleft()
-        self._inbox.look()
-        return thing
+        """Wait for the next item. Raises what `close` was given."""
+        while not self._items:
+            if self._closed is not None:
+                raise self._closed
+            self._filled.clear()
+            await self._filled.wait()
+        item = self._items.popleft()
+        self._owner.changed()
+        return item
 
-    def offer(self, event: Event) -> None:
-        """An event for all who want it; a plain queue is given things one by one."""
+    def deliver(self, event: Event) -> None:
+        """Take an event, if the consumer wants it. A plain queue is only `put` to."""
 
 
-class Events(Queue[Event]):
+class Events(ReceiveQueue[Event]):
     """Events to go through with `async for`.
 
     The loop ends with the client's `disconnect`, and with a ConnectError when the
-    server lets the client come back no more.
+    client cannot reconnect.
     """
 
-    def __init__(self, inbox: Inbox, patterns: tuple[str, ...]) -> None:
-        super().__init__(inbox)
+    def __init__(self, owner: ReceiveQueues, patterns: tuple[str, ...]) -> None:
+        super().__init__(owner)
         self._patterns = patterns
 
-    def offer(self, event: Event) -> None:
-        """Take it, if it is wanted."""
+    def deliver(self, event: Event) -> None:
+        """Put the event into the queue, if it matches."""
         if matches(event.event, self._patterns):
             self.put(event)
 
@@ -171,5 +182,5 @@ class Events(Queue[Event]):
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Is the name like one of these? Without patterns every name is."""
+    """Whether a name matches one of the patterns, as in a shell, or there are none."""
     return not patterns or matches_any(patterns, name)

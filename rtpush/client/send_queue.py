@@ -1,4 +1,4 @@
-"""Envelopes that are to leave on one wire, in order."""
+"""The send queue of one transport: envelopes that have not left yet, in order."""
 
 from __future__ import annotations
 
@@ -7,34 +7,35 @@ from collections import deque
 from itertools import islice
 from typing import Final
 
-__all__ = ["Lane"]
+__all__ = ["SendQueue"]
 
-# What leaves at once: over HTTP, in one request. Many a proxy takes 1 MiB at most;
-# a single envelope may be longer.
+# Envelopes and bytes that leave at once: over HTTP, in one request. Many proxies take
+# at most 1 MiB; a single envelope may be larger.
 _BATCH: Final = 64
 _BATCH_BYTES: Final = 1 << 19
 
 
-class Lane:
-    """A queue that is looked at before it is taken from; of more than `most` the oldest go."""
+class SendQueue:
+    """A FIFO queue. An envelope stays in it until it has left."""
 
-    def __init__(self, most: int | None = None) -> None:
-        self._envelopes: deque[bytes] = deque(maxlen=most)
-        self._some, self._none = asyncio.Event(), asyncio.Event()
-        self._none.set()
+    def __init__(self, max_length: int | None = None) -> None:
+        """When it is longer than `max_length`, the oldest envelopes go; None: no limit."""
+        self._envelopes: deque[bytes] = deque(maxlen=max_length)
+        self._filled, self._empty = asyncio.Event(), asyncio.Event()
+        self._empty.set()
 
     def __len__(self) -> int:
         return len(self._envelopes)
 
     def put(self, envelope: bytes) -> None:
-        """Add one at the end."""
+        """Add an envelope at the end."""
         self._envelopes.append(envelope)
-        self._some.set()
-        self._none.clear()
+        self._filled.set()
+        self._empty.clear()
 
-    async def waiting(self) -> list[bytes]:
-        """What is to leave next; it stays until it is dropped."""
-        await self._some.wait()
+    async def peek(self) -> list[bytes]:
+        """Wait for envelopes, and return the next batch without removing it."""
+        await self._filled.wait()
         batch: list[bytes] = []
         size = 0
         for envelope in islice(self._envelopes, _BATCH):
@@ -44,14 +45,14 @@ class Lane:
             batch.append(envelope)
         return batch
 
-    def drop(self, count: int) -> None:
-        """So many have left."""
+    def remove(self, count: int) -> None:
+        """Remove the first `count` envelopes: they have left."""
         for _ in range(min(count, len(self._envelopes))):
             self._envelopes.popleft()
         if not self._envelopes:
-            self._some.clear()
-            self._none.set()
+            self._filled.clear()
+            self._empty.set()
 
-    async def empty(self) -> None:
-        """Until all has left."""
-        await self._none.wait()
+    async def drain(self) -> None:
+        """Wait until every envelope has left."""
+        await self._empty.wait()

@@ -1,14 +1,16 @@
-"""A client for programs without coroutines, with the habits of python-socketio's `SimpleClient`.
+"""The client for programs without coroutines, as python-socketio's `SimpleClient`.
 
 Rules that hold here:
 
-- It is a `Client` on an event loop in a thread of its own; every call waits for
-  what the loop answers.
-- Whoever waits is told when the loop ends, and a call that is interrupted is
-  taken back: it must not take an event that nobody would get.
-- Events wait until they are received. While many do, the server waits, too.
-- The child of a fork has no such thread, and leaves the loop, which is its
-  parent's, alone.
+- It is a `Client` on an event loop in a thread of its own; every call waits for the
+  result of a coroutine there.
+- A call that waits when the loop ends raises ConnectError. A call that is
+  interrupted is cancelled on the loop: it must not take an event that the caller
+  would never get.
+- Events wait until the caller receives them. While many wait, the client stops
+  reading, and the server keeps a position for it.
+- The child of a fork has no such thread. Its calls raise ConnectError, and leave the
+  parent's loop alone.
 """
 
 from __future__ import annotations
@@ -29,42 +31,50 @@ __all__ = ["SimpleClient"]
 
 T = TypeVar("T")
 
-# What the server says of itself: `receive` is for what others say.
-_OF_THE_SERVER: Final = frozenset({"active_tasks", "resync", "error"})
+# Events of the server itself: `receive` passes over them.
+_SERVER_EVENTS: Final = frozenset({"active_tasks", "resync", "error"})
 
 
 class SimpleClient:
-    """One lasting connection, used from any thread. Options as in `Client`."""
+    """One lasting connection to a server, used from any thread."""
 
-    _kind: ClassVar[type[Client]] = Client
+    _client_class: ClassVar[type[Client]] = Client
 
     def __init__(self, **options: Any) -> None:
-        """Raises TypeError for an option that `Client` does not have."""
-        self._client = self._kind(**options)
-        # Held while something is given to the loop: nothing comes after its end.
-        self._giving = threading.Lock()
+        """Nothing is connected yet.
+
+        Args:
+            **options: As for `Client`.
+
+        Raises:
+            TypeError: An option that `Client` does not have.
+        """
+        self._client = self._client_class(**options)
+        # Held while a call is handed to the loop: none is handed to one that ends.
+        self._lock = threading.Lock()
+        # All three are None while there is no connection.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._received: Events | None = None
 
     @property
     def sid(self) -> str | None:
-        """The session's secret."""
+        """The session's secret; None before the first connection."""
         return self._client.sid
 
     @property
     def transport(self) -> str | None:
-        """`websocket`, `sse` or `poll`; None without a connection."""
+        """The transport: `websocket`, `sse` or `poll`; None when not connected."""
         return self._client.transport()
 
     @property
     def connected(self) -> bool:
-        """Does the connection stand now?"""
+        """Whether the client is connected now."""
         return self._client.connected
 
     @property
     def position(self) -> str | None:
-        """See `Client.position`."""
+        """The position in the server's log to resume from, as `connect(last=…)` takes it."""
         return self._client.position
 
     # ----------------------------------------------------------- connecting
@@ -82,8 +92,13 @@ class SimpleClient:
         retry: bool = False,
         socketio_path: str | None = None,
     ) -> None:
-        """See `Client.connect`."""
-        self._start()
+        """Connect, and stay connected until `disconnect`. Arguments as for `Client.connect`.
+
+        Raises:
+            ConnectError: The server cannot be reached, or refuses.
+            ValueError: `url` is not an address, or `auth` holds no token.
+        """
+        self._start_loop()
         opening = self._client.connect(
             url,
             headers,
@@ -96,37 +111,37 @@ class SimpleClient:
             socketio_path=socketio_path,
         )
         try:
-            self._received = self._do(self._begin(opening))
+            self._received = self._run(self._open(opening))
         except BaseException:
             self.disconnect()
             raise
 
-    def _start(self) -> None:
-        with self._giving:
+    def _start_loop(self) -> None:
+        with self._lock:
             if self._thread is not None:
                 raise ConnectError("bad_request", "The client is connected; disconnect it first.")
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(
-                target=_live, args=[self._loop], name="rtpush-client", daemon=True
+                target=_run_loop, args=[self._loop], name="rtpush-client", daemon=True
             )
             self._thread.start()
 
-    async def _begin(self, opening: Coroutine[Any, Any, None]) -> Events:
-        # Before the connection stands, so that nothing comes too early.
+    async def _open(self, opening: Coroutine[Any, Any, None]) -> Events:
+        # Before it connects, so that no event comes too early.
         received = self._client.events()
         await opening
         return received
 
     def disconnect(self) -> None:
-        """End it. What was emitted gets a moment to be answered. Idempotent."""
+        """Disconnect, and wait up to 5 seconds for the answers to sent events. Idempotent."""
         try:
             with suppress(ConnectError):
-                self._do(self._client.disconnect())
+                self._run(self._client.disconnect())
         finally:
-            self._stop()
+            self._stop_loop()
 
-    def _stop(self) -> None:
-        with self._giving:
+    def _stop_loop(self) -> None:
+        with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
             if loop is None or thread is None or not thread.is_alive():
@@ -151,8 +166,13 @@ class SimpleClient:
         key: str | None = None,
         volatile: bool = False,
     ) -> None:
-        """See `Client.emit`."""
-        self._do(self._client.emit(event, data, room=room, key=key, volatile=volatile))
+        """Send an event. Arguments as for `Client.emit`.
+
+        Raises:
+            ConnectError: The client is not connected.
+            RtpushError: `bad_event`, `bad_envelope`, `bad_room`, `too_slow`.
+        """
+        self._run(self._client.emit(event, data, room=room, key=key, volatile=volatile))
 
     def send(self, data: Any) -> None:
         """`emit` with the event `message`."""
@@ -167,23 +187,38 @@ class SimpleClient:
         room: str | None = None,
         key: str | None = None,
     ) -> Any:
-        """See `Client.call`."""
-        return self._do(self._client.call(event, data, timeout, room=room, key=key))
+        """Send an event, and wait up to `timeout` seconds for the answer. See `Client.call`.
+
+        Returns:
+            What the server's handler returned; for an event that was logged,
+            `{"id": position}`.
+
+        Raises:
+            RtpushError: The server refuses the event; and as `emit`.
+            TimeoutError: There was no answer in time. The event may still take effect.
+        """
+        return self._run(self._client.call(event, data, timeout, room=room, key=key))
 
     def join(self, room: str, token: str | None = None) -> None:
-        """See `Client.join`."""
-        self._do(self._client.join(room, token))
+        """Join a room. Arguments and errors as for `Client.join`."""
+        self._run(self._client.join(room, token))
 
     def leave(self, room: str) -> None:
-        """See `Client.leave`."""
-        self._do(self._client.leave(room))
+        """Leave a room. Arguments and errors as for `Client.leave`."""
+        self._run(self._client.leave(room))
 
     def receive(self, timeout: float | None = None) -> list[Any]:
-        """Wait for the next event: `[name, data]`, or `[name]` without data.
+        """Wait for the next event, except the server's own (`active_tasks`, `resync`, `error`).
 
-        What the server says of itself (`active_tasks`, `resync`, `error`) is passed
-        over: `events` has it. Raises TimeoutError after so many seconds, and
-        ConnectError when the client is disconnected.
+        Args:
+            timeout: Seconds to wait; None: without an end. 0 takes one that has arrived.
+
+        Returns:
+            `[name, data]`, or `[name]` when there is no data.
+
+        Raises:
+            TimeoutError: No event came in time.
+            ConnectError: The client is disconnected.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -191,15 +226,21 @@ class SimpleClient:
                 event = self._next(None if deadline is None else deadline - time.monotonic())
             except StopAsyncIteration:
                 raise ConnectError("unavailable", "The client is disconnected.") from None
-            if event.event not in _OF_THE_SERVER:
+            if event.event not in _SERVER_EVENTS:
                 return [event.event] if event.data is None else [event.event, event.data]
 
     def events(self, *patterns: str) -> Iterator[Event]:
-        """Go through events as they come, of all names or of those like `task_*`.
+        """Go through events as they come. It takes them as `receive` does.
 
-        It takes them as `receive` does; others are passed over. It ends with
-        `disconnect`, and raises ConnectError when the server lets the client come
-        back no more.
+        Args:
+            *patterns: Names, as in a shell: `task_*`. Other events are dropped. Without
+                any: all events, also the server's own.
+
+        Returns:
+            An iterator that ends with `disconnect`.
+
+        Raises:
+            ConnectError: The client cannot reconnect.
         """
         while True:
             try:
@@ -215,14 +256,15 @@ class SimpleClient:
         if received is None or self._thread is None:
             raise StopAsyncIteration
         try:
-            return self._do(_within(timeout, received))
+            return self._run(_get(received, timeout))
         except ConnectError:
             if self._thread is None:
                 raise StopAsyncIteration from None
             raise
 
-    def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        with self._giving:
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop, and wait for its result."""
+        with self._lock:
             if self._loop is None or self._thread is None or not self._thread.is_alive():
                 coroutine.close()
                 raise ConnectError(
@@ -234,31 +276,31 @@ class SimpleClient:
         except CancelledError:
             raise ConnectError("unavailable", "The client is disconnected.") from None
         finally:
-            # Nothing is left to cancel but after an interrupt.
+            # Takes effect only after an interrupt.
             answer.cancel()
 
 
-def _live(loop: asyncio.AbstractEventLoop) -> None:
-    """Run a loop until it is stopped, and then end what still runs on it."""
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped, and then cancel the tasks that are left."""
     try:
         loop.run_forever()
-        loop.run_until_complete(_end_all())
+        loop.run_until_complete(_cancel_all())
     finally:
         loop.close()
 
 
-async def _end_all() -> None:
+async def _cancel_all() -> None:
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()
     if left:
         await asyncio.wait(left)
-    # A task that is done tells whoever waits for it in a turn of its own, also one
-    # that was done in the very turn that stopped the loop.
+    # The callbacks of a done task run in the next turn of the loop, also for a task
+    # that was done in the turn that stopped the loop.
     await asyncio.sleep(0)
 
 
-async def _within(timeout: float | None, received: Events) -> Event:
-    # What is there is there, even when no time is left.
+async def _get(received: Events, timeout: float | None) -> Event:
+    # An event that has arrived is returned also when no time is left.
     async with asyncio.timeout(timeout):
         return await received.get()

@@ -21,8 +21,7 @@ from relay import Relay, relay
 
 import rtpush
 from rtpush import AsyncPublisher, Client, ConnectError, RtpushError, Server
-from rtpush.client import connection
-from rtpush.client import receive_queue as inbox
+from rtpush.client import connection, connector, heartbeat, receive_queue
 
 PATIENCE = 10.0
 SECRET = "a secret that is long enough for HS256, says RFC 7518"
@@ -73,7 +72,7 @@ async def within(awaitable: Awaitable[Any]) -> Any:
     return await asyncio.wait_for(awaitable, PATIENCE)
 
 
-async def drained(events: inbox.Events) -> list[rtpush.Event]:
+async def drained(events: receive_queue.Events) -> list[rtpush.Event]:
     """What has come and was not looked at."""
     return [await anext(events) for _ in range(len(events))]
 
@@ -321,7 +320,7 @@ async def test_a_loop_over_events_that_is_left_leaves_nothing_behind(
     assert (await within(found)).data == 1
     del found
     gc.collect()
-    for number in range(inbox._ENOUGH + 10):
+    for number in range(receive_queue._PAUSE_AT + 10):
         await server.emit("n", number)
     # Were somebody still listening, reading would have paused long ago.
     assert await within(client.call("mark"))
@@ -333,7 +332,7 @@ async def test_a_loop_over_events_that_is_left_leaves_nothing_behind(
 async def test_a_loop_over_events_that_is_left_behind_holds_up_nobody(
     server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "_ENOUGH", 10)
+    monkeypatch.setattr(receive_queue, "_PAUSE_AT", 10)
     client = await connect()
     seen, left = Seen(), [client.events("n")]
     client.on("x", lambda: seen.add("x"))
@@ -546,7 +545,7 @@ def test_a_client_may_move_to_another_loop(tmp_path: Path) -> None:
 async def test_a_slow_reader_holds_no_queue(
     server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "_ENOUGH", 10)
+    monkeypatch.setattr(receive_queue, "_PAUSE_AT", 10)
     client = await connect()
     events = client.events("n")
     text = "x" * 10_000
@@ -562,8 +561,8 @@ async def test_a_slow_reader_holds_no_queue(
 async def test_who_never_takes_cannot_go_on_asking(
     server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "_ENOUGH", 10)
-    monkeypatch.setattr(inbox, "_MOST", 100)
+    monkeypatch.setattr(receive_queue, "_PAUSE_AT", 10)
+    monkeypatch.setattr(receive_queue, "_MAX_LENGTH", 100)
     client = await connect()
     events = client.events("n")
 
@@ -715,11 +714,13 @@ async def test_a_server_that_stops_is_waited_for(transport: str, tmp_path: Path)
 async def test_a_half_open_connection_is_noticed(
     server: Server, between: Relay, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_PING_EVERY", 0.05)
-    monkeypatch.setattr(connection, "_PONG_PATIENCE", 0.3)
+    monkeypatch.setattr(heartbeat, "_PING_INTERVAL", 0.05)
+    monkeypatch.setattr(heartbeat, "_PONG_TIMEOUT", 0.3)
     client = await connect(between.url)
     life = watched(client)
-    client._connection._heartbeat = 0.1  # type: ignore[union-attr]
+    standing = client._session.sender.connection
+    assert standing is not None
+    standing.heartbeat.interval = 0.1
     between.deaf = True
     await server.emit("n", 1)
     events = client.events("n")
@@ -733,8 +734,8 @@ async def test_a_half_open_connection_is_noticed(
 async def test_what_one_says_oneself_is_no_sign_of_life(
     server: Server, between: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_PING_EVERY", 0.05)
-    monkeypatch.setattr(connection, "_PONG_PATIENCE", 0.3)
+    monkeypatch.setattr(heartbeat, "_PING_INTERVAL", 0.05)
+    monkeypatch.setattr(heartbeat, "_PONG_TIMEOUT", 0.3)
     client = impatient()
     await client.connect(between.url, transports="websocket")
     life = watched(client)
@@ -752,9 +753,9 @@ async def test_what_one_says_oneself_is_no_sign_of_life(
 async def test_silent_is_only_who_has_been_asked(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_PING_EVERY", 0.3)
-    monkeypatch.setattr(connection, "_PONG_PATIENCE", 0.5)
-    monkeypatch.setattr(connection, "_LAST_WORDS", 0)
+    monkeypatch.setattr(heartbeat, "_PING_INTERVAL", 0.3)
+    monkeypatch.setattr(heartbeat, "_PONG_TIMEOUT", 0.5)
+    monkeypatch.setattr(connection, "_CLOSE_REASON_TIMEOUT", 0)
     client = impatient()
     events = client.events("active_tasks", "n")
     await client.connect(server.url, transports="websocket")
@@ -788,7 +789,7 @@ async def test_a_reader_that_pauses_calls_nobody_silent(
     tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Events wait for the application, so nothing more is read: the server is not to blame."""
-    monkeypatch.setattr(inbox, "_ENOUGH", 1)
+    monkeypatch.setattr(receive_queue, "_PAUSE_AT", 1)
     # A process: its own heartbeats keep to the true time.
     async with running(tmp_path) as server:
         clock = Shifted(monkeypatch)
@@ -800,7 +801,7 @@ async def test_a_reader_that_pauses_calls_nobody_silent(
                 await publisher.publish("n", number)
         await until(lambda: len(events) == 1)
         for _ in range(20):
-            await clock.shift(connection._PING_EVERY)
+            await clock.shift(heartbeat._PING_INTERVAL)
         assert life == ["connect"]
         assert [(await within(anext(events))).data for _ in range(2)] == [0, 1]
         await client.disconnect()
@@ -837,9 +838,9 @@ async def test_resync_when_the_log_has_let_go(transport: str) -> None:
 async def test_it_falls_back_and_climbs_back(
     server: Server, between: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_FALLBACK_AFTER", 0.3)
-    monkeypatch.setattr(connection, "_CLIMB_FIRST", 0.05)
-    monkeypatch.setattr(connection, "_CLIMB_SLOWEST", 0.05)
+    monkeypatch.setattr(connector, "FALLBACK_TIMEOUT", 0.3)
+    monkeypatch.setattr(connection, "_UPGRADE_DELAY", 0.05)
+    monkeypatch.setattr(connection, "_UPGRADE_DELAY_MAX", 0.05)
     between.mute = True
     client = impatient()
     await client.connect(between.url)
@@ -865,7 +866,7 @@ async def test_it_falls_back_and_climbs_back(
 async def test_a_network_that_begins_to_swallow_is_noticed(
     server: Server, between: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_FALLBACK_AFTER", 0.3)
+    monkeypatch.setattr(connector, "FALLBACK_TIMEOUT", 0.3)
     client = impatient()
     await client.connect(between.url)
     life, seen = watched(client), client.events("n")
@@ -881,8 +882,8 @@ async def test_a_network_that_begins_to_swallow_is_noticed(
 async def test_it_climbs_from_long_poll_too(
     server: Server, between: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_FALLBACK_AFTER", 0.3)
-    monkeypatch.setattr(connection, "_CLIMB_FIRST", 0.05)
+    monkeypatch.setattr(connector, "FALLBACK_TIMEOUT", 0.3)
+    monkeypatch.setattr(connection, "_UPGRADE_DELAY", 0.05)
     between.mute = True
     client = impatient()
     await client.connect(between.url, transports=["websocket", "poll"])
@@ -1194,9 +1195,9 @@ async def test_names_from_outside_that_are_not_events_go_nowhere(
     life = watched(client)
     client.on("*", lambda event, data: life.add(event) if event != "active_tasks" else None)
     # A server with a bug, or another's; a client's `connect` is refused (PROTOCOL.md, 5).
-    client._take({"event": "disconnect", "data": {}})
-    client._take({"event": ["a"], "data": 1})
-    client._take({"ack": {"a": 1}, "data": 1})
-    client._take({"event": "connect_error"})
+    client._session.receive({"event": "disconnect", "data": {}})
+    client._session.receive({"event": ["a"], "data": 1})
+    client._session.receive({"ack": {"a": 1}, "data": 1})
+    client._session.receive({"event": "connect_error"})
     await server.emit("fine")
     assert await life.reach(1) == ["fine"]

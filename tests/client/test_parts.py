@@ -1,4 +1,4 @@
-"""What a Python client is made of, without sockets: cursor, ladder, outbox, inbox."""
+"""The parts of a Python client, without sockets: cursor, fallback, outbox, queues, SSE."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 
 from rtpush import Client
 from rtpush.client import outbox as outbox_module
+from rtpush.client import sse_parser
 from rtpush.client.cursor import Cursor
-from rtpush.client.fallback import Ladder, Pauses
+from rtpush.client.fallback import Fallback
 from rtpush.client.outbox import Outbox
-from rtpush.client.receive_queue import Event, Inbox
-from rtpush.client.send_queue import Lane
+from rtpush.client.receive_queue import Event, ReceiveQueues
+from rtpush.client.send_queue import SendQueue
+from rtpush.client.sse_parser import MessageTooLarge, SseParser
 from rtpush.errors import RtpushError
+from rtpush.publisher.backoff import Backoff
 from rtpush.sessions.session import MAX_RESULTS
 
 
@@ -94,30 +97,30 @@ def test_an_envelope_may_hold_anything(envelopes: list[dict[str, Any]]) -> None:
     cursor, client = Cursor(), Client()
     for envelope in envelopes:
         if cursor.take(envelope):
-            client._take(envelope)
+            client._session.receive(envelope)
 
 
-# ---- ladder ------------------------------------------------------------------
+# ---- fallback ------------------------------------------------------------------
 
 
-def test_what_worked_comes_first_and_has_two_attempts_to_itself() -> None:
-    ladder = Ladder(["websocket", "sse", "poll"])
-    assert ladder.next() == ["websocket", "sse", "poll"]
-    assert not ladder.waits_for("websocket", silent=False)
-    ladder.succeeded("sse")
-    assert ladder.next() == ["sse", "websocket", "poll"]
-    assert [ladder.waits_for("sse", silent=False) for _ in range(3)] == [True, True, False]
-    ladder.succeeded("sse")
-    # What swallows it now would swallow it again.
-    assert not ladder.waits_for("sse", silent=True)
+def test_the_last_transport_comes_first_and_has_two_attempts_without_fallback() -> None:
+    fallback = Fallback(["websocket", "sse", "poll"])
+    assert fallback.order() == ["websocket", "sse", "poll"]
+    assert not fallback.waits_for("websocket", timed_out=False)
+    fallback.connected("sse")
+    assert fallback.order() == ["sse", "websocket", "poll"]
+    assert [fallback.waits_for("sse", timed_out=False) for _ in range(3)] == [True, True, False]
+    fallback.connected("sse")
+    # A proxy that swallows it now will swallow it again.
+    assert not fallback.waits_for("sse", timed_out=True)
 
 
-def test_pauses_grow_to_a_limit_and_differ() -> None:
-    pauses = Pauses(1.0, 5.0, 0.5)
+def test_delays_grow_to_a_limit_and_differ() -> None:
+    backoff = Backoff(1.0, 5.0, 0.5)
     for attempt, middle in [(0, 1), (1, 2), (2, 4), (3, 5), (1000, 5)]:
-        found = {pauses.before(attempt) for _ in range(50)}
+        found = {backoff.delay(attempt) for _ in range(50)}
         assert len(found) > 1
-        assert all(middle * 0.5 <= pause <= middle * 1.5 for pause in found)
+        assert all(middle * 0.5 <= delay <= middle * 1.5 for delay in found)
 
 
 # ---- outbox ------------------------------------------------------------------
@@ -129,20 +132,20 @@ class Told(list[Any]):
 
 
 def said(box: Outbox) -> list[Any]:
-    return [orjson.loads(text)["data"] for text in box.due()]
+    return [orjson.loads(text)["data"] for text in box.take_due()]
 
 
 def test_what_is_not_answered_is_said_again_in_order() -> None:
     box, told = Outbox(), Told()
     acks = [box.add({"event": "n", "data": number}, told.take) for number in range(3)]
-    texts = [orjson.loads(text) for text in box.due()]
+    texts = [orjson.loads(text) for text in box.take_due()]
     assert [envelope["data"] for envelope in texts] == [0, 1, 2]
     assert len({envelope["idempotency_key"] for envelope in texts}) == 3
     assert said(box) == []
     box.settle(acks[1], None, "yes")
     box.settle(acks[1], None, "again")
     box.settle(["no ack"], None)
-    box.renew()
+    box.resend()
     assert said(box) == [0, 2]
     box.give_up(RtpushError("unavailable", "gone"))
     assert told == ["yes", "unavailable", "unavailable"]
@@ -156,7 +159,7 @@ def test_no_more_is_on_its_way_than_a_server_remembers() -> None:
     for ack in acks[5:8]:
         box.settle(ack, None)
     assert said(box) == [64, 65, 66]
-    box.renew()
+    box.resend()
     assert said(box) == [*range(5), *range(8, 67)]
 
 
@@ -165,21 +168,21 @@ def test_what_connections_may_die_of_is_given_up() -> None:
     box.add({"event": "n", "data": 1}, told.take)
     while said(box):
         assert told == []
-        box.renew()
+        box.resend()
     assert told == ["unavailable"]
     for data in (1, "x" * 100, "x" * 50):
         box.add({"event": "n", "data": data}, told.take)
-    box.due()
+    box.take_due()
     box.add({"event": "n", "data": "x" * 200}, told.take)
     # The largest of those that were said.
-    box.blame_largest()
+    box.refuse_largest()
     assert told == ["unavailable", "too_large"]
-    box.renew()
+    box.resend()
     assert said(box) == [1, "x" * 50, "x" * 200]
 
 
 def test_the_box_is_full_by_number_and_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox_module, "_MOST_ENTRIES", 2)
+    monkeypatch.setattr(outbox_module, "_MAX_ENTRIES", 2)
     box = Outbox()
     ack = box.add({"event": "n"}, Told().take)
     assert not box.full
@@ -187,51 +190,72 @@ def test_the_box_is_full_by_number_and_by_size(monkeypatch: pytest.MonkeyPatch) 
     assert box.full
     box.settle(ack, None)
     assert not box.full
-    monkeypatch.setattr(outbox_module, "_MOST_BYTES", 100)
+    monkeypatch.setattr(outbox_module, "_MAX_BYTES", 100)
     box.add({"event": "n"}, Told().take)
     assert box.full
 
 
-# ---- lane and inbox ----------------------------------------------------------
+# ---- queues ----------------------------------------------------------
 
 
-async def test_a_lane_is_left_in_order() -> None:
-    lane = Lane()
+async def test_a_send_queue_is_left_in_order() -> None:
+    queue = SendQueue()
     for number in range(100):
-        lane.put(b"%d" % number)
-    first = await lane.waiting()
-    assert first == await lane.waiting()
-    lane.drop(len(first))
-    rest = await lane.waiting()
+        queue.put(b"%d" % number)
+    first = await queue.peek()
+    assert first == await queue.peek()
+    queue.remove(len(first))
+    rest = await queue.peek()
     assert [*first, *rest] == [b"%d" % number for number in range(100)]
-    assert len(lane) == len(rest)
-    leaving = asyncio.create_task(lane.empty())
+    assert len(queue) == len(rest)
+    leaving = asyncio.create_task(queue.drain())
     await asyncio.sleep(0)
     assert not leaving.done()
-    lane.drop(len(rest))
+    queue.remove(len(rest))
     await leaving
 
 
 async def test_what_leaves_at_once_is_no_larger_than_a_proxy_takes() -> None:
-    lane = Lane()
+    queue = SendQueue()
     sizes = [300_000, 300_000, 100_000, 2_000_000, 1]
     for size in sizes:
-        lane.put(bytes(size))
+        queue.put(bytes(size))
     batches = []
-    while len(lane):
-        batches.append([len(one) for one in await lane.waiting()])
-        lane.drop(len(batches[-1]))
+    while len(queue):
+        batches.append([len(one) for one in await queue.peek()])
+        queue.remove(len(batches[-1]))
     assert batches == [[300_000], [300_000, 100_000], [2_000_000], [1]]
 
 
 async def test_events_are_for_those_who_want_them() -> None:
-    inbox = Inbox(lambda: False)
-    tasks, everything = inbox.events(("task_*", "n")), inbox.events(())
+    queues = ReceiveQueues(lambda: False)
+    tasks, everything = queues.new_events(("task_*", "n")), queues.new_events(())
     for name in ("task_created", "other", "n"):
-        inbox.offer(Event(name))
+        queues.deliver(Event(name))
     assert [(await tasks.get()).event for _ in range(2)] == ["task_created", "n"]
     assert len(everything) == 3
-    inbox.end(StopAsyncIteration())
+    queues.close(StopAsyncIteration())
     # What has come is still there to be taken.
     assert [event.event async for event in everything] == ["task_created", "other", "n"]
     assert [event async for event in tasks] == []
+
+
+# ---- Server-Sent Events ------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 20)))
+def test_a_stream_may_be_cut_anywhere(sizes: list[int]) -> None:
+    parser, found = SseParser(), []
+    stream = b': hm\n\nid: a-1\ndata: {"event":\ndata: "a"}\n\nretry: 5\n\ndata: "b"\n\n'
+    for size in [*sizes, len(stream)]:
+        chunk, stream = stream[:size], stream[size:]
+        found += parser.feed(chunk)
+    assert found == [b' {"event":\n "a"}', b' "b"']
+
+
+def test_a_message_of_a_stream_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse_parser, "MAX_MESSAGE", 100)
+    parser = SseParser()
+    assert parser.feed(b"data: " + b"x" * 90) == []
+    with pytest.raises(MessageTooLarge):
+        parser.feed(b"x" * 10)

@@ -106,7 +106,7 @@ def test_what_is_there_is_received_without_time(server: Local) -> None:
 def test_who_waits_is_told_of_the_end(
     server: Local, monkeypatch: pytest.MonkeyPatch, wait: Callable[[Any], Any], told: Any
 ) -> None:
-    monkeypatch.setattr("rtpush.client.async_client._PATIENCE", 0.1)
+    monkeypatch.setattr("rtpush.client.async_client._DISCONNECT_TIMEOUT", 0.1)
     client = SimpleClient()
     client.connect(server.url)
     waiting = [begun(lambda: wait(client)) for _ in range(5)]

@@ -32,10 +32,10 @@ class AsyncServer(Server):
 class AsyncClient(Client):
     """`rtpush.Client`. A server that runs by itself: `connect(…, socketio_path="")`."""
 
-    _mounted_at = _PATH
+    _default_path = _PATH
 
 
 class SimpleClient(_SimpleClient):
     """`rtpush.SimpleClient`, with the same path."""
 
-    _kind = AsyncClient
+    _client_class = AsyncClient

@@ -1,0 +1,197 @@
+"""A client's session: what outlives each of its connections.
+
+Rules that hold here:
+
+- The session keeps the cursor, the rooms and the unanswered events. A connection
+  after a disconnect goes on where the last one was.
+- The application hears of each end once: by the handler of `disconnect`, by the
+  loops over `events`, and by the calls that wait for an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..errors import ConnectError, Reason, RtpushError
+from ..protocol import check_room
+from .connection import Connection, Listener
+from .cursor import Cursor
+from .dispatch import LOCAL_EVENTS, HandlerDispatcher
+from .endpoint import Endpoint
+from .outbox import Outbox
+from .receive_queue import Event, ReceiveQueues
+from .sender import Sender
+
+__all__ = ["Session"]
+
+logger = logging.getLogger("rtpush.client")
+
+# Seconds for the server to answer a join or a leave.
+_ROOM_TIMEOUT: Final = 60.0
+
+
+class Session:
+    """The state of one client, and its connection."""
+
+    def __init__(self) -> None:
+        # The session's secret; None before the first connection.
+        self.sid: str | None = None
+        self.cursor = Cursor()
+        # The rooms to be in, and the token of each; None: the client's own is enough.
+        self.rooms: dict[str, str | None] = {}
+        self._outbox = Outbox()
+        self.queues = ReceiveQueues(lambda: len(self._outbox) > 0)
+        self.sender = Sender(self._outbox, self.queues)
+        self.dispatcher = HandlerDispatcher(self.queues, self.sender.reply)
+        # Runs the connection; None when there is none.
+        self.task: asyncio.Task[None] | None = None
+        # Done when the first attempt has connected, or has failed for good.
+        self._opened: asyncio.Future[None] | None = None
+        # Whether the first attempt, too, is repeated until it succeeds.
+        self._retries_first = False
+        # Joins of rooms after a reconnect. The event loop holds tasks only weakly.
+        self._rejoining: set[asyncio.Task[None]] = set()
+
+    # -------------------------------------------------------------- connecting
+
+    def start(self, endpoint: Endpoint, *, retry: bool) -> asyncio.Future[None]:
+        """Connect in a task; the result is done when that has succeeded, or failed."""
+        listener = Listener(
+            connected=self._connected,
+            disconnected=self._disconnected,
+            error=self._failed,
+            too_large=self._outbox.refuse_largest,
+            envelope=self.receive,
+            wait_ready=self.queues.wait_ready,
+        )
+        connection = Connection(endpoint, listener, self.cursor, self.sid)
+        self.sender.attach(connection)
+        self._retries_first = retry
+        self._opened = asyncio.get_running_loop().create_future()
+        # Retrieve the exception: where no caller waits for it, the log and a handler tell it.
+        self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
+        self.dispatcher.start()
+        self.task = asyncio.create_task(self._run(connection, endpoint))
+        return self._opened
+
+    async def _run(self, connection: Connection, endpoint: Endpoint) -> None:
+        error: ConnectError | None = None
+        try:
+            error = await connection.run()
+        except asyncio.CancelledError:
+            logger.debug("disconnected by the application")
+        except Exception as exc:
+            logger.exception("the connection failed")
+            error = ConnectError("internal", f"The client failed: {exc}.")
+        finally:
+            self._end(error)
+            if endpoint.owns_http:
+                await endpoint.http.close()
+
+    def _end(self, error: ConnectError | None) -> None:
+        """Tell every caller that waits. `error` is None when the application disconnected."""
+        if self.sender.connected:
+            self._disconnected(Reason.CLIENT_DISCONNECT)
+        self.task = None
+        reason = error or ConnectError(
+            "unavailable", "The client has disconnected; whether this took effect is not known."
+        )
+        assert self._opened is not None
+        if not self._opened.done():
+            self._opened.set_exception(reason)
+        self.sender.detach(reason)
+        self.queues.close(error or StopAsyncIteration())
+
+    async def stop(self, task: asyncio.Task[None] | None, timeout: float) -> None:
+        """End the connection that this task runs, and wait up to `timeout` seconds for handlers."""
+        if task is not None and task is self.task:
+            # Once: a second cancellation would interrupt the close.
+            if not task.cancelling():
+                task.cancel()
+            await asyncio.wait([task])
+        if self.task is None:
+            # Also for the handler of `disconnect`.
+            await self.dispatcher.wait_done(timeout)
+
+    def _connected(self, sid: str) -> None:
+        was_connected, is_new = self.sender.connected, self.sid not in (None, sid)
+        self.sid = sid
+        self.sender.resend()
+        if is_new:
+            self._rejoin_rooms()
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_result(None)
+        if not was_connected:
+            self.dispatcher.dispatch("connect")
+
+    def _disconnected(self, reason: Reason) -> None:
+        self.sender.connected = False
+        self.dispatcher.dispatch("disconnect", reason)
+
+    def _failed(self, error: ConnectError) -> None:
+        self.dispatcher.dispatch("connect_error", error.as_data())
+        if not self._retries_first and self._opened is not None and not self._opened.done():
+            self._opened.set_exception(error)
+
+    # --------------------------------------------------------------- receiving
+
+    def receive(self, envelope: dict[str, Any]) -> None:
+        """An envelope has arrived: an event, or the answer to one."""
+        event, data = envelope.get("event"), envelope.get("data")
+        if event is None:
+            self.sender.receive_reply(envelope)
+        elif isinstance(event, str) and event not in LOCAL_EVENTS:
+            fields = {name: envelope.get(name) for name in ("room", "id", "key")}
+            self.queues.deliver(Event(event, data, **fields))
+            self.dispatcher.dispatch(event, data, ack=envelope.get("ack"))
+
+    def finish(
+        self, error: RtpushError | None, answer: Any, callback: Callable[[Any], Any] | None
+    ) -> None:
+        """The answer to an event that no caller waits for."""
+        if error is not None:
+            self._report(error)
+        elif callback is not None:
+            self.dispatcher.dispatch_call(callback, answer)
+
+    def _report(self, error: RtpushError) -> None:
+        if not self.dispatcher.dispatch("error", error.as_data()):
+            logger.warning("the server refused an event: %s", error)
+
+    # ------------------------------------------------------------------- rooms
+
+    async def join(self, room: str, token: str | None) -> None:
+        """Join a room, and again after each reconnect. Raises RtpushError."""
+        self.rooms[check_room(room)] = token
+        data = {"room": room} if token is None else {"room": room, "token": token}
+        try:
+            await self.sender.call({"event": "join", "data": data}, _ROOM_TIMEOUT)
+        except RtpushError:
+            self._forget_room(room)
+            raise
+
+    async def leave(self, room: str) -> None:
+        """Leave a room."""
+        self._forget_room(room)
+        await self.sender.call({"event": "leave", "data": {"room": room}}, _ROOM_TIMEOUT)
+
+    def _forget_room(self, room: str) -> None:
+        self.rooms.pop(room, None)
+        self.cursor.leave(room)
+
+    def _rejoin_rooms(self) -> None:
+        """A new session is in the rooms of the address only, which holds no tokens."""
+        for room, token in self.rooms.items():
+            if token is not None:
+                task = asyncio.create_task(self._rejoin(room, token))
+                self._rejoining.add(task)
+                task.add_done_callback(self._rejoining.discard)
+
+    async def _rejoin(self, room: str, token: str) -> None:
+        try:
+            await self.join(room, token)
+        except RtpushError as error:
+            self._report(error)
