@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
-from clients import until
+from clients import PATIENCE, until
 from needs import needs
+from processes import free_port
 from redis.asyncio import Redis
 from redisserver import RedisServer
 
 from rtpush.config.settings import Settings
 from rtpush.log.base import LogError
+from rtpush.log.entry import Draft
 from rtpush.log.factory import make_log
 from rtpush.log.redis.log import RedisLog
+from rtpush.protocol import Position
 from rtpush.server import Server, StartError
 
 pytestmark = needs("redis")
@@ -90,15 +95,21 @@ async def test_redis_closes_idle_connections(admin: Redis, redis_server: RedisSe
 
 
 async def test_a_node_of_a_cluster_that_does_not_hold_the_log(tmp_path: Path) -> None:
-    flags = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
-    servers = [RedisServer(tmp_path / name, flags=flags).start() for name in ("a", "b")]
+    # By default the nodes talk to each other on their port plus 10,000, which may be none.
+    buses = [free_port(), free_port()]
+    servers = [
+        RedisServer(
+            tmp_path / str(bus), flags=("--cluster-enabled", "yes", "--cluster-port", str(bus))
+        ).start()
+        for bus in buses
+    ]
     ports = [server.port for server in servers]
     clients = [Redis(port=port) for port in ports]
     first, second = clients
     try:
         await first.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
         await second.execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
-        await first.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[1])
+        await first.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[1], buses[1])
         for client in clients:
             while b"cluster_state:ok" not in await client.execute_command("CLUSTER", "INFO"):
                 pass
@@ -114,3 +125,57 @@ async def test_a_node_of_a_cluster_that_does_not_hold_the_log(tmp_path: Path) ->
             await client.aclose()
         for server in servers:
             server.stop()
+
+
+async def read_all(log: RedisLog, after: int) -> list[int]:
+    """The numbers of all entries after a position, read as a reader that lags does."""
+    found: list[int] = []
+    while after < log.last:
+        page = await log.read(after, 10)
+        found += [entry.seq for entry in page.entries]
+        after = page.upto
+    return found
+
+
+@pytest.fixture
+async def shared_log(redis_server: RedisServer) -> AsyncIterator[RedisLog]:
+    """A log with 100 entries, of which a node has five in memory."""
+    url = redis_server.url(secrets.token_hex(8))
+    log = RedisLog(Settings(log=url), url, tail_count=5)
+    await log.open()
+    await log.append([Draft("e", encoded=b"1") for _ in range(100)])
+    yield log
+    await log.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [
+        (("XTRIM", "MAXLEN", "20"), 81),
+        (("XDEL", "30-0"), 31),
+        (("XDEL", "1-0"), 2),
+    ],
+)
+async def test_entries_that_others_have_removed_are_not_passed_over(
+    shared_log: RedisLog, admin: Redis, command: tuple[str, ...], first: int
+) -> None:
+    name, *rest = command
+    await admin.execute_command(name, shared_log.key("log"), *rest)
+    assert await read_all(shared_log, first - 1) == list(range(first, 101))
+    await read_all(shared_log, 0)
+    # A reader from before it is told: `expired`, and a snapshot.
+    assert shared_log.covers(Position(shared_log.epoch, first - 2)) == "expired"
+    assert shared_log.covers(Position(shared_log.epoch, first - 1)) is None
+
+
+async def test_a_stream_that_is_gone_begins_a_new_epoch(shared_log: RedisLog, admin: Redis) -> None:
+    epoch, lost = shared_log.epoch, asyncio.Event()
+    shared_log.on_lost = lost.set
+    await admin.delete(shared_log.key("log"))
+    shared_log.tick(time.time())
+    async with asyncio.timeout(PATIENCE):
+        await lost.wait()
+        (seq,) = await shared_log.append([Draft("e", encoded=b"1")])
+    assert seq == 101
+    assert shared_log.epoch != epoch
+    assert await read_all(shared_log, 100) == [101]

@@ -51,6 +51,19 @@ local function has(value)
   return value ~= nil and value ~= ''
 end
 
+-- Others have removed what stood before this entry: readers of it are told, as of what
+-- retention has let go of. What it had in bytes is not known any more, so it is shared out.
+local function let_go(first)
+  local kept = (m.last - first + 1) / (m.last - m.first + 1)
+  m.first, m.bytes = first, math.floor(m.bytes * kept)
+  redis.call('HSET', meta, 'first', number(m.first), 'bytes', number(m.bytes))
+end
+
+-- The oldest entry that is there from a number on.
+local function next_from(seq)
+  return redis.call('XRANGE', log, number(seq) .. '-0', '+', 'COUNT', 1)[1]
+end
+
 -- Retention, a part of it at a time. The newest entry stays.
 local function trim()
   local first, at_once, enough = m.first, 1, m.last <= m.first
@@ -186,6 +199,11 @@ end
 local function begin_epoch()
   redis.call('HSET', meta, 'epoch', ask.new_epoch, 'run', ask.run)
   redis.call('DEL', roll)
+  if m.last >= m.first and not next_from(m.last) then
+    -- The stream's end is gone: what is left of it cannot be followed from its numbers.
+    redis.call('DEL', log, newest)
+    redis.call('HSET', meta, 'first', number(m.last + 1), 'bytes', 0)
+  end
   return {'lost'}
 end
 
@@ -228,7 +246,11 @@ local function look()
     local found = verdict()
     if found == 'other' then return {'lost'} end
     if found == 'gone' then return begin_epoch() end
+  elseif m.last >= m.first and not next_from(m.last) then
+    return begin_epoch()
   end
+  local oldest = next_from(m.first)
+  if oldest and seq_of(oldest) > m.first then let_go(seq_of(oldest)) end
   if m.epoch and m.run ~= ask.run then
     local answer = call_roll()
     if answer then return answer end
@@ -268,14 +290,23 @@ end
 -- Pages end at about so many bytes: entries are read a few at a time.
 local function read()
   if m.epoch ~= ask.epoch or m.run ~= ask.run then return {'lost'} end
-  local found, size, at = {}, 0, math.max(ask.after + 1, m.first)
+  local start = math.max(ask.after + 1, m.first)
+  local found, size, at = {}, 0, start
   local upto = ask.upto
   while at <= ask.upto do
     local chunk = redis.call('XRANGE', log, number(at) .. '-0', number(ask.upto) .. '-0',
       'COUNT', 16)
-    if #chunk == 0 then break end
+    local oldest = chunk[1] or next_from(at)
+    if not oldest or seq_of(oldest) > at then
+      -- Numbers have no gaps: others have removed something.
+      if at > start then return {'ok', m.first, at - 1, found} end
+      if not oldest then return {'lost'} end
+      let_go(seq_of(oldest))
+      return {'ok', m.first, m.first - 1, found}
+    end
     for _, entry in ipairs(chunk) do
       local seq, fields = seq_of(entry), fields_of(entry)
+      if seq > at then break end
       at = seq + 1
       local gone = ask.conflate_after and seq > ask.conflate_after and has(fields.k)
         and not has(fields.s)

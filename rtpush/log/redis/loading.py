@@ -59,7 +59,7 @@ async def load(call: Call, board: TaskBoard, tail_count: int, tail_bytes: int) -
     epoch = raw_epoch.decode()
     board.restore(rows, number)
     newest = [found async for found in _newest(call, epoch, last, tail_count, tail_bytes)][::-1]
-    if last and (not newest or newest[-1][0].seq != last):
+    if first <= last and (not newest or newest[-1][0].seq != last):
         return None
     tail = Tail(last - len(newest), tail_count, tail_bytes)
     for entry, _ in newest:
