@@ -25,7 +25,7 @@ from ..errors import RtpushError
 from ..handlers.compat import SocketIOInterface
 from ..handlers.registry import Handler, HandlerRegistry
 from ..hub import Hub
-from ..log.board import TASK_EVENTS
+from ..log.task import TASK_EVENTS
 from ..protocol import Envelope, Reply, check_name, check_room
 from ..sessions.session import Session
 from .admission import Admission

@@ -31,8 +31,8 @@ from ..errors import RtpushError
 from ..handlers.registry import HandlerRegistry
 from ..hub import Hub
 from ..log.base import Log, Outcome
-from ..log.board import TASK_EVENTS
 from ..log.entry import Draft
+from ..log.task import TASK_EVENTS
 from ..metrics import Metrics
 from ..patterns import matches_any
 from ..protocol import (

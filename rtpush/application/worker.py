@@ -28,7 +28,7 @@ from ..errors import RtpushError
 from ..framing import JSON
 from ..hub import Hub
 from ..log.base import Outcome
-from ..log.board import Task, task_key
+from ..log.task import Task, task_key
 from ..protocol import Envelope
 from ..sessions.session import Session
 from .dispatcher import Dispatcher

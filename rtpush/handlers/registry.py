@@ -25,7 +25,7 @@ from contextvars import copy_context
 from typing import Any, Final
 
 from ..errors import RtpushError
-from ..log.board import TASK_EVENTS
+from ..log.task import TASK_EVENTS
 from ..protocol import COMMANDS, RESERVED_EVENTS, check_name
 
 __all__ = ["Handler", "HandlerRegistry", "positional"]

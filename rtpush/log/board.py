@@ -24,72 +24,32 @@ from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Iterator
 from copy import copy
 from itertools import takewhile
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
 from ..errors import RtpushError
+from .board_index import BoardIndex
+from .task import (
+    ENDS,
+    TASK_EVENTS,
+    Task,
+    changes_of,
+    check_progress,
+    check_state,
+    fields_of,
+    fields_size,
+    growth_of,
+    key_of,
+    task_key,
+)
 
-__all__ = ["TASK_EVENTS", "Task", "TaskBoard", "task_key"]
+__all__ = ["TaskBoard"]
 
-# The events that end a task, and the status it has from then on.
-_ENDS: Final = {"task_completed": "completed", "task_failed": "failed"}
-TASK_EVENTS: Final = frozenset({"task_created", "task_progress", *_ENDS})
-
-_MAX_ID: Final = 128
-# Beyond this a JavaScript client no longer tells neighbouring integers apart.
-_MAX_INTEGER: Final = 1 << 53
 # An ending of at most so many bytes is never too large. Otherwise a task that
 # was grown up to the limit could neither fail nor expire, and would hold its
 # place on the board for ever.
 _SMALL_ENDING: Final = 1024
-
-
-class Task(NamedTuple):
-    """One version of a task.
-
-    `data` is what snapshots show, `id` and `room` included: shared, never to
-    be changed. `size` is its length as JSON. `born` and `number` say which
-    event of the board made the task, and which this version. `time` is when
-    that was, in seconds since 1970: for an ended task, its end.
-    """
-
-    key: str
-    room: str | None
-    data: dict[str, Any]
-    size: int
-    born: int
-    number: int
-    time: float
-    ended: bool
-
-
-def task_key(data: object) -> str:
-    """The normalised id of the task that an event's data is about.
-
-    1 and "1" are the same task. Raises RtpushError (`bad_task`) unless data is
-    an object whose `id` is a string of 1 to 128 characters or an integer
-    within ±2**53.
-    """
-    return _key(_object(data))
-
-
-def _object(data: object) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise RtpushError("bad_task", 'The data of a task event is an object with an "id".')
-    return data
-
-
-def _key(data: dict[str, Any]) -> str:
-    id_ = data.get("id")
-    if isinstance(id_, str) and 0 < len(id_) <= _MAX_ID:
-        return id_
-    # bool is a kind of int in Python, and not in JSON.
-    if isinstance(id_, int) and not isinstance(id_, bool) and abs(id_) <= _MAX_INTEGER:
-        return str(id_)
-    raise RtpushError(
-        "bad_task", f'A task\'s "id" is a string of 1 to {_MAX_ID} characters or an integer.'
-    )
 
 
 class TaskBoard:
@@ -126,6 +86,8 @@ class TaskBoard:
         self._finished_bytes = 0
         # How many of the parent's finished tasks a fork still holds.
         self._inherited = 0
+        # A fork has none: nobody is shown what is not stored.
+        self._index: BoardIndex | None = BoardIndex()
         self._own_nothing()
 
     def _own_nothing(self) -> None:
@@ -141,6 +103,7 @@ class TaskBoard:
         """
         fork = copy(self)
         fork._base = self
+        fork._index = None
         fork._inherited = self._finished
         fork._own_nothing()
         return fork
@@ -156,23 +119,23 @@ class TaskBoard:
         if event not in TASK_EVENTS:
             return
         fields, _, old = self._admit(event, data, room)
-        changes = _changes(old, fields, room)
-        growth = _growth(old, changes)
+        changes = changes_of(old, fields, room)
+        growth = growth_of(old, changes)
         if growth <= 0:
             return
         self._check_task_size(event, old, growth, changes)
-        if event not in _ENDS:
+        if event not in ENDS:
             self._check_board_size(old, growth)
 
     def _admit(
         self, event: str, data: object, room: str | None
     ) -> tuple[dict[str, Any], str, Task | None]:
-        fields = _object(data)
-        key = _key(fields)
-        _check_progress(fields)
+        fields = fields_of(data)
+        key = key_of(fields)
+        check_progress(fields)
         old = self.get(key)
         if old is not None:
-            _check_state(event, old, room)
+            check_state(event, old, room)
         return fields, key, old
 
     def _check_task_size(
@@ -181,7 +144,7 @@ class TaskBoard:
         size = growth + (0 if old is None else old.size)
         if size <= self._max_task_bytes:
             return
-        if event in _ENDS and _fields_size(changes) <= _SMALL_ENDING:
+        if event in ENDS and fields_size(changes) <= _SMALL_ENDING:
             return
         raise RtpushError(
             "task_too_large", f"A task holds at most {self._max_task_bytes} bytes of JSON."
@@ -208,10 +171,10 @@ class TaskBoard:
             fields, key, old = self._admit(event, data, room)
         except RtpushError:
             return None
-        changes = _changes(old, fields, room)
-        if event in _ENDS:
-            changes |= {"status": _ENDS[event], "endTime": round(time * 1000)}
-        self._put(old, self._next_version(key, room, old, changes, time, event in _ENDS))
+        changes = changes_of(old, fields, room)
+        if event in ENDS:
+            changes |= {"status": ENDS[event], "endTime": round(time * 1000)}
+        self._put(old, self._next_version(key, room, old, changes, time, event in ENDS))
         self._prune(time)
         return key
 
@@ -225,7 +188,7 @@ class TaskBoard:
         ended: bool,
     ) -> Task:
         self._number = number = self._number + 1
-        size = _growth(old, changes)
+        size = growth_of(old, changes)
         if old is None:
             return Task(key, room, changes, size, number, number, time, ended)
         data = old.data | changes
@@ -236,6 +199,8 @@ class TaskBoard:
             self._active -= 1
             self._active_bytes -= old.size
         self._tasks[task.key] = task
+        if self._index is not None:
+            self._reindex(self._index, old, task)
         if task.ended:
             self._touched.pop(task.key, None)
             self._ended.append(task)
@@ -245,6 +210,11 @@ class TaskBoard:
             self._touched.move_to_end(task.key)
             self._active += 1
             self._active_bytes += task.size
+
+    def _reindex(self, index: BoardIndex, old: Task | None, task: Task) -> None:
+        if old is not None and task.ended:
+            index.remove(old)
+        index.put(task)
 
     def _prune(self, time: float) -> None:
         while self._finished and time - self._ended_at(0).time > self._finished_for:
@@ -265,8 +235,9 @@ class TaskBoard:
         self._ended.popleft()
         # A fork keeps it, below the floor: without it, `get` would see through
         # to the parent, where the task may still be active.
-        if self._base is None:
+        if self._index is not None:
             del self._tasks[task.key]
+            self._index.remove(task)
 
     # -------------------------------------------------------------- reading
 
@@ -296,13 +267,20 @@ class TaskBoard:
     def all_finished(self, now: float) -> list[Task]:
         """The tasks of all rooms that ended within `finished_for` of now, newest first."""
         newest_first = (self._ended_at(i) for i in reversed(range(self._finished)))
-        return [task for task in newest_first if now - task.time <= self._finished_for]
+        return [task for task in newest_first if self.is_recent(task, now)]
+
+    @property
+    def index(self) -> BoardIndex:
+        """The tasks by room. A fork has none."""
+        assert self._index is not None
+        return self._index
 
     def snapshot(self, rooms: Collection[str], now: float) -> dict[str, list[dict[str, Any]]]:
-        """What someone in these rooms sees: `{"tasks": […], "finished": […]}`.
+        """What a client in these rooms sees: `{"tasks": […], "finished": […]}`.
 
-        Tasks without a room are everybody's. The objects are shared: encode
-        them, do not change them.
+        Tasks without a room are everybody's. Active ones are oldest first, and
+        finished ones, that ended within `finished_for` of now, newest first. The
+        objects are shared: encode them, do not change them. It costs what it shows.
         """
         return self._visible({None, *rooms}, now)
 
@@ -310,20 +288,29 @@ class TaskBoard:
         """The same, with only the tasks of one room."""
         return self._visible({room}, now)
 
+    def _visible(
+        self, rooms: Collection[str | None], now: float
+    ) -> dict[str, list[dict[str, Any]]]:
+        index = self.index
+        active = [task for room in rooms for page in index.active(room) for task in page]
+        ended = [task for room in rooms for page in index.finished(room) for task in page]
+        active.sort(key=lambda task: task.born)
+        ended.sort(key=lambda task: task.number, reverse=True)
+        return {
+            "tasks": [task.data for task in active],
+            "finished": [task.data for task in ended if self.is_recent(task, now)],
+        }
+
+    def is_recent(self, task: Task, now: float) -> bool:
+        """Did the task end so lately that it is still shown?"""
+        return now - task.time <= self._finished_for
+
     def expired(self, now: float, ttl: float) -> list[Task]:
         """Active tasks without an event for `ttl` seconds, the longest silent first.
 
         Looks no further than the first that is not expired.
         """
         return list(takewhile(lambda task: now - task.time >= ttl, self._by_touch()))
-
-    def _visible(
-        self, rooms: Collection[str | None], now: float
-    ) -> dict[str, list[dict[str, Any]]]:
-        return {
-            "tasks": [task.data for task in self.all_active() if task.room in rooms],
-            "finished": [task.data for task in self.all_finished(now) if task.room in rooms],
-        }
 
     def _by_touch(self) -> Iterator[Task]:
         if self._base is not None:
@@ -368,9 +355,13 @@ class TaskBoard:
         self._clear()
         decoded = [orjson.loads(row) for row in rows]
         floor = max((row.pop("floor") for row in decoded), default=0)
+        index, self._index = self._index, None
         for row in sorted(decoded, key=lambda row: row["number"]):
             if not row["ended"] or row["number"] >= floor:
                 self._put(None, _from_row(row))
+        self._index = index
+        for task in (*self.all_active(), *self._ended):
+            self.index.put(task)
         self._number = max((row["number"] for row in decoded), default=0)
         self._number = max(self._number, number)
         self._floor = floor
@@ -379,47 +370,3 @@ class TaskBoard:
 def _from_row(row: dict[str, Any]) -> Task:
     data = row["data"]
     return Task(task_key(data), data.get("room"), size=len(orjson.dumps(data)), **row)
-
-
-def _check_progress(fields: dict[str, Any]) -> None:
-    if "progress" not in fields:
-        return
-    progress = fields["progress"]
-    number = isinstance(progress, int | float) and not isinstance(progress, bool)
-    # Written so that NaN, which compares false with everything, is refused.
-    if not (number and 0 <= progress <= 100):
-        raise RtpushError("bad_task", '"progress" is a number from 0 to 100.')
-
-
-def _check_state(event: str, old: Task, room: str | None) -> None:
-    if old.room != room:
-        raise RtpushError("bad_task", "A task with this id belongs to another room.")
-    if old.ended:
-        raise RtpushError("task_finished", "This task has ended already.")
-    if event == "task_created":
-        raise RtpushError("task_exists", "A task with this id is active already.")
-
-
-def _changes(old: Task | None, fields: dict[str, Any], room: str | None) -> dict[str, Any]:
-    """The fields that an event sets.
-
-    A field called `room` is left out: in a snapshot it is the server's word
-    on who sees the task, and nobody else's. The id stays as first given.
-    """
-    if old is not None:
-        return {name: fields[name] for name in fields if name not in ("id", "room")}
-    first = {name: fields[name] for name in fields if name != "room"}
-    return first if room is None else first | {"room": room}
-
-
-def _growth(old: Task | None, changes: dict[str, Any]) -> int:
-    """By how many bytes of JSON a task grows; from None, the whole size."""
-    if old is None:
-        return 1 + _fields_size(changes)
-    replaced = {name: old.data[name] for name in changes if name in old.data}
-    return _fields_size(changes) - _fields_size(replaced)
-
-
-def _fields_size(fields: dict[str, Any]) -> int:
-    # An object is one byte longer than its fields with a comma or brace each.
-    return len(orjson.dumps(fields)) - 1 if fields else 0

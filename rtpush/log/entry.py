@@ -7,7 +7,7 @@ from typing import Any
 
 from ..framing import FRAMINGS, Framing
 from ..protocol import Envelope, Position, encode_data, encode_logged
-from .board import task_key
+from .task import task_key
 
 __all__ = ["Draft", "Entry", "new_entry"]
 

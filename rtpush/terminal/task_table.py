@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..config.kinds import show_clock
 from ..errors import RtpushError
-from ..log.board import TASK_EVENTS, task_key
+from ..log.task import TASK_EVENTS, task_key
 from .text import escape
 
 __all__ = ["Row", "TaskTable"]

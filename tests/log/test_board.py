@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtpush.errors import RtpushError
-from rtpush.log.board import TASK_EVENTS, TaskBoard, task_key
+from rtpush.log.board import TaskBoard
+from rtpush.log.board_index import PAGE_BYTES, TaskPage
+from rtpush.log.task import TASK_EVENTS, task_key
 
 CREATED, PROGRESS, COMPLETED, FAILED = (
     "task_created",
@@ -453,8 +455,24 @@ def timed(raw: list[Op]) -> list[Op]:
     return result
 
 
+SEEN: list[tuple[str, ...]] = [(), ("red",), ("blue",)]
+
+
 def view(board: Any, now: float = 1000.0) -> list[Any]:
-    return [board.snapshot(rooms, now) for rooms in [(), ("red",), ("blue",)]]
+    """What each sees, by the index of the rooms."""
+    return [board.snapshot(rooms, now) for rooms in SEEN]
+
+
+def looked_through(board: TaskBoard, now: float = 1000.0) -> list[Any]:
+    """The same, by looking at every task. A fork has no index."""
+    active, finished = board.all_active(), board.all_finished(now)
+    return [
+        {
+            "tasks": [task.data for task in active if task.room in (None, *rooms)],
+            "finished": [task.data for task in finished if task.room in (None, *rooms)],
+        }
+        for rooms in SEEN
+    ]
 
 
 def log(board: TaskBoard, todo: list[Op]) -> set[str]:
@@ -474,6 +492,59 @@ def assert_totals(board: TaskBoard) -> None:
     assert (board._active, board._active_bytes) == (len(active), sum(t.size for t in active))
     assert board._finished_bytes == sum(task.size for task in finished)
     assert board._finished == len(finished)
+
+
+def test_an_empty_room_costs_nothing_whatever_there_is_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    board = TaskBoard()
+    for n in range(1000):
+        put(board, CREATED, {"id": n}, "red")
+    for n in range(500):
+        put(board, COMPLETED, {"id": n}, "red")
+
+    def look(_: object) -> Any:
+        raise AssertionError("tasks of another room were looked at")
+
+    monkeypatch.setattr(TaskPage, "__iter__", look)
+    assert board.snapshot_room("blue", 0.0) == {"tasks": [], "finished": []}
+
+
+page_ops = st.lists(
+    st.tuples(st.sampled_from(["put", "change", "remove", "read"]), st.integers(0, 1 << 16)),
+    max_size=60,
+)
+
+
+@given(page_ops, st.randoms(use_true_random=False))
+def test_pages_are_of_their_size_and_stay_as_they_were_read(
+    todo: list[tuple[str, int]], rng: random.Random
+) -> None:
+    board = TaskBoard(max_active=1000, max_finished=3)
+    held: list[tuple[TaskPage, list[Any]]] = []
+    alive: list[int] = []
+    for number, (what, size) in enumerate(todo):
+        if what == "put" or (what != "read" and not alive):
+            alive.append(number)
+            put(board, CREATED, {"id": number, "x": "x" * size})
+        elif what == "change":
+            put(board, PROGRESS, {"id": rng.choice(alive), "x": "y" * size})
+        elif what == "remove":
+            put(board, COMPLETED, {"id": alive.pop(rng.randrange(len(alive)))})
+        for page in (*board.index.active(None), *board.index.finished(None)):
+            assert page.size == sum(task.size for task in page)
+            assert page.size <= PAGE_BYTES or len(page.tasks) == 1
+            if what == "read":
+                page.acquire()
+                held.append((page, list(page)))
+        assert [task for page in board.index.active(None) for task in page] == board.all_active()
+        now = {*board.index.active(None), *board.index.finished(None)}
+        gone = {page for page, _ in held} - now
+        assert board.index.outdated.bytes == sum(page.size for page in gone)
+    for page, tasks in held:
+        assert list(page) == tasks
+        page.release()
+    assert board.index.outdated.bytes == 0
 
 
 @given(ops)
@@ -515,15 +586,15 @@ def test_a_fork_goes_its_own_way(first: list[Op], second: list[Op], third: list[
     fork = board.fork()
     assert log(fork, steps[a:b]) == log(twin, steps[a:b])
     deeper = fork.fork()
-    middle = view(fork)
+    middle = looked_through(fork)
     log(deeper, steps[b:])
-    assert view(fork) == middle == view(twin)
+    assert looked_through(fork) == middle == view(twin)
     assert_totals(fork)
     log(twin, steps[b:])
     for key in "12abcde":
         assert deeper.get(key) == twin.get(key)
         assert deeper.stored(key) == twin.stored(key)
-    assert view(deeper) == view(twin)
+    assert looked_through(deeper) == view(twin)
     assert deeper.expired(2000.0, 0.0) == twin.expired(2000.0, 0.0)
     assert_totals(deeper)
     assert view(board) == before

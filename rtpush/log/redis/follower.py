@@ -28,9 +28,9 @@ import orjson
 from ...config.settings import Settings
 from ...errors import RtpushError
 from ..base import LogError, new_board
-from ..board import TASK_EVENTS
 from ..group_commit import GroupCommitLog, unavailable
 from ..tail import Tail
+from ..task import TASK_EVENTS
 from .codec import entry_of
 from .connection import (
     TIMEOUT,

@@ -23,9 +23,9 @@ from typing import Any, Final
 from ...config.settings import Settings
 from ...errors import RtpushError
 from ..base import PAGE_BYTES, Outcome, Page
-from ..board import TASK_EVENTS
 from ..entry import Draft
 from ..group_commit import Batch, unavailable
+from ..task import TASK_EVENTS
 from .codec import arguments_of, page_of
 from .connection import RedisUnavailable, backoff
 from .follower import LEASE, TAIL_BYTES, TAIL_COUNT, FollowedLog
