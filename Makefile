@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast lint format bench fuzz clean
+.PHONY: help run test test-fast mutate lint format bench fuzz clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ FAST := test_protocol.py access application config conformance contrib sessions 
 test-fast: $(VENV)/.dev ## run what needs no other program, over one transport and one log
 	$(BIN)/python -m pytest -n auto --dist worksteal $(FAST:%=tests/%) \
 	  -k 'not (redis or sqlite or sse or poll)'
+
+mutate: $(VENV)/.dev ## change one line at a time and see whether a test fails; TARGET=hub for one
+	$(BIN)/python tools/mutate $(TARGET) $(ARGS)
 
 lint: $(VENV)/.dev ## check style and types
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from browser import chromium
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from playwright.async_api import Browser
 from processes import ServerProcess, running
 from redisserver import RedisServer
@@ -26,10 +26,14 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 # Each run tries some examples, and other ones than the last; `make fuzz` tries many.
+# `make mutate` has the same ones each time, and needs no short one.
 # How long that takes is the machine's affair.
 SLOWLY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("some", max_examples=40, **SLOWLY)
 settings.register_profile("many", max_examples=3000, **SLOWLY)
+settings.register_profile(
+    "same", max_examples=40, derandomize=True, phases=[Phase.explicit, Phase.generate], **SLOWLY
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "some"))
 
 

@@ -24,6 +24,9 @@ from rtpush.patterns import matches, matches_any
         ("a*b*c", "a-b-b-c", True),
         ("a*b*c", "a-c-b", False),
         ("ab*ba", "aba", False),
+        ("*a*", "ab", True),
+        ("*a*a*", "a", False),
+        ("*ab*ab*", "aab", False),
         # What a shell would take for sets and single characters.
         ("chat[42]", "chat[42]", True),
         ("chat[42]", "chat4", False),

@@ -171,7 +171,7 @@ class Delivery(ABC):
     def _lost(self) -> None:
         self._snapshots.forget()
         for session in self._all_sessions():
-            session.cursor, session.conflate_after, session.live = LOST, 0, False
+            session.cursor, session.live = LOST, False
             # Numbers of another life of the log.
             session.rooms = dict.fromkeys(session.rooms, 0)
         self.head = self.log.last

@@ -46,6 +46,9 @@ def of(
         ("10.0.0.1", ["203.0.113.9, unknown"], "10.0.0.1"),
         ("10.0.0.1", ["x" * 3000], "10.0.0.1"),
         ("10.0.0.1", [","], "10.0.0.1"),
+        ("10.0.0.1", ["203.0.113.9,"], "203.0.113.9"),
+        # A Unix socket: its other end has no address.
+        ("", ["203.0.113.9"], ""),
         # A stranger's claim.
         ("203.0.113.9", ["127.0.0.1"], "203.0.113.9"),
     ],
@@ -56,6 +59,17 @@ def test_the_client_is_the_last_hop_that_is_no_trusted_proxy(
     caller = of(peer, *(("X-Forwarded-For", line) for line in forwarded))
     assert caller.address == address
     assert not (caller.is_local and forwarded)
+
+
+def test_a_client_of_another_machine_is_not_local() -> None:
+    assert not of("203.0.113.9").is_local
+
+
+def test_a_network_may_be_written_as_any_address_of_it() -> None:
+    callers = Callers(Settings(trusted_proxies=("10.1.2.3/8",)))
+    headers = CIMultiDict([("X-Forwarded-For", "203.0.113.9")])
+    caller = callers.of("10.9.9.9", "http", "/", (1, 1), headers)
+    assert (caller.address, caller.host) == ("203.0.113.9", "")
 
 
 def test_the_scheme_is_believed_from_proxies_only() -> None:

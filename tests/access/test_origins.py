@@ -99,6 +99,7 @@ async def test_preflights() -> None:
         assert headers["access-control-allow-origin"] == LISTED
         assert "POST" in headers["access-control-allow-methods"]
         assert "Authorization" in headers["access-control-allow-headers"]
+        assert headers["access-control-max-age"] == "3600"
         wanted["Origin"] = "https://evil.example"
         status, headers = await ask(server, http, "/api/publish", "OPTIONS", **wanted)
         assert status == 403
@@ -122,6 +123,8 @@ async def test_refusals_can_be_read_by_listed_pages() -> None:
         ("192.168.1.7:5000", 200),
         ("push.example.com", 200),
         ("PUSH.example.com:443", 200),
+        ("push.example.com.", 200),
+        ("push.example.com_", 403),
         ("evil.example", 403),
         ("127.0.0.1.evil.example", 403),
         ("localhost.evil.example", 403),
@@ -147,6 +150,26 @@ def test_a_default_port_is_the_same_origin() -> None:
     ORIGINS.check_origin("https://push.example.com", caller)
     with pytest.raises(RtpushError, match="forbidden"):
         ORIGINS.check_origin("https://push.example.com:444", caller)
+    # A proxy may hide that TLS ends there.
+    plain = Caller("203.0.113.9", "https", "push.example.com:80", True)
+    ORIGINS.check_origin("http://push.example.com", plain)
+
+
+def test_a_request_without_a_host_is_nobodys_own() -> None:
+    caller = Caller("203.0.113.9", "https", "", True)
+    with pytest.raises(RtpushError, match="forbidden"):
+        ORIGINS.check_origin("null", caller)
+    with pytest.raises(RtpushError, match="forbidden"):
+        Origins(Settings(allow_hosts=("*",))).check_host(caller)
+
+
+def test_caches_learn_that_the_answer_depends_on_the_origin() -> None:
+    """An answer that a cache kept for one page must not be given to another."""
+    origins = Origins(Settings(allow_origins=(LISTED,)))
+    assert origins.cors(None) == {"Vary": "Origin"}
+    assert origins.cors("https://evil.example") == {"Vary": "Origin"}
+    assert origins.cors(LISTED)["Vary"] == "Origin"
+    assert ORIGINS.cors(LISTED) == {}
 
 
 @pytest.mark.parametrize(

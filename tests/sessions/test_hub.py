@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from rtpush.access.auth import Grant
 from rtpush.access.room_policy import RoomPolicy
 from rtpush.config.settings import Settings
 from rtpush.errors import RtpushError
@@ -118,6 +119,13 @@ class House:
             await self.log.append([Draft.of(envelope, skip) for envelope in envelopes])
 
         asyncio.run(append())
+
+    def lose_the_log(self) -> None:
+        """What a log does that lost entries which it had handed out: it begins anew."""
+        fresh = MemoryLog(self.settings, lambda: self.turns.now)
+        fresh.on_grow, fresh.on_lost = self.log.on_grow, self.log.on_lost
+        vars(self.log).update(vars(fresh))
+        self.log.on_lost()
 
     def open(
         self,
@@ -287,6 +295,135 @@ def test_who_was_sent_away_cannot_take_its_session_up(house: House) -> None:
     assert connection.closed == (4403, "forbidden")
     last = str(house.log.position)
     assert house.open(last=last, sid=session.sid)[0] is not session
+
+
+# ---- reading for oneself -----------------------------------------------------
+
+BIG = "y" * WRITE_BYTES
+
+
+def keyed(*numbers: int) -> list[Envelope]:
+    """Events of one key that fill a write each."""
+    return [x([number, BIG], key="k") for number in numbers]
+
+
+def numbers(connection: Connection) -> list[int]:
+    return [number for number, _ in told(connection)]
+
+
+def read_all(house: House, connection: Connection) -> None:
+    """The client reads all there is, one full buffer after the other."""
+    for _ in range(20):
+        house.turns.settle()
+        connection.drain()
+
+
+def start_of(house: House) -> str:
+    return str(Position(house.log.epoch, 0))
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["new connection", "next request"])
+def test_what_a_client_missed_before_it_came_back_is_never_conflated(
+    house: House, again: bool
+) -> None:
+    house.publish(*keyed(1, 2, 3))
+    if again:
+        session, _ = house.open()
+        house.hub.detach(session)
+        connection = Connection(house.hub, room_for=400)
+        connection.session = session
+        house.hub.reattach(session, connection, start_of(house))
+    else:
+        _, connection = house.open(last=start_of(house), room_for=400)
+    assert connection.held, "it is slow from its first event on"
+    house.publish(*keyed(4, 5, 6))
+    read_all(house, connection)
+    assert numbers(connection) == [1, 2, 3, 6]
+
+
+def test_a_client_that_lags_is_not_conflated_when_it_asked_for_that(house: House) -> None:
+    _, connection = house.open(room_for=400, conflate=False)
+    house.publish(*keyed(1, 2, 3, 4))
+    read_all(house, connection)
+    assert numbers(connection) == [1, 2, 3, 4]
+
+
+def test_a_client_that_has_caught_up_is_not_conflated_until_it_lags_again(house: House) -> None:
+    _, connection = house.open(room_for=400)
+    house.publish(*keyed(1, 2, 3))
+    read_all(house, connection)
+    assert numbers(connection) == [1, 3]
+    connection.room_for = 1 << 30
+    house.publish(*keyed(4, 5))
+    house.turns.settle()
+    assert numbers(connection) == [1, 3, 4, 5]
+
+
+def test_after_a_loss_of_the_log_a_slow_client_is_conflated_from_the_start(house: House) -> None:
+    house.publish(*(x(n) for n in range(10)))
+    _, connection = house.open(room_for=400)
+    house.lose_the_log()
+    house.turns.settle()
+    house.publish(*keyed(1, 2, 3))
+    read_all(house, connection)
+    assert [event["event"] for event in connection.events].count("resync") == 1
+    assert numbers(connection) == [1, 3]
+
+
+def test_a_client_that_stops_and_goes_on_begins_no_second_read() -> None:
+    house = House(retention_count=3)
+    session, connection = house.open()
+    house.hub.pause(session)
+    house.publish(*(x(n) for n in range(10)))
+    for _ in range(3):
+        house.hub.resume(session)
+        assert len(house.turns.spawned) == 1
+        house.hub.pause(session)
+    house.hub.resume(session)
+    house.turns.settle()
+    assert [event["event"] for event in connection.events].count("resync") == 1
+
+
+def test_a_client_that_stops_and_goes_on_gets_one_write_a_turn(house: House) -> None:
+    house.publish(*keyed(1, 2, 3, 4, 5))
+    session, connection = house.open(last=start_of(house))
+    for _ in range(3):
+        house.hub.pause(session)
+        house.hub.resume(session)
+    assert numbers(connection) == [1]
+    for turn in range(2, 6):
+        house.turns.turn()
+        assert numbers(connection) == list(range(1, turn + 1))
+
+
+def test_what_is_sent_to_a_session_before_it_opens_reaches_it() -> None:
+    house = House(retention_count=3)
+    house.publish(*(x(n) for n in range(10)))
+    session = house.hub.prepare()
+    house.publish(x("yours", room=session.sid), x("all"))
+    connection = Connection(house.hub)
+    house.hub.open(session, connection)
+    assert told(connection) == ["yours"]
+
+
+# ---- shares --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "client",
+    [{"address": "203.0.113.9"}, {"grant": Grant(subject="ada")}],
+    ids=["address", "subject"],
+)
+def test_a_session_that_ended_leaves_its_place_to_another(client: dict[str, Any]) -> None:
+    house = House(max_per_address=2, max_per_subject=2)
+    for _ in range(3):
+        sessions = [house.open(**client)[0] for _ in range(2)]
+        with pytest.raises(RtpushError, match="as many connections") as refused:
+            house.open(**client)
+        assert refused.value.code == "rate_limited"
+        sessions.append(house.open(address="203.0.113.10", grant=Grant(subject="bob"))[0])
+        for session in sessions:
+            house.hub.close(session)
 
 
 # ---- any interleaving of everything ------------------------------------------
