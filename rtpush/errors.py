@@ -43,6 +43,7 @@ CODES: Final[dict[str, Code]] = {
     "bad_position": Code(400),
     "bad_request": Code(400),
     "too_large": Code(413, 1009),
+    "unsupported_encoding": Code(415),
     "request_timeout": Code(408, retry_after=1.0),
     # The request is understood, and not allowed.
     "not_authenticated": Code(401, 4401),

@@ -19,6 +19,7 @@ __all__ = [
     "WEBSOCKET",
     "WEBSOCKET_DEFLATE",
     "Framing",
+    "control_frame",
     "sse_event",
     "text_frame",
 ]
@@ -60,6 +61,11 @@ def _frame(first: bytes, payload: bytes) -> bytes:
     if size < 65536:
         return first + b"\x7e" + size.to_bytes(2, "big") + payload
     return first + b"\x7f" + size.to_bytes(8, "big") + payload
+
+
+def control_frame(opcode: int, payload: bytes) -> bytes:
+    """A ping, pong or close of at most 125 bytes (RFC 6455, section 5.5)."""
+    return _frame(bytes([0x80 | opcode]), payload)
 
 
 def deflated_frame(payload: bytes, _position: str | None = None) -> bytes:

@@ -130,8 +130,12 @@ class Hub(Membership):
         """
         session = Session("", False, "", self._runtime.wall())
         self._peeks.add(session)
-        self._attach(session, connection)
-        self._begin(session, last, greet=False)
+        try:
+            self._attach(session, connection)
+            self._begin(session, last, greet=False)
+        except BaseException:
+            self.close(session)
+            raise
         return session
 
     def reattach(self, session: Session, connection: Connection, last: str) -> None:

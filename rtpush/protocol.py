@@ -22,6 +22,7 @@ from .errors import RtpushError
 
 __all__ = [
     "COMMANDS",
+    "LIGHT",
     "PROTOCOL_VERSION",
     "RESERVED_EVENTS",
     "Envelope",
@@ -30,15 +31,17 @@ __all__ = [
     "Reply",
     "check_name",
     "check_room",
+    "check_size",
     "dumps",
     "encode",
     "encode_data",
     "encode_error",
     "encode_logged",
     "encode_reply",
+    "load_json",
     "parse",
-    "parse_many",
     "to_envelope",
+    "weigh",
 ]
 
 PROTOCOL_VERSION: Final = 1
@@ -47,6 +50,17 @@ MAX_ACK: Final = 64
 # orjson refuses to encode deeper than 254; 128 leaves room for the envelope,
 # the array around it and what an application wraps it in.
 MAX_DEPTH: Final = 128
+# Objects and arrays of one JSON text. As many take 10 ms to read and check; without a
+# limit, a mebibyte of them takes 300 ms.
+MAX_CONTAINERS: Final = 20_000
+# A text of at most this many bytes weighs what it is long: it cannot hold much.
+LIGHT: Final = 512
+# More than event, room, key, ack and id can add to the data: 128 characters that are
+# escaped take 768 bytes.
+_MAX_FRAME: Final = 4096
+# No position is longer.
+_LONGEST_ID: Final = "e" * 32 + "-" + "9" * 18
+_ID_SIZE: Final = len(_LONGEST_ID) + len(',"id":""')
 
 _POSITION: Final = re.compile(r"([A-Za-z0-9]{1,32})-(0|[1-9][0-9]{0,17})")
 
@@ -122,51 +136,44 @@ class Position(NamedTuple):
 # ----------------------------------------------------------------- parsing
 
 
-def parse(raw: bytes | bytearray | memoryview | str) -> Envelope | Reply:
-    """One JSON text to an envelope; raises RtpushError with a `bad_…` code."""
-    return to_envelope(_load(raw))
+def parse(raw: bytes | str) -> Envelope | Reply:
+    """One JSON text to an envelope; raises RtpushError (`bad_…`, `too_large`)."""
+    return to_envelope(load_json(raw))
 
 
-def parse_many(raw: bytes) -> tuple[list[Incoming], bool]:
-    """One envelope, or an array of them, or NDJSON (one to a line); True for the latter two.
-
-    Each is judged by itself, so that one bad line does not hide the good
-    ones: its place in the list holds the error. Raises RtpushError
-    (`bad_envelope`) when the text as a whole is not JSON.
-    """
-    try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError as exc:
-        lines = [line for line in raw.split(b"\n") if line.strip()]
-        if len(lines) < 2:
-            raise RtpushError("bad_envelope", f"The body is not JSON: {exc}.") from exc
-        return [_judge(_load_line(line)) for line in lines], True
-    if isinstance(value, list):
-        return [_judge(item) for item in value], True
-    return [_judge(value)], False
-
-
-def _load_line(line: bytes) -> Any:
-    try:
-        return _load(line)
-    except RtpushError as exc:
-        return exc
-
-
-def _judge(value: Any) -> Incoming:
-    if isinstance(value, RtpushError):
-        return value
-    try:
-        return to_envelope(value)
-    except RtpushError as exc:
-        return exc
-
-
-def _load(raw: bytes | bytearray | memoryview | str) -> Any:
+def load_json(raw: bytes | str) -> Any:
+    """Decode one JSON text; raises RtpushError (`bad_envelope`, `too_large`)."""
+    if len(raw) > MAX_CONTAINERS:
+        _check_containers(raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw)
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as exc:
         raise RtpushError("bad_envelope", f"An envelope is one JSON object; {exc}.") from exc
+
+
+def _check_containers(raw: bytes) -> None:
+    """Count the objects and arrays of a JSON text before they are built."""
+    if raw.count(b"[") + raw.count(b"{") <= MAX_CONTAINERS:
+        return
+    # Brackets in strings build nothing. Without escaped quotes, every other piece
+    # between quotes is outside of a string.
+    pieces = raw.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+    outside = b"".join(pieces[::2])
+    if outside.count(b"[") + outside.count(b"{") > MAX_CONTAINERS:
+        raise RtpushError(
+            "too_large", f"An envelope may have {MAX_CONTAINERS} objects and arrays; send less."
+        )
+
+
+def weigh(raw: bytes) -> int:
+    """What a JSON text counts against `rate_bytes`: its bytes, and what its values take besides.
+
+    Reading `[[],[],…` takes a hundred times as long as a string of the same size.
+    """
+    size = len(raw)
+    if size <= LIGHT:
+        return size
+    return size + 8 * raw.count(b",") + 64 * (raw.count(b"[") + raw.count(b"{"))
 
 
 def to_envelope(value: Any) -> Envelope | Reply:
@@ -299,6 +306,30 @@ def encode_data(data: Any) -> bytes:
     if encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
         raise RtpushError("bad_envelope", f"The data is nested deeper than {MAX_DEPTH} levels.")
     return encoded
+
+
+def check_size(
+    max_message: int,
+    event: str,
+    data: bytes,
+    room: str | None = None,
+    key: str | None = None,
+    ack: str | None = None,
+    *,
+    logged: bool = True,
+) -> None:
+    """Would the envelope come out larger than clients accept? Raises RtpushError (`too_large`).
+
+    A logged one comes out with an id, and numbers may grow: `1e9` becomes 1000000000.0.
+    """
+    if len(data) + _MAX_FRAME <= max_message:
+        return
+    size = len(encode_logged(event, data, room, key, _LONGEST_ID, ack))
+    if size - (0 if logged else _ID_SIZE) > max_message:
+        raise RtpushError(
+            "too_large",
+            f"The envelope would come out with more than {max_message} bytes; send less data.",
+        )
 
 
 def _depth(data: Any) -> int:

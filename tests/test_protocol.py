@@ -25,8 +25,8 @@ from rtpush.protocol import (
     encode_logged,
     encode_reply,
     parse,
-    parse_many,
 )
+from rtpush.web.batch import parse_many
 
 # What `str.isprintable` says of a character.
 PRINTABLE = st.characters(exclude_categories=["C", "Z"], include_characters=" ")
@@ -83,24 +83,25 @@ def test_any_bytes_are_an_envelope_or_a_refusal(raw: bytes) -> None:
 
 @given(st.binary(max_size=200) | st.lists(VALUES).map(lambda v: json.dumps(v).encode()))
 def test_any_body_is_a_list_of_them(raw: bytes) -> None:
-    found = or_refusal(parse_many, raw)
+    found = or_refusal(lambda raw: parse_many(raw, 1000, 2**20), raw)
     if isinstance(found, RtpushError):
         assert found.code == "bad_envelope"
     else:
-        assert all(isinstance(one, Envelope | Reply | RtpushError) for one in found[0])
+        assert all(isinstance(one, Envelope | Reply | RtpushError) for one in found)
 
 
 @given(st.lists(ENVELOPES, min_size=2, max_size=5))
 def test_arrays_and_lines_are_the_same(sent: list[dict[str, Any]]) -> None:
-    array = parse_many(json.dumps(sent).encode())
-    lines = parse_many("\n".join(map(json.dumps, sent)).encode())
-    assert array == lines
-    assert array[1] is True
+    array = parse_many(json.dumps(sent).encode(), 5, 2**20)
+    lines = parse_many("\n".join(map(json.dumps, sent)).encode(), 5, 2**20)
+    assert list(array) == list(lines)
+    assert array.many
+    assert lines.many
 
 
 def test_one_bad_line_does_not_hide_the_good_ones() -> None:
-    found, many = parse_many(b'{"event":"a"}\n{bad\n\n{"event":"b"}')
-    assert many
+    found = parse_many(b'{"event":"a"}\n{bad\n\n{"event":"b"}', 3, 2**20)
+    assert found.many
     assert [type(one) for one in found] == [Envelope, RtpushError, Envelope]
 
 

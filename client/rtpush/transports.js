@@ -176,7 +176,7 @@ class HttpTransport extends Transport {
       size += text.length;
       return index === POST_BATCH || (index > 0 && size > POST_CHARACTERS);
     });
-    return `[${this.#sendQueue.splice(0, end < 0 ? POST_BATCH : end).join()}]`;
+    return this.#sendQueue.splice(0, end < 0 ? POST_BATCH : end).join('\n');
   }
 
   /**

@@ -1,17 +1,21 @@
-"""How much a client may send: token buckets.
+"""Limits on what clients send: token buckets for rates, budgets for memory.
 
 Rules that hold here:
 
 - Pure: the time is given.
 - A bucket may be overdrawn once, by what has been received already; what is
   owed then takes time. A client that stays within its rate never waits.
+- A budget of all has a share for each: one owner cannot use up what others need.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
-__all__ = ["RateLimit"]
+from .addresses import is_loopback
+
+__all__ = ["MemoryBudget", "RateLimit"]
 
 # Seconds' worth of its rate that a client may send at once.
 BURST: Final = 10.0
@@ -47,3 +51,35 @@ class RateLimit:
     def charge(self, messages: int, size: int, now: float) -> float:
         """Note what has come; seconds for which no more should."""
         return max(self._messages.take(messages, now), self._bytes.take(size, now))
+
+
+class MemoryBudget:
+    """Bytes that may be held at the same time: by all owners, and by each of them.
+
+    An owner is the address of a client. This machine's own has no share of its
+    own: it may be a proxy with all the clients behind it.
+    """
+
+    def __init__(self, total: int, share: int) -> None:
+        self._total = total
+        self._share = share
+        # Bytes held, by all and by each owner that holds any.
+        self.held = 0
+        self._by_owner: Counter[str] = Counter()
+
+    def take(self, owner: str, size: int) -> bool:
+        """Hold `size` more bytes for an owner, if there is room for them."""
+        if self.held + size > self._total:
+            return False
+        if self._by_owner[owner] + size > self._share and not is_loopback(owner):
+            return False
+        self.held += size
+        self._by_owner[owner] += size
+        return True
+
+    def give_back(self, owner: str, size: int) -> None:
+        """Hold `size` fewer bytes; an owner that holds none is not kept."""
+        self.held -= size
+        self._by_owner[owner] -= size
+        if not self._by_owner[owner]:
+            del self._by_owner[owner]

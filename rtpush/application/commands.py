@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from ..protocol import Envelope, check_room, encode, encode_data
+from ..protocol import Envelope, check_room, check_size, encode, encode_data
 from ..sessions.session import Session
 from .admission import Admission
 
@@ -29,8 +29,9 @@ Command = Callable[[Session, Envelope, Responder], Any]
 class Commands:
     """Acts on `ping`, `join`, `leave` and `auth`."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, max_message: int) -> None:
         self._admission = admission
+        self._max_message = max_message
         self._by_event: dict[str, Command] = {
             "ping": self._ping,
             "join": self._join,
@@ -43,7 +44,8 @@ class Commands:
         return self._by_event.get(event)
 
     def _ping(self, _session: Session, envelope: Envelope, responder: Responder) -> None:
-        encode_data(envelope.data)
+        data = encode_data(envelope.data)
+        check_size(self._max_message, "pong", data, logged=False)
         responder.send(encode("pong", envelope.data))
 
     def _join(

@@ -41,6 +41,7 @@ from ..protocol import (
     Incoming,
     Position,
     Reply,
+    check_size,
     dumps,
     encode_data,
     encode_error,
@@ -83,6 +84,7 @@ class Dispatcher:
         # Takes replies that were not asked for here.
         self.on_stray_reply: Callable[[Session, Reply], None] = lambda _session, _reply: None
         self._relay = settings.relay
+        self._max_message = settings.max_message
 
     # -------------------------------------------------------- from a session
 
@@ -185,7 +187,7 @@ class Dispatcher:
             )
 
     def _append(self, envelope: Envelope, responder: Responder) -> None:
-        appended = self._log.append([Draft.of(envelope)])
+        appended = self._log.append([self._draft_of(envelope)])
         appended.add_done_callback(lambda done: self._appended(envelope, responder, done))
 
     def _appended(
@@ -250,10 +252,17 @@ class Dispatcher:
         if envelope.volatile:
             self._send_volatile(envelope, skip)
             return None
-        (outcome,) = await self._log.append([Draft.of(envelope, skip, ack)])
+        (outcome,) = await self._log.append([self._draft_of(envelope, skip, ack)])
         if isinstance(outcome, RtpushError):
             raise outcome
         return position_of(self._log, outcome)
+
+    def _draft_of(
+        self, envelope: Envelope, skip: tuple[str, ...] = (), ack: str | None = None
+    ) -> Draft:
+        draft = Draft.of(envelope, skip, ack)
+        check_size(self._max_message, draft.event, draft.encoded, draft.room, draft.key, ack)
+        return draft
 
     def _draft(self, envelope: Incoming) -> Draft | RtpushError | None:
         if isinstance(envelope, RtpushError):
@@ -264,7 +273,7 @@ class Dispatcher:
             self._check_open()
             _check_not_reserved(envelope.event)
             if not envelope.volatile:
-                return Draft.of(envelope)
+                return self._draft_of(envelope)
             self._send_volatile(envelope)
         except RtpushError as error:
             return error
@@ -273,7 +282,8 @@ class Dispatcher:
     def _send_volatile(self, envelope: Envelope, skip: Collection[str] = ()) -> None:
         if envelope.event in TASK_EVENTS:
             raise RtpushError("bad_task", "Task events are always logged; leave `volatile` out.")
-        encode_data(envelope.data)
+        data = encode_data(envelope.data)
+        check_size(self._max_message, envelope.event, data, envelope.room, logged=False)
         self._nodes.send_volatile(envelope.event, envelope.data, envelope.room, skip)
 
 

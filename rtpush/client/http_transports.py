@@ -53,7 +53,7 @@ class _HttpTransport(Transport):
         """See Transport. Waits, and sends again, while the server limits the rate."""
         assert self._answered_at is not None
         url = self._answered_at.parent.joinpath("poll").with_query({"sid": self.sid or ""})
-        body = b"[%b]" % b",".join(envelopes)
+        body = b"\n".join(envelopes)
         while True:
             try:
                 return to_envelopes(await self._json("POST", url, _POST_TIMEOUT, body))

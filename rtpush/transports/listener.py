@@ -41,6 +41,8 @@ class Listener:
             logger=_http_logger(),
             # Our own heartbeats find the dead sooner; a system call less for each connection.
             tcp_keepalive=False,
+            # Compressed bodies are refused; what has come of one need not be inflated for it.
+            auto_decompress=False,
             keepalive_timeout=settings.request_timeout,
             handler_cancellation=True,
             shutdown_timeout=settings.grace,

@@ -16,17 +16,21 @@ import asyncio
 import math
 from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
 from aiohttp import web
 
+from ..access.addresses import rate_limit_address
 from ..errors import RtpushError
 from ..framing import JSON
 from ..hub import Hub
-from ..protocol import Incoming, Position, parse_many
+from ..protocol import Position, encode_error, weigh
 from ..sessions.session import Session
+from ..web.batch import Batch, parse_many
+from ..web.body import checked
+from ..web.middleware import CALLER
 from .connect_request import ConnectRequest, flag, read_connect_request
 from .context import TransportContext
 
@@ -37,6 +41,9 @@ __all__ = ["LongPollTransport"]
 MAX_TIMEOUT: Final = 55.0
 # Requests of one session that may wait for their answers.
 MAX_POSTS: Final = 8
+# Bytes of answers from which the rest of a POST is refused: a snapshot that a `join`
+# is answered with is much larger than the `join`.
+MAX_ANSWERS: Final = 4 << 20
 # Seconds that another node has for the envelopes of a client of its own.
 FORWARD_TIMEOUT: Final = 30.0
 
@@ -79,12 +86,19 @@ class LongPollTransport:
             session = await self._context.take_over(request, connect_request, grant)
         if session is None or session.lease_until is None or connect_request.last is None:
             session = await self._context.admit(request, connect_request)
-            self._hub.open(session, poll, connect_request.last)
+            self._open(session, poll, connect_request.last)
         else:
             await self._context.check_owner(request, session)
             self._hub.reattach(session, poll, connect_request.last)
         session.lease_until = self._hub.lease()
         return session
+
+    def _open(self, session: Session, poll: PendingPoll, last: str | None) -> None:
+        try:
+            self._hub.open(session, poll, last)
+        except BaseException:
+            self._hub.close(session)
+            raise
 
     def _answer(self, poll: PendingPoll, session: Session) -> web.Response:
         position = poll.upto or self._hub.position_of(session)
@@ -112,17 +126,21 @@ class LongPollTransport:
             body = await self._forward(request, sid)
         else:
             await self._context.check_owner(request, session)
-            body = await self._post(session, lambda: self._context.body_reader.read(request))
+            body = await self._post(session, self._reading(request))
         return web.Response(
             body=body, content_type="application/json", headers={"Cache-Control": "no-store"}
         )
 
-    async def _post(self, session: Session, read: Callable[[], Awaitable[bytes]]) -> bytes:
+    def _reading(self, request: web.Request) -> AbstractAsyncContextManager[bytes]:
+        return self._context.body_reader.read(request, rate_limit_address(request[CALLER].address))
+
+    async def _post(self, session: Session, reading: AbstractAsyncContextManager[bytes]) -> bytes:
         if not session.admitted:
             raise _no_session()
         self._check_rate(self._context.charge(session, 0, 0))
         with self._one_more(session):
-            return b"[%b]" % b",".join(await self._answers(session, await read()))
+            async with reading as body:
+                return b"[%b]" % b",".join(await self._answers(session, body))
 
     async def _forward(self, request: web.Request, sid: str) -> bytes:
         """Have the node that has the session take what its client sends here."""
@@ -131,9 +149,9 @@ class LongPollTransport:
         if node is None:
             raise _no_session()
         grant, _ = await self._context.access.grant(request)
-        body = b64encode(await self._context.body_reader.read(request)).decode()
-        fields = {"sid": sid, "subject": grant.subject, "body": body}
-        answer: str = await bus.ask_node(node, "post", timeout=FORWARD_TIMEOUT, **fields)
+        async with self._reading(request) as body:
+            fields = {"sid": sid, "subject": grant.subject, "body": b64encode(body).decode()}
+            answer: str = await bus.ask_node(node, "post", timeout=FORWARD_TIMEOUT, **fields)
         return answer.encode()
 
     async def _answer_where(self, fields: dict[str, Any]) -> str | None:
@@ -145,22 +163,21 @@ class LongPollTransport:
             raise _no_session()
         if session.grant.subject != fields["subject"]:
             raise RtpushError("forbidden", "This session belongs to somebody else.")
-
-        async def read() -> bytes:
-            return b64decode(fields["body"])
-
-        return (await self._post(session, read)).decode()
+        return (await self._post(session, nullcontext(b64decode(fields["body"])))).decode()
 
     async def _answers(self, session: Session, body: bytes) -> list[bytes]:
-        envelopes, _ = parse_many(body)
-        self._context.charge(session, len(envelopes), len(body))
-        if len(envelopes) > self._settings.max_batch:
-            raise RtpushError(
-                "too_large", f"Send at most {self._settings.max_batch} envelopes at once."
-            )
+        if self._hub.sessions.get(session.sid) is not session:
+            # It ended while the body was on its way.
+            raise _no_session()
+        settings, messages = self._settings, 0
+        try:
+            batch = parse_many(body, settings.max_batch, settings.max_message)
+            messages = len(batch)
+        finally:
+            self._context.charge(session, messages, weigh(body))
         if session.lease_until is not None:
             session.lease_until = self._hub.lease()
-        return await self._take(session, envelopes)
+        return await self._take(session, batch)
 
     @contextmanager
     def _one_more(self, session: Session) -> Iterator[None]:
@@ -179,17 +196,29 @@ class LongPollTransport:
         if seconds:
             raise RtpushError("rate_limited", "Too much at once; send less.", math.ceil(seconds))
 
-    async def _take(self, session: Session, envelopes: Sequence[Incoming]) -> list[bytes]:
-        batch = BatchResponse(len(envelopes))
-        for index, envelope in enumerate(envelopes):
-            self._intake.dispatch(session, envelope, EnvelopeResponder(batch, index))
-        await batch.finished()
-        return batch.answers()
+    async def _take(self, session: Session, batch: Batch) -> list[bytes]:
+        response = BatchResponse(len(batch))
+        index = 0
+        async for envelope in checked(batch):
+            responder = EnvelopeResponder(response, index)
+            index += 1
+            if response.size > MAX_ANSWERS:
+                responder.done(encode_error(_answers_too_large(), envelope.ack))
+            else:
+                self._intake.dispatch(session, envelope, responder)
+        await response.finished()
+        return response.answers()
 
 
 def _no_session() -> RtpushError:
     return RtpushError(
         "not_found", "No such session: it ended. Connect again, then send with the new sid."
+    )
+
+
+def _answers_too_large() -> RtpushError:
+    return RtpushError(
+        "rate_limited", "The answers have become large; send the rest in a request of its own."
     )
 
 
@@ -241,6 +270,8 @@ class BatchResponse:
 
     def __init__(self, count: int) -> None:
         self.places: list[list[bytes]] = [[] for _ in range(count)]
+        # Bytes of answers that are there.
+        self.size = 0
         self._left = count
         self._finished = asyncio.Event()
         if not count:
@@ -273,11 +304,12 @@ class EnvelopeResponder:
     def send(self, envelope: bytes) -> None:
         """See dispatcher.Responder."""
         self._answers.append(envelope)
+        self._batch.size += len(envelope)
 
     def done(self, reply: bytes | None) -> None:
         """See dispatcher.Responder."""
         if reply is not None:
-            self._answers.append(reply)
+            self.send(reply)
         self._batch.one_done()
 
 

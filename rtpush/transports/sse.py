@@ -18,8 +18,8 @@ from ..framing import SSE
 from ..protocol import encode
 from .connect_request import read_connect_request
 from .context import TransportContext
-from .hijack import HijackedResponse, hijack_transport
-from .stream import StreamConnection
+from .hijack import HijackedResponse
+from .stream import StreamConnection, hijack_for
 
 __all__ = ["SseTransport"]
 
@@ -51,13 +51,17 @@ class SseTransport:
         Raises RtpushError while an HTTP status can still say it.
         """
         connect_request = read_connect_request(request)
+        head = self._head(request.headers.get("Origin"))
         session = await self._context.admit(request, connect_request)
-        transport, _ = hijack_transport(request)
-        cors = self._context.access.origins.cors(request.headers.get("Origin"))
-        lines = "".join(f"{name}: {value}\r\n" for name, value in cors.items())
-        head = _HEAD % lines.encode("latin-1")
+        transport, _ = hijack_for(session, request, self._context)
         SseConnection(transport, SSE, self._context).start(session, connect_request.last, head)
         return HijackedResponse()
+
+    def _head(self, origin: str | None) -> bytes:
+        cors = self._context.access.origins.cors(origin)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in cors.items())
+        # An origin may hold any bytes; aiohttp decodes headers like this.
+        return _HEAD % lines.encode("utf-8", "surrogateescape")
 
 
 class SseConnection(StreamConnection):

@@ -6,15 +6,29 @@ import asyncio
 from abc import ABC, abstractmethod
 from typing import Final
 
+from aiohttp import web
+
 from ..errors import Reason
 from ..framing import Framing
 from ..sessions.session import Session
 from .context import TransportContext
+from .hijack import hijack_transport
 
-__all__ = ["StreamConnection"]
+__all__ = ["StreamConnection", "hijack_for"]
 
 # Seconds that a peer has to answer a close, and a last write to leave.
 CLOSE_TIMEOUT: Final = 5.0
+
+
+def hijack_for(
+    session: Session, request: web.Request, context: TransportContext
+) -> tuple[asyncio.Transport, bytes]:
+    """Take the connection for a session that was admitted; without one the session ends."""
+    try:
+        return hijack_transport(request)
+    except BaseException:
+        context.hub.close(session)
+        raise
 
 
 class StreamConnection(asyncio.Protocol, ABC):
@@ -31,6 +45,7 @@ class StreamConnection(asyncio.Protocol, ABC):
         self.write = transport.write
         self._context = context
         self._session: Session | None = None
+        # Has the peer left more unread than the high-water mark?
         self._full = False
         transport.set_write_buffer_limits(high=context.settings.high_water)
         transport.set_protocol(self)
@@ -38,7 +53,13 @@ class StreamConnection(asyncio.Protocol, ABC):
 
     def start(self, session: Session, last: str | None, head: bytes) -> None:
         """Begin the session, behind the head of the answer."""
-        self._context.hub.open(session, self, last, head)
+        try:
+            self._context.hub.open(session, self, last, head)
+        except BaseException:
+            # aiohttp no longer knows the connection: it would stay open for ever.
+            self._context.hub.close(session)
+            self.abort()
+            raise
         self._session = session
         if self._full:
             # A large greeting has filled the connection before there was a session to pause.

@@ -27,8 +27,9 @@ from ..errors import RtpushError
 from ..hub import Hub
 from ..log.base import Log, Outcome
 from ..metrics import CONTENT_TYPE, Metrics
-from ..protocol import Position, check_room, parse_many
-from .body import BodyReader
+from ..protocol import Position, check_room
+from .batch import parse_many
+from .body import BodyReader, checked
 from .openapi import document
 
 __all__ = ["PROBES", "Api", "answer_errors", "error_response"]
@@ -154,15 +155,14 @@ class Api:
 
     async def publish(self, request: web.Request) -> web.Response:
         """One envelope, an array or NDJSON. See PROTOCOL.md, section 8."""
-        envelopes, many = parse_many(await self._body_reader.read(request))
-        if len(envelopes) > self._settings.max_batch:
-            raise RtpushError(
-                "too_large", f"Publish at most {self._settings.max_batch} events at once."
-            )
-        # Shielded: a publisher that hangs up does not undo what it sent.
-        outcomes = await asyncio.shield(self._intake.publish(envelopes))
+        settings = self._settings
+        async with self._body_reader.read(request) as body:
+            batch = parse_many(body, settings.max_batch, settings.max_message)
+            envelopes = [envelope async for envelope in checked(batch)]
+            # Shielded: a publisher that hangs up does not undo what it sent.
+            outcomes = await asyncio.shield(self._intake.publish(envelopes))
         self._metrics.published += sum(not isinstance(o, RtpushError) for o in outcomes)
-        if many:
+        if batch.many:
             return self._many(outcomes)
         if isinstance(outcomes[0], RtpushError):
             raise outcomes[0]

@@ -148,7 +148,7 @@ async def test_waiting_for_events_is_no_slow_request(http: aiohttp.ClientSession
 
 
 async def test_bodies_have_a_bound_together(http: aiohttp.ClientSession) -> None:
-    async with running(max_body=2**16) as server:
+    async with running(max_body=2**16, max_message=2**16) as server:
         head = b"POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 65536\r\n\r\n"
         raws = [await Raw.connect(server.port) for _ in range(9)]
         for raw in raws:

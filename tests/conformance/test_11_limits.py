@@ -23,9 +23,9 @@ def test_every_setting_in_the_table_is_one() -> None:
     assert {"max_message", "max_rooms", "rate_messages"} <= named
 
 
-def sized(size: int) -> dict[str, Any]:
+def sized(size: int, *, volatile: bool = False) -> dict[str, Any]:
     """An envelope of so many bytes of JSON."""
-    envelope = {"event": "x", "data": "", "ack": 1}
+    envelope = {"event": "x", "data": "", "ack": 1} | ({"volatile": True} if volatile else {})
     return envelope | {"data": "*" * (size - len(json.dumps(envelope)))}
 
 
@@ -33,10 +33,66 @@ def sized(size: int) -> dict[str, Any]:
 async def test_the_largest_envelope_on_a_websocket(site: Site) -> None:
     client = await site.open(WebSocket)
     assert isinstance(client, WebSocket)
-    await client.send_text(json.dumps(sized(2048)))
+    # Volatile: a logged one comes out with an id, which counts, too.
+    await client.send_text(json.dumps(sized(2048, volatile=True)))
     assert "error" not in await client.reply(1)
-    await client.send_text(json.dumps(sized(2049)))
+    await client.send_text(json.dumps(sized(2049, volatile=True)))
     assert await client.ended() == 1009
+
+
+@pytest.mark.settings(max_message=2048)
+@pytest.mark.parametrize("volatile", [False, True], ids=["logged", "volatile"])
+async def test_no_envelope_comes_out_larger(site: Site, kind: type[Client], volatile: bool) -> None:
+    client = await site.open(kind)
+    for size in (1900, 2040):
+        await client.send(sized(size, volatile=volatile))
+        code = (await client.reply(1)).get("error", {}).get("code")
+        assert code == (None if volatile or size == 1900 else "too_large")
+
+
+# Numbers that come out three times as long as they went in.
+GROWS = '"data": [' + ",".join(["1e9"] * 400) + "]}"
+
+
+@pytest.mark.settings(max_message=2048)
+async def test_no_envelope_grows_beyond_the_limit(site: Site) -> None:
+    client = await site.open(WebSocket)
+    assert isinstance(client, WebSocket)
+    for head in ('{"event": "x"', '{"event": "x", "volatile": true', '{"event": "ping"'):
+        await client.send_text(f'{head}, "ack": 1, {GROWS}')
+        assert (await client.reply(1))["error"]["code"] == "too_large"
+    status, answer, _ = await site.call("POST", "/api/publish", f'{{"event": "x", {GROWS}')
+    assert (status, answer["error"]["code"]) == (413, "too_large")
+
+
+@pytest.mark.settings(max_message=2048)
+@pytest.mark.parametrize("path", ["/api/publish", "/poll"])
+async def test_the_largest_envelope_in_a_body(site: Site, path: str) -> None:
+    client = await site.open(WebSocket)
+    small, large = json.dumps(sized(1000)), json.dumps(sized(2049))
+    for body, codes in (
+        (large, ["too_large"]),
+        (f"[{small},{small},{small}]", ["too_large"]),
+        ("\n".join([small] * 3), [None] * 3),
+        ("\n".join([small, large, small]), [None, "too_large", None]),
+    ):
+        _, answer, _ = await site.call("POST", path, body, sid=client.sid)
+        answers = answer if isinstance(answer, list) else [answer]
+        errors = [one.get("error") or one.get("data") or {} for one in answers]
+        assert [error.get("code") for error in errors] == codes, answer
+
+
+@pytest.mark.settings(max_message=2**20)
+async def test_the_most_objects_and_arrays(site: Site) -> None:
+    client = await site.open(WebSocket)
+    await client.accepted({"event": "ping", "data": [[]] * 19_998})
+    await client.send({"event": "ping", "data": [[]] * 19_999})
+    # Nothing of it was read, so the error cannot name an `ack`.
+    assert (await client.until("error"))[-1]["data"]["code"] == "too_large"
+    body = json.dumps({"event": "x", "data": [[]] * 19_999})
+    assert (await site.call("POST", "/api/publish", body))[0] == 413
+    # Brackets in a text are no arrays, whatever quotes and escapes stand between them.
+    await client.accepted({"event": "ping", "data": '[\\"[\\\\' * 20_000})
 
 
 @pytest.mark.settings(max_body=2048)
@@ -44,7 +100,7 @@ async def test_the_largest_envelope_on_a_websocket(site: Site) -> None:
 async def test_the_largest_body(site: Site, path: str) -> None:
     client = await site.open(WebSocket)
     for size, status in ((2048, 200), (2049, 413)):
-        body = json.dumps(sized(size))
+        body = " " * (size - 100) + json.dumps(sized(100))
         assert (await site.call("POST", path, body, sid=client.sid))[0] == status
 
 

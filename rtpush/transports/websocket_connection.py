@@ -1,0 +1,407 @@
+"""WebSocket connections: frames on a plain asyncio transport.
+
+Rules that hold here:
+
+- Everything is a callback. There is no task and no queue per connection.
+- What is shared is framed elsewhere and only written here.
+- A connection does a bounded amount of work in one turn of the loop, then goes on
+  in the next one: whatever a client sends at once, the others have their turn.
+- A client that sends faster than it may, or than the log stores, or does not
+  take its replies and pongs, is not read until it does: nothing of it is
+  refused or lost, and what it can make us hold is bounded. Every frame counts,
+  and a compressed message counts with what it inflates to.
+- A client that was refused, or sent away, is read for its close frame alone.
+- Nothing keeps a dying connection: a close that the peer does not answer
+  ends in an abort.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from websockets.exceptions import ProtocolError
+from websockets.extensions import Extension
+from websockets.frames import Close, CloseCode, Opcode
+
+from ..access.addresses import rate_limit_address
+from ..application.commands import Responder
+from ..errors import Reason, RtpushError
+from ..framing import WEBSOCKET, WEBSOCKET_DEFLATE, control_frame
+from ..protocol import LIGHT, Incoming, encode_error, parse, weigh
+from ..sessions.session import Session
+from .context import TransportContext
+from .frames import FrameError, FrameReader
+from .stream import StreamConnection
+
+__all__ = ["WebSocketConnection"]
+
+# Envelopes of one connection that may wait to be stored.
+MAX_IN_FLIGHT: Final = 64
+# Envelopes of more bytes than this wait until they have MAX_IN_FLIGHT_BYTES together.
+SMALL: Final = 4 << 10
+MAX_IN_FLIGHT_BYTES: Final = 1 << 20
+# Frames and bytes that one connection has handled in one turn of the loop. Empty
+# frames take 2 µs each, envelopes 20 µs and more; a mebibyte of JSON up to 20 ms.
+MAX_TURN_FRAMES: Final = 64
+MAX_TURN_BYTES: Final = 64 << 10
+# Bytes that are read behind our close frame, to find the client's.
+MAX_AFTER_CLOSE: Final = 8 << 10
+# Bytes of unfinished messages that count against nobody's share of memory: a message
+# that TCP cuts in two is no attack.
+UNCHARGED: Final = 4 << 10
+# The pace that an unfinished message must keep, in bytes a second.
+SLOWEST: Final = 16 << 10
+# Heartbeats without a sign of life.
+MAX_MISSED_HEARTBEATS: Final = 2
+
+# Plain integers: looking an opcode up in the enumeration takes longer.
+TEXT, BINARY, CLOSE, PING, PONG = (
+    int(opcode) for opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE, Opcode.PING, Opcode.PONG)
+)
+_PING: Final = control_frame(PING, b"")
+# With these a client says that it goes for good; a page that is left sends 1001.
+_DELIBERATE: Final = (CloseCode.NORMAL_CLOSURE, CloseCode.NO_STATUS_RCVD)
+
+
+class WebSocketConnection(StreamConnection):
+    """One WebSocket: a connection of the hub, and where its client's envelopes are answered."""
+
+    __slots__ = (
+        "_after_close",
+        "_charged_to",
+        "_close_sent",
+        "_ended",
+        "_held",
+        "_in_flight",
+        "_in_flight_bytes",
+        "_missed_heartbeats",
+        "_reader",
+        "_reading_paused",
+        "_seen",
+        "_throttled",
+        "_turn_due",
+        "_unpaid",
+    )
+
+    def __init__(
+        self, transport: asyncio.Transport, extensions: list[Extension], context: TransportContext
+    ) -> None:
+        super().__init__(transport, WEBSOCKET_DEFLATE if extensions else WEBSOCKET, context)
+        self._reader = FrameReader(context.settings.max_message, deflate=bool(extensions))
+        # Heartbeats since the client was last heard.
+        self._missed_heartbeats = 0
+
+        # ---- what holds reading back
+        # Is the next turn of the loop to go on with what was received?
+        self._turn_due = False
+        # Has the client sent more than it may?
+        self._throttled = False
+        # Envelopes that are not answered, and the bytes of the larger ones.
+        self._in_flight = 0
+        self._in_flight_bytes = 0
+        self._reading_paused = False
+
+        # ---- what it counts
+        # Bytes that have not been charged to the client's rate.
+        self._unpaid = 0
+        # Bytes that were received and not handled, as far as they are charged, and to whom.
+        self._held = 0
+        self._charged_to = ""
+        # Messages that were whole and bytes held at the last heartbeat.
+        self._seen = (0, 0)
+
+        # ---- how it ends
+        self._close_sent = False
+        # Bytes received since.
+        self._after_close = 0
+        # Nothing more is sent.
+        self._ended = False
+
+    def refuse(self, error: RtpushError, head: bytes) -> None:
+        """A browser cannot read the answer to a handshake: an `error` event and a close code."""
+        self._context.metrics.refusals[error.code] += 1
+        self._transport.write(head)
+        self.send(encode_error(error, None))
+        self.close(error.meaning.close, error.code)
+
+    # ------------------------------------------------------ asyncio.Protocol
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        self._missed_heartbeats = 0
+        if self._session is None:
+            self._read_close(data)
+            return
+        self._unpaid += len(data)
+        self._reader.feed(data)
+        if not self._turn_due:
+            self._take_turn()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        super().connection_lost(exc)
+        if self._held:
+            self._context.body_reader.clients.give_back(self._charged_to, self._held)
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol."""
+        super().pause_writing()
+        self._set_reading(False)
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        super().resume_writing()
+        self._read_on()
+
+    # ----------------------------------------------------- how much is read
+
+    def _take_turn(self) -> None:
+        """Handle the frames that are whole, up to a bound; the next turn goes on."""
+        frames = size = 0
+        try:
+            while self._session is not None and not self._is_held_back():
+                if frames >= MAX_TURN_FRAMES or size >= MAX_TURN_BYTES:
+                    self._plan_turn()
+                    break
+                found = self._reader.next()
+                if found is None:
+                    break
+                frames += 1
+                size += len(found[1])
+                self._take_frame(*found)
+        except FrameError as exc:
+            self._fail(exc.code, str(exc))
+        if self._session is not None:
+            self._settle(self._session, frames)
+
+    def _is_held_back(self) -> bool:
+        """Does what reading leads to have nowhere to go?"""
+        return (
+            self._full
+            or self._throttled
+            or self._in_flight >= MAX_IN_FLIGHT
+            or self._in_flight_bytes >= MAX_IN_FLIGHT_BYTES
+        )
+
+    def _settle(self, session: Session, frames: int) -> None:
+        """Charge the client for what it sent, and for what is kept of it."""
+        size = self._unpaid + self._reader.excess
+        self._unpaid = self._reader.excess = 0
+        wait = self._context.charge(session, frames, size)
+        if wait and not self._throttled:
+            self._throttled = True
+            asyncio.get_running_loop().call_later(wait, self._unthrottle)
+        self._hold(session)
+        self._set_reading(not self._turn_due and not self._is_held_back())
+
+    def _hold(self, session: Session) -> None:
+        held = self._reader.held if self._reader.held > UNCHARGED else 0
+        if held == self._held:
+            return
+        budget = self._context.body_reader.clients
+        self._charged_to = self._charged_to or rate_limit_address(session.address)
+        if held < self._held:
+            budget.give_back(self._charged_to, self._held - held)
+        elif not budget.take(self._charged_to, held - self._held):
+            self._context.hub.disconnect(
+                session, RtpushError("unavailable", "Too much is being sent at once; try again.")
+            )
+            return
+        self._held = held
+
+    def _unthrottle(self) -> None:
+        self._throttled = False
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Go on, if nothing holds it back: first with what was received, then reading."""
+        if not self._reading_paused or self._turn_due or self._is_held_back():
+            return
+        if self._session is not None and self._reader.held:
+            self._plan_turn()
+        else:
+            self._set_reading(True)
+
+    def _plan_turn(self) -> None:
+        if not self._turn_due:
+            self._turn_due = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turn_due = False
+        self._take_turn()
+
+    def _set_reading(self, on: bool) -> None:
+        if on is not self._reading_paused or self._transport.is_closing():
+            return
+        self._reading_paused = not on
+        if on:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    # -------------------------------------------------------------- incoming
+
+    def _take_frame(self, opcode: int, payload: bytes) -> None:
+        if opcode in (TEXT, BINARY):
+            self._take_message(payload, text=opcode == TEXT)
+        elif opcode == PING:
+            self._say(control_frame(PONG, payload))
+        elif opcode == CLOSE:
+            self._take_close(payload)
+
+    def _take_message(self, data: bytes, *, text: bool) -> None:
+        size = len(data)
+        if size > LIGHT:
+            self._unpaid += weigh(data) - size
+        envelope: Incoming
+        try:
+            envelope = parse(data.decode()) if text else _not_text()
+        except RtpushError as error:
+            envelope = error
+        except UnicodeDecodeError as exc:
+            # RFC 6455, section 8.1.
+            self._fail(CloseCode.INVALID_DATA, f"invalid UTF-8 at byte {exc.start}")
+            return
+        self._in_flight += 1
+        responder: Responder = self
+        if size > SMALL:
+            self._in_flight_bytes += size
+            responder = LargeEnvelope(self, size)
+        assert self._session is not None
+        self._context.dispatcher.dispatch(self._session, envelope, responder)
+
+    def send(self, envelope: bytes) -> None:
+        """See dispatcher.Responder."""
+        self._say(self.framing.frame(envelope, None))
+
+    def done(self, reply: bytes | None) -> None:
+        """See dispatcher.Responder."""
+        self._in_flight -= 1
+        if reply is not None:
+            self.send(reply)
+        if self._reading_paused:
+            self._read_on()
+
+    def large_done(self, size: int, reply: bytes | None) -> None:
+        """`done` for an envelope of so many bytes."""
+        self._in_flight_bytes -= size
+        self.done(reply)
+
+    # -------------------------------------------------------------- Connection
+
+    def heartbeat(self) -> None:
+        """See Connection."""
+        self._missed_heartbeats += 1
+        if self._missed_heartbeats > MAX_MISSED_HEARTBEATS:
+            self._end_session(Reason.PING_TIMEOUT)
+            self._transport.abort()
+        elif self._session is not None and self._drags_on():
+            error = RtpushError("too_slow", "A message came too slowly; send it again.")
+            self._context.hub.disconnect(self._session, error)
+        else:
+            self._transport.write(_PING)
+
+    def _drags_on(self) -> bool:
+        """Is the client sending a message that it does not finish?
+
+        Without a pace that it must keep, a client could hold memory for ever.
+        """
+        reader, (messages, held) = self._reader, self._seen
+        self._seen = reader.messages, reader.held
+        if self._reading_paused or held <= UNCHARGED or reader.messages != messages:
+            return False
+        return reader.held - held < SLOWEST * self._context.settings.heartbeat
+
+    # ----------------------------------------------------------------- closing
+
+    def close(self, code: int, reason: str) -> None:
+        """See Connection."""
+        self._session = None
+        if not self._close_sent:
+            self._say(_close_frame(code, reason))
+            self._close_sent = True
+            self._after_close = self._reader.held
+            # The client's own may have come already.
+            asyncio.get_running_loop().call_soon(self._read_close, b"")
+        self._set_reading(True)
+        self._abort_later()
+
+    def _read_close(self, data: bytes) -> None:
+        """Look for the client's close frame, and not for long: nothing else of it counts now."""
+        self._after_close += len(data)
+        if self._after_close > MAX_AFTER_CLOSE:
+            self._end()
+            self._set_reading(False)
+            return
+        self._reader.feed(data)
+        try:
+            while not self._ended and (found := self._reader.next()) is not None:
+                if found[0] == CLOSE:
+                    self._end()
+        except FrameError:
+            self._end()
+
+    def _take_close(self, payload: bytes) -> None:
+        """Echo it: "the endpoint typically echos the status code it received" (5.5.1)."""
+        try:
+            code = Close.parse(payload).code
+        except ProtocolError as exc:
+            self._fail(CloseCode.PROTOCOL_ERROR, str(exc))
+            return
+        except UnicodeDecodeError:
+            self._fail(CloseCode.INVALID_DATA, "the reason is no UTF-8")
+            return
+        self._say(control_frame(CLOSE, payload))
+        left = code in _DELIBERATE
+        self._end_session(Reason.CLIENT_DISCONNECT if left else Reason.TRANSPORT_CLOSE)
+        self._end()
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        """RFC 6455, section 7.1.7."""
+        self._say(_close_frame(code, reason))
+        self._end_session(Reason.TRANSPORT_CLOSE)
+        self._end()
+
+    def _say(self, frame: bytes) -> None:
+        if not self._ended and not self._transport.is_closing():
+            self._transport.write(frame)
+
+    def _end(self) -> None:
+        if self._ended or self._transport.is_closing():
+            return
+        self._ended = self._close_sent = True
+        # Half-closed first: closing with unread input would reset the
+        # connection, and the close frame might never be read.
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._abort_later()
+        else:
+            self._transport.close()
+
+
+class LargeEnvelope:
+    """Where the outcome of a large envelope goes: its size counts until then."""
+
+    __slots__ = ("_connection", "_size")
+
+    def __init__(self, connection: WebSocketConnection, size: int) -> None:
+        self._connection = connection
+        self._size = size
+
+    def send(self, envelope: bytes) -> None:
+        """See dispatcher.Responder."""
+        self._connection.send(envelope)
+
+    def done(self, reply: bytes | None) -> None:
+        """See dispatcher.Responder."""
+        self._connection.large_done(self._size, reply)
+
+
+def _close_frame(code: int, reason: str) -> bytes:
+    return control_frame(CLOSE, code.to_bytes(2, "big") + reason.encode())
+
+
+def _not_text() -> RtpushError:
+    return RtpushError("bad_envelope", "Send envelopes as text frames, not binary ones.")
