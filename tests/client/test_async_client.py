@@ -1,4 +1,4 @@
-"""`rtpush.Client` against a real server, over every transport, on good days and bad ones."""
+"""`rtpush.Client` against a real server, over every transport, with and without faults."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def connect(server: Server, transport: str) -> AsyncIterator[Connect]:
 
 
 def impatient(**options: Any) -> Client:
-    """One that comes back at once."""
+    """A client that reconnects at once."""
     return Client(reconnection_delay=0.01, reconnection_delay_max=0.05, **options)
 
 
@@ -73,12 +73,12 @@ async def within(awaitable: Awaitable[Any]) -> Any:
 
 
 async def drained(events: receive_queue.Events) -> list[rtpush.Event]:
-    """What has come and was not looked at."""
+    """The events that have arrived and were not taken."""
     return [await anext(events) for _ in range(len(events))]
 
 
 class Seen(list[Any]):
-    """What handlers were called with; can be waited for."""
+    """The arguments of handler calls, with a way to wait for them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def token(**claims: Any) -> str:
     return jwt.encode({"sub": "ada", "exp": time.time() + 60, **claims}, SECRET, "HS256")
 
 
-# ---- every day ---------------------------------------------------------------
+# ---- events, calls, rooms ---------------------------------------------------------------
 
 
 async def test_events_reach_handlers_in_order(server: Server, connect: Connect) -> None:
@@ -179,7 +179,7 @@ async def test_an_answer_is_what_the_handler_returned(server: Server, connect: C
     assert caught.value.code == "forbidden"
 
 
-async def test_who_is_not_asked_back_learns_of_a_refusal(
+async def test_a_refused_emit_reaches_the_error_handler_or_the_log(
     server: Server, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = await connect()
@@ -193,7 +193,7 @@ async def test_who_is_not_asked_back_learns_of_a_refusal(
     assert [error["code"] for error in await seen.reach(1)] == ["bad_task"]
 
 
-async def test_the_server_may_ask(server: Server, connect: Connect) -> None:
+async def test_the_server_calls_a_client(server: Server, connect: Connect) -> None:
     client = await connect()
 
     @client.event
@@ -218,7 +218,7 @@ async def test_the_server_may_ask(server: Server, connect: Connect) -> None:
         assert caught.value.code == code
 
 
-async def test_an_answer_that_is_too_large_is_given_up(connect: Connect) -> None:
+async def test_a_reply_that_is_too_large_is_dropped(connect: Connect) -> None:
     async with Server(port=0, log="memory:") as server:
         client = await connect(server.url)
         life = watched(client)
@@ -232,7 +232,7 @@ async def test_an_answer_that_is_too_large_is_given_up(connect: Connect) -> None
         await client.disconnect()
 
 
-async def test_what_said_it_may_be_asked_before_it_is_answered(
+async def test_the_server_calls_a_client_whose_event_it_handles(
     server: Server, connect: Connect
 ) -> None:
     @server.event
@@ -244,7 +244,7 @@ async def test_what_said_it_may_be_asked_before_it_is_answered(
     assert await within(client.call("order", "soup")) == "yes, soup"
 
 
-async def test_a_handler_that_fails_hurts_nobody(
+async def test_a_failed_handler_leaves_the_connection_alone(
     server: Server, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = await connect()
@@ -291,7 +291,7 @@ async def test_rooms(server: Server, connect: Connect) -> None:
     assert caught.value.code == "bad_room"
 
 
-async def test_events_can_be_gone_through(server: Server, connect: Connect) -> None:
+async def test_iterating_over_events(server: Server, connect: Connect) -> None:
     client = await connect()
     tasks = client.events("task_*")
     await client.emit("task_created", {"id": 7}, room=None)
@@ -304,9 +304,7 @@ async def test_events_can_be_gone_through(server: Server, connect: Connect) -> N
     assert [event async for event in tasks] == []
 
 
-async def test_a_loop_over_events_that_is_left_leaves_nothing_behind(
-    server: Server, connect: Connect
-) -> None:
+async def test_a_loop_that_is_left_keeps_no_queue(server: Server, connect: Connect) -> None:
     client = await connect()
 
     async def first() -> rtpush.Event:
@@ -322,14 +320,14 @@ async def test_a_loop_over_events_that_is_left_leaves_nothing_behind(
     gc.collect()
     for number in range(receive_queue._PAUSE_AT + 10):
         await server.emit("n", number)
-    # Were somebody still listening, reading would have paused long ago.
+    # With its queue still there, the client would have stopped reading long ago.
     assert await within(client.call("mark"))
     last = client.events("last")
     await server.emit("last")
     await within(anext(last))
 
 
-async def test_a_loop_over_events_that_is_left_behind_holds_up_nobody(
+async def test_a_dropped_event_queue_lets_the_client_read_again(
     server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receive_queue, "_PAUSE_AT", 10)
@@ -347,7 +345,7 @@ async def test_a_loop_over_events_that_is_left_behind_holds_up_nobody(
     await seen.reach(1)
 
 
-async def test_volatile_events_are_for_now(server: Server, connect: Connect) -> None:
+async def test_volatile_events(server: Server, connect: Connect) -> None:
     client, other = await connect(), await connect()
     moves = other.events("pointer")
     await client.emit("pointer", {"x": 1}, volatile=True)
@@ -374,7 +372,7 @@ async def test_bad_names_and_data_are_refused_at_once(server: Server, connect: C
         Client(colour="red")
 
 
-async def test_what_was_emitted_leaves_before_the_end(server: Server, connect: Connect) -> None:
+async def test_disconnect_sends_emitted_events_first(server: Server, connect: Connect) -> None:
     client, other = await connect(), await connect()
     seen = other.events("n")
     for number in range(100):
@@ -387,7 +385,7 @@ async def test_what_was_emitted_leaves_before_the_end(server: Server, connect: C
     assert received == list(range(100))
 
 
-async def test_it_ends_by_its_own_word(server: Server, connect: Connect) -> None:
+async def test_a_handler_disconnects(server: Server, connect: Connect) -> None:
     client = await connect()
     seen = watched(client)
     waiting = asyncio.create_task(client.wait())
@@ -406,7 +404,9 @@ async def test_it_ends_by_its_own_word(server: Server, connect: Connect) -> None
     await client.disconnect()
 
 
-async def test_a_client_is_connected_once(server: Server, connect: Connect) -> None:
+async def test_a_second_connect_is_refused_and_a_later_one_resumes(
+    server: Server, connect: Connect
+) -> None:
     client = await connect()
     with pytest.raises(ConnectError, match="disconnect it first"):
         await client.connect(server.url)
@@ -418,7 +418,7 @@ async def test_a_client_is_connected_once(server: Server, connect: Connect) -> N
     assert (await within(anext(events))).data == 1
 
 
-async def test_it_may_be_ended_before_it_has_begun(server: Server) -> None:
+async def test_disconnect_before_the_connection_has_begun(server: Server) -> None:
     client = Client()
     await client.connect(server.url, wait=False)
     await client.disconnect()
@@ -428,7 +428,7 @@ async def test_it_may_be_ended_before_it_has_begun(server: Server) -> None:
     await client.disconnect()
 
 
-async def test_it_may_be_ended_twice_at_the_same_time(server: Server, connect: Connect) -> None:
+async def test_concurrent_disconnects(server: Server, connect: Connect) -> None:
     client = await connect()
     complaints: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, one: complaints.append(one))
@@ -437,12 +437,12 @@ async def test_it_may_be_ended_twice_at_the_same_time(server: Server, connect: C
         await asyncio.sleep(0)
         ending.append(asyncio.create_task(client.disconnect()))
     await within(asyncio.gather(*ending))
-    # Whoever was reading is not left behind.
+    # The task that was reading has ended, too.
     gc.collect()
     assert complaints == []
 
 
-async def test_an_end_that_is_not_waited_for_is_an_end(
+async def test_a_cancelled_disconnect_disconnects(
     server: Server, between: Relay, connect: Connect
 ) -> None:
     client = await connect(between.url)
@@ -457,7 +457,9 @@ async def test_an_end_that_is_not_waited_for_is_an_end(
         await client.emit("n", 2)
 
 
-async def test_what_has_come_is_handled_before_the_end(server: Server, connect: Connect) -> None:
+async def test_wait_returns_after_the_handlers_of_received_events(
+    server: Server, connect: Connect
+) -> None:
     client = await connect()
     come, handled, release = client.events("n"), Seen(), asyncio.Event()
 
@@ -480,9 +482,7 @@ async def test_what_has_come_is_handled_before_the_end(server: Server, connect: 
     assert handled == list(range(10))
 
 
-async def test_a_handler_that_connects_anew_is_not_overtaken(
-    server: Server, connect: Connect
-) -> None:
+async def test_handlers_stay_in_order_when_one_reconnects(server: Server, connect: Connect) -> None:
     client = await connect()
     come, handled, running = client.events("n"), Seen(), Seen()
 
@@ -504,9 +504,7 @@ async def test_a_handler_that_connects_anew_is_not_overtaken(
     assert await handled.reach(4) == list(range(4))
 
 
-async def test_who_connects_elsewhere_when_told_of_a_failure_stays_connected(
-    server: Server, transport: str
-) -> None:
+async def test_connecting_in_the_connect_error_handler(server: Server, transport: str) -> None:
     client = Client(reconnection=False)
     connected = Seen()
 
@@ -542,7 +540,7 @@ def test_a_client_may_move_to_another_loop(tmp_path: Path) -> None:
     asyncio.run(served())
 
 
-async def test_a_slow_reader_holds_no_queue(
+async def test_a_slow_consumer_pauses_reading(
     server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receive_queue, "_PAUSE_AT", 10)
@@ -558,7 +556,7 @@ async def test_a_slow_reader_holds_no_queue(
     assert numbers == list(range(2000))
 
 
-async def test_who_never_takes_cannot_go_on_asking(
+async def test_calls_are_refused_while_too_many_events_wait(
     server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(receive_queue, "_PAUSE_AT", 10)
@@ -576,7 +574,7 @@ async def test_who_never_takes_cannot_go_on_asking(
     assert len(events) <= 101
 
 
-# ---- bad days ----------------------------------------------------------------
+# ---- lost connections ----------------------------------------------------------------
 
 
 async def test_a_cut_loses_and_repeats_nothing(
@@ -600,7 +598,7 @@ async def test_a_cut_loses_and_repeats_nothing(
     assert client.sid == sid
 
 
-async def test_what_is_emitted_offline_takes_effect_once_and_in_order(
+async def test_calls_made_offline_take_effect_once_and_in_order(
     server: Server, between: Relay, connect: Connect
 ) -> None:
     handled: list[int] = []
@@ -617,7 +615,7 @@ async def test_what_is_emitted_offline_takes_effect_once_and_in_order(
     assert handled == list(range(50))
 
 
-async def test_what_is_emitted_offline_leaves_before_the_end(
+async def test_disconnect_reconnects_to_send_what_was_emitted_offline(
     server: Server, between: Relay, connect: Connect
 ) -> None:
     handled: list[int] = []
@@ -633,7 +631,7 @@ async def test_what_is_emitted_offline_leaves_before_the_end(
     assert handled == [1]
 
 
-async def test_an_answer_that_was_lost_is_asked_for_again(
+async def test_a_call_whose_answer_was_lost_takes_effect_once(
     server: Server, between: Relay, connect: Connect
 ) -> None:
     handled = Seen()
@@ -648,7 +646,7 @@ async def test_an_answer_that_was_lost_is_asked_for_again(
     assert handled == [5]
 
 
-async def test_many_answers_that_were_lost_are_asked_for_again(
+async def test_many_calls_whose_answers_were_lost_take_effect_once(
     server: Server, between: Relay, connect: Connect
 ) -> None:
     handled = Seen()
@@ -685,7 +683,7 @@ async def test_kill_9_and_a_restart(transport: str, tmp_path: Path) -> None:
         await reader.disconnect()
 
 
-async def test_a_server_that_stops_is_waited_for(transport: str, tmp_path: Path) -> None:
+async def test_calls_survive_a_restart_of_the_server(transport: str, tmp_path: Path) -> None:
     process = ServerProcess(tmp_path)
     await process.start()
     client = impatient()
@@ -711,7 +709,7 @@ async def test_a_server_that_stops_is_waited_for(transport: str, tmp_path: Path)
     await process.stop()
 
 
-async def test_a_half_open_connection_is_noticed(
+async def test_a_half_open_connection_times_out(
     server: Server, between: Relay, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "_PING_INTERVAL", 0.05)
@@ -731,7 +729,7 @@ async def test_a_half_open_connection_is_noticed(
     assert (await within(anext(events))).data == 1
 
 
-async def test_what_one_says_oneself_is_no_sign_of_life(
+async def test_sending_does_not_postpone_the_ping_timeout(
     server: Server, between: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "_PING_INTERVAL", 0.05)
@@ -750,7 +748,7 @@ async def test_what_one_says_oneself_is_no_sign_of_life(
     await client.disconnect()
 
 
-async def test_silent_is_only_who_has_been_asked(
+async def test_a_blocked_event_loop_is_no_ping_timeout(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "_PING_INTERVAL", 0.3)
@@ -785,7 +783,7 @@ class Shifted:
             await asyncio.sleep(0)
 
 
-async def test_a_reader_that_pauses_calls_nobody_silent(
+async def test_paused_reading_is_no_ping_timeout(
     tmp_path: Path, transport: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Events wait for the application, so nothing more is read: the server is not to blame."""
@@ -807,7 +805,7 @@ async def test_a_reader_that_pauses_calls_nobody_silent(
         await client.disconnect()
 
 
-async def test_resync_when_the_log_has_let_go(transport: str) -> None:
+async def test_resync_beyond_retention(transport: str) -> None:
     async with (
         Server(port=0, log="memory:", retention_count=10) as server,
         relay(server.port) as between,
@@ -832,10 +830,10 @@ async def test_resync_when_the_log_has_let_go(transport: str) -> None:
         await client.disconnect()
 
 
-# ---- what really works -------------------------------------------------------
+# ---- fallback and upgrade -------------------------------------------------------
 
 
-async def test_it_falls_back_and_climbs_back(
+async def test_fallback_to_sse_and_upgrade_to_websocket(
     server: Server, between: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connector, "FALLBACK_TIMEOUT", 0.3)
@@ -858,12 +856,12 @@ async def test_it_falls_back_and_climbs_back(
     received = [(await within(anext(seen))).data for _ in range(published + 1)]
     assert received == [*range(published), "last"]
     assert client.sid == sid
-    # To the application nothing has happened.
+    # The application hears nothing of it.
     assert life == []
     await client.disconnect()
 
 
-async def test_a_network_that_begins_to_swallow_is_noticed(
+async def test_fallback_when_a_proxy_starts_to_swallow_websockets(
     server: Server, between: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connector, "FALLBACK_TIMEOUT", 0.3)
@@ -879,7 +877,7 @@ async def test_a_network_that_begins_to_swallow_is_noticed(
     await client.disconnect()
 
 
-async def test_it_climbs_from_long_poll_too(
+async def test_upgrade_from_long_poll(
     server: Server, between: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connector, "FALLBACK_TIMEOUT", 0.3)
@@ -909,7 +907,7 @@ async def test_transports_by_socket_io_s_names(server: Server, names: Any, used:
         await Client().connect(server.url, transports=["carrier pigeon"])
 
 
-# ---- what is not as it should be ---------------------------------------------
+# ---- other programs, and proxies ---------------------------------------------
 
 
 @asynccontextmanager
@@ -939,14 +937,14 @@ GREETING = {"events": [{"event": "connect", "data": {"sid": "s"}}], "last": "a-1
 
 
 @pytest.mark.parametrize("answer", ["<h1>Welcome</h1>", {"status": "ok"}, {"events": []}, [], 1])
-async def test_what_is_not_rtpush_is_no_connection(transport: str, answer: Any) -> None:
+async def test_another_http_server_is_refused(transport: str, answer: Any) -> None:
     async with stranger(web.get("/{any:.*}", saying(answer))) as url:
         client = Client()
         with pytest.raises(ConnectError):
             await within(client.connect(url, transports=[transport]))
 
 
-async def test_a_refusal_that_is_not_rtpush_s_is_tried_again(transport: str) -> None:
+async def test_an_error_of_another_program_is_retried(transport: str) -> None:
     answer = {"error": {"message": 7, "retry_after": "soon"}}
     async with stranger(web.get("/{any:.*}", saying(answer, 503))) as url:
         client = impatient()
@@ -956,7 +954,7 @@ async def test_a_refusal_that_is_not_rtpush_s_is_tried_again(transport: str) -> 
         await client.disconnect()
 
 
-async def test_an_answer_that_is_not_rtpush_s_is_none() -> None:
+async def test_an_answer_of_another_program_is_ignored() -> None:
     async def poll(request: web.Request) -> web.Response:
         if "last" not in request.query:
             return web.json_response(GREETING)
@@ -969,13 +967,13 @@ async def test_an_answer_that_is_not_rtpush_s_is_none() -> None:
         await client.connect(url, transports="poll")
         refused = Seen()
         client.on("error", refused.add)
-        # It is said again until it is clear that nobody takes it.
+        # The client sends it again a few times, and then gives it up.
         await client.emit("n")
         assert [error["code"] for error in await refused.reach(1)] == ["unavailable"]
         await client.disconnect()
 
 
-async def test_a_proxy_without_websockets_is_no_reason_to_stay_away() -> None:
+async def test_fallback_behind_a_proxy_that_refuses_websockets() -> None:
     routes = web.get("/ws", saying("No.", 403)), web.get("/poll", saying(GREETING))
     async with stranger(*routes) as url:
         client = Client()
@@ -1000,7 +998,7 @@ async def test_a_redirect_is_followed_in_both_directions(server: Server, transpo
                 await client.connect(url, transports=[transport])
 
 
-async def test_a_stream_may_come_in_pieces() -> None:
+async def test_sse_in_single_bytes() -> None:
     async def stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
@@ -1018,7 +1016,7 @@ async def test_a_stream_may_come_in_pieces() -> None:
         await client.disconnect()
 
 
-async def test_too_much_at_once_is_said_later(transport: str) -> None:
+async def test_rate_limited_events_are_sent_later(transport: str) -> None:
     async with Server(port=0, log="memory:", rate_messages=100) as server:
         client = Client()
         await client.connect(server.url, transports=[transport])
@@ -1031,10 +1029,10 @@ async def test_too_much_at_once_is_said_later(transport: str) -> None:
         await client.disconnect()
 
 
-# ---- getting in --------------------------------------------------------------
+# ---- connecting --------------------------------------------------------------
 
 
-async def test_nobody_there(transport: str) -> None:
+async def test_no_server(transport: str) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     client = Client()
     life = watched(client)
@@ -1045,7 +1043,7 @@ async def test_nobody_there(transport: str) -> None:
         await client.connect("example.org")
 
 
-async def test_who_insists_gets_in_when_the_server_comes(transport: str) -> None:
+async def test_retry_connects_when_the_server_starts(transport: str) -> None:
     port = free_port()
     client = impatient()
     life = watched(client)
@@ -1059,7 +1057,7 @@ async def test_who_insists_gets_in_when_the_server_comes(transport: str) -> None
         await client.disconnect()
 
 
-async def test_attempts_end(server: Server, between: Relay, connect: Connect) -> None:
+async def test_reconnection_attempts(server: Server, between: Relay, connect: Connect) -> None:
     client = impatient(reconnection_attempts=2)
     await client.connect(between.url)
     life, events = watched(client), client.events()
@@ -1099,13 +1097,13 @@ async def later_token() -> str:
     return token()
 
 
-async def test_a_token_is_not_waited_for_for_ever(server: Server, transport: str) -> None:
+async def test_the_token_function_has_a_timeout(server: Server, transport: str) -> None:
     client = Client(request_timeout=0.05)
     with pytest.raises(ConnectError, match="there is no token: TimeoutError"):
         await within(client.connect(server.url, auth=asyncio.Event().wait, transports=[transport]))
 
 
-async def test_a_token_that_expires_is_asked_for_again(transport: str) -> None:
+async def test_an_expired_token_is_renewed(transport: str) -> None:
     async with Server(port=0, log="memory:", auth_secret=SECRET, auth_leeway=0) as server:
         asked: list[str] = []
 
@@ -1123,7 +1121,9 @@ async def test_a_token_that_expires_is_asked_for_again(transport: str) -> None:
         await client.disconnect()
 
 
-async def test_who_is_thrown_out_stays_out(server: Server, connect: Connect) -> None:
+async def test_no_reconnect_after_a_disconnect_by_the_server(
+    server: Server, connect: Connect
+) -> None:
     client = await connect()
     life, events = watched(client), client.events()
     assert client.sid is not None
@@ -1136,7 +1136,7 @@ async def test_who_is_thrown_out_stays_out(server: Server, connect: Connect) -> 
     assert caught.value.code == "forbidden"
 
 
-async def test_a_room_with_a_token_is_entered_again(transport: str, tmp_path: Path) -> None:
+async def test_a_room_with_a_token_is_joined_again(transport: str, tmp_path: Path) -> None:
     flags = ("--session-lease=1s",)
     process = ServerProcess(tmp_path, *flags)
     (tmp_path / "rtpush.toml").write_text(f'auth_secret = "{SECRET}"\n')
@@ -1180,7 +1180,7 @@ async def test_headers_query_and_path() -> None:
     await runner.cleanup()
 
 
-async def test_a_session_of_ones_own_stays_open(server: Server) -> None:
+async def test_a_given_http_session_stays_open(server: Server) -> None:
     async with aiohttp.ClientSession() as http:
         client = Client(http_session=http)
         await client.connect(server.url)
@@ -1188,7 +1188,7 @@ async def test_a_session_of_ones_own_stays_open(server: Server) -> None:
         assert not http.closed
 
 
-async def test_names_from_outside_that_are_not_events_go_nowhere(
+async def test_local_event_names_from_the_server_are_dropped(
     server: Server, connect: Connect
 ) -> None:
     client = await connect()

@@ -47,7 +47,7 @@ def test_another_epoch_cannot_be_compared() -> None:
     assert cursor.last == "b-2"
 
 
-def test_a_snapshot_counts_once_more_where_it_was() -> None:
+def test_a_snapshot_at_the_cursor_is_taken() -> None:
     cursor = Cursor("a-9")
     assert cursor.take({"event": "active_tasks", "id": "a-9"})
     assert not cursor.take({"event": "active_tasks", "id": "a-8"})
@@ -55,7 +55,7 @@ def test_a_snapshot_counts_once_more_where_it_was() -> None:
     assert not cursor.take(logged(12))
 
 
-def test_what_a_rooms_snapshot_says_is_not_said_again() -> None:
+def test_events_behind_a_rooms_snapshot_are_dropped() -> None:
     cursor = Cursor("a-1")
     assert cursor.take({"event": "active_tasks", "id": "a-5", "room": "r"})
     assert not cursor.take(logged(4, room="r"))
@@ -65,14 +65,14 @@ def test_what_a_rooms_snapshot_says_is_not_said_again() -> None:
     assert cursor.take({"event": "active_tasks", "id": "a-7", "room": "r"})
 
 
-def test_resync_begins_anew() -> None:
+def test_resync_resets_the_cursor() -> None:
     cursor = Cursor("a-9")
     assert cursor.take({"event": "resync", "data": {"reason": "expired"}})
     assert cursor.last is None
 
 
 @pytest.mark.parametrize("bad", ["", "a", "a-", "-1", "a-01", "a b-1", 7, None, ["a-1"], "é-1"])
-def test_what_is_no_position_is_not_remembered(bad: Any) -> None:
+def test_an_invalid_position_is_not_stored(bad: Any) -> None:
     cursor = Cursor("a-1")
     assert cursor.take({"event": "n", "id": bad})
     assert cursor.last == "a-1"
@@ -135,7 +135,7 @@ def said(box: Outbox) -> list[Any]:
     return [orjson.loads(text)["data"] for text in box.take_due()]
 
 
-def test_what_is_not_answered_is_said_again_in_order() -> None:
+def test_unanswered_events_are_sent_again_in_order() -> None:
     box, told = Outbox(), Told()
     acks = [box.add({"event": "n", "data": number}, told.take) for number in range(3)]
     texts = [orjson.loads(text) for text in box.take_due()]
@@ -152,7 +152,7 @@ def test_what_is_not_answered_is_said_again_in_order() -> None:
     assert len(box) == 0
 
 
-def test_no_more_is_on_its_way_than_a_server_remembers() -> None:
+def test_events_in_flight_are_limited_to_the_servers_result_cache() -> None:
     box = Outbox()
     acks = [box.add({"event": "n", "data": number}, Told().take) for number in range(100)]
     assert said(box) == list(range(MAX_RESULTS))
@@ -163,7 +163,7 @@ def test_no_more_is_on_its_way_than_a_server_remembers() -> None:
     assert said(box) == [*range(5), *range(8, 67)]
 
 
-def test_what_connections_may_die_of_is_given_up() -> None:
+def test_events_that_may_break_connections_are_given_up() -> None:
     box, told = Outbox(), Told()
     box.add({"event": "n", "data": 1}, told.take)
     while said(box):
@@ -181,7 +181,7 @@ def test_what_connections_may_die_of_is_given_up() -> None:
     assert said(box) == [1, "x" * 50, "x" * 200]
 
 
-def test_the_box_is_full_by_number_and_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_outbox_is_full_by_number_and_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "_MAX_ENTRIES", 2)
     box = Outbox()
     ack = box.add({"event": "n"}, Told().take)
@@ -198,7 +198,7 @@ def test_the_box_is_full_by_number_and_by_size(monkeypatch: pytest.MonkeyPatch) 
 # ---- queues ----------------------------------------------------------
 
 
-async def test_a_send_queue_is_left_in_order() -> None:
+async def test_a_send_queue_keeps_the_order() -> None:
     queue = SendQueue()
     for number in range(100):
         queue.put(b"%d" % number)
@@ -215,7 +215,7 @@ async def test_a_send_queue_is_left_in_order() -> None:
     await leaving
 
 
-async def test_what_leaves_at_once_is_no_larger_than_a_proxy_takes() -> None:
+async def test_a_batch_fits_a_proxys_body_limit() -> None:
     queue = SendQueue()
     sizes = [300_000, 300_000, 100_000, 2_000_000, 1]
     for size in sizes:
@@ -227,7 +227,7 @@ async def test_what_leaves_at_once_is_no_larger_than_a_proxy_takes() -> None:
     assert batches == [[300_000], [300_000, 100_000], [2_000_000], [1]]
 
 
-async def test_events_are_for_those_who_want_them() -> None:
+async def test_events_by_pattern() -> None:
     queues = ReceiveQueues(lambda: False)
     tasks, everything = queues.new_events(("task_*", "n")), queues.new_events(())
     for name in ("task_created", "other", "n"):

@@ -43,7 +43,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 def begun(call: Callable[[], Any]) -> Future[Any]:
-    """The outcome of a call in a thread that, should it hang, holds nobody up."""
+    """The outcome of a call in a daemon thread: when it hangs, the tests still end."""
     found: Future[Any] = Future()
     threading.Thread(target=lambda: found.set_result(outcome(call)), daemon=True).start()
     return found
@@ -71,7 +71,7 @@ def interrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def test_it_comes_and_goes(server: Local) -> None:
+def test_connecting_three_times(server: Local) -> None:
     client = SimpleClient()
     for number in range(3):
         with client:
@@ -83,7 +83,7 @@ def test_it_comes_and_goes(server: Local) -> None:
     client.disconnect()
 
 
-def test_what_is_there_is_received_without_time(server: Local) -> None:
+def test_receive_without_time_takes_an_event_that_has_arrived(server: Local) -> None:
     with SimpleClient() as client:
         client.connect(server.url)
         client.call("n", 1)
@@ -103,7 +103,7 @@ def test_what_is_there_is_received_without_time(server: Local) -> None:
         (lambda client: type(list(client.events())), list),
     ],
 )
-def test_who_waits_is_told_of_the_end(
+def test_disconnect_ends_waiting_calls(
     server: Local, monkeypatch: pytest.MonkeyPatch, wait: Callable[[Any], Any], told: Any
 ) -> None:
     monkeypatch.setattr("rtpush.client.async_client._DISCONNECT_TIMEOUT", 0.1)
@@ -125,7 +125,7 @@ def test_an_interrupt_takes_no_event(server: Local) -> None:
         assert client.receive(PATIENCE) == ["n", 1]
 
 
-def test_the_child_of_a_fork_is_told_and_harms_nobody(server: Local) -> None:
+def test_the_child_of_a_fork_gets_an_error_and_leaves_the_parent_alone(server: Local) -> None:
     with SimpleClient() as client:
         client.connect(server.url)
         child = os.fork()

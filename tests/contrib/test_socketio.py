@@ -188,7 +188,7 @@ async def test_an_address_may_say_where_the_server_is() -> None:
             await client.disconnect()
 
 
-async def test_auth_that_would_go_nowhere_is_refused() -> None:
+async def test_auth_without_a_token_is_refused() -> None:
     with pytest.raises(ValueError, match="auth is a token"):
         await socketio.AsyncClient().connect("http://127.0.0.1:1", auth={"username": "ada"})
 

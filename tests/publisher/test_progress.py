@@ -100,7 +100,7 @@ def fail_at_the_source(url: str) -> None:
         (fail_at_the_source, "integer division or modulo by zero"),
     ],
 )
-async def test_a_loop_that_is_left_has_failed(
+async def test_a_loop_that_is_left_fails_its_task(
     url: str, work: Callable[[str], None], error: str
 ) -> None:
     try:
@@ -149,7 +149,7 @@ for step in track(range(3), url={url!r}):
     assert (await ended(url))["status"] == "completed"
 
 
-def test_a_wrong_address_is_told() -> None:
+def test_an_invalid_address_is_refused() -> None:
     with pytest.raises(ValueError, match="not an address"):
         next(track([1], url="nowhere"))
 
@@ -283,7 +283,7 @@ async def test_a_bar_by_hand_fails_with_its_exception(url: str) -> None:
     assert (task["status"], task["error"], task["progress"]) == ("failed", "out of ink", 40)
 
 
-async def test_a_bar_that_is_left(url: str) -> None:
+async def test_a_bar_that_is_left_fails_its_task(url: str) -> None:
     def work() -> None:
         for step in trange(10, url=url):
             if step == 4:
@@ -301,12 +301,12 @@ async def test_a_bar_without_a_length(url: str) -> None:
     assert "3it" in task["message"]
 
 
-async def test_a_bar_that_is_switched_off(url: str) -> None:
+async def test_a_disabled_bar_is_no_task(url: str) -> None:
     assert list(trange(3, disable=True, url=url)) == [0, 1, 2]
     found = await board(url)
     assert (found["tasks"], found["finished"]) == ([], [])
 
 
-def test_what_tqdm_refuses() -> None:
+def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(Exception, match="colours"):
         tqdm([1], colours=3)

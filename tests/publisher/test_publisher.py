@@ -98,7 +98,7 @@ async def test_a_refusal_is_raised(server: ServerProcess) -> None:
         assert publisher.dropped == 0
 
 
-async def test_a_connection_is_kept(server: ServerProcess) -> None:
+async def test_connections_are_kept_alive(server: ServerProcess) -> None:
     async with relay(server.port) as between:
         with Publisher(between.url) as publisher:
             for n in range(5):
@@ -111,7 +111,7 @@ async def test_a_connection_is_kept(server: ServerProcess) -> None:
     assert len(await history(server.url)) == 6
 
 
-async def test_a_lost_answer_is_no_second_event(server: ServerProcess) -> None:
+async def test_an_event_whose_answer_was_lost_is_logged_once(server: ServerProcess) -> None:
     async with relay(server.port) as between:
         with Publisher(between.url, timeout=PATIENCE) as publisher:
             between.deaf = True
@@ -133,7 +133,7 @@ async def test_the_environment_says_where(
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:5000", "ftp://x", "http://"])
-def test_what_is_no_address(url: str) -> None:
+def test_an_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="is not an address"):
         Publisher(url)
 
@@ -156,7 +156,7 @@ def test_raise() -> None:
         publisher.publish("e")
 
 
-async def test_it_is_tried_until_the_time_is_up(tmp_path: Path) -> None:
+async def test_retries_until_the_server_starts(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path)
     server.port = free_port()
     with Publisher(server.url, timeout=PATIENCE) as publisher:
@@ -183,7 +183,7 @@ async def test_drop(tmp_path: Path) -> None:
     await server.stop()
 
 
-async def test_another_program_on_the_port_is_told() -> None:
+async def test_another_program_on_the_port() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"}]")
         writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno")
@@ -262,7 +262,7 @@ async def test_every_event_once_and_in_order_while_the_server_is_killed(tmp_path
     await server.stop()
 
 
-async def test_what_is_left_is_sent_by_the_next_process(tmp_path: Path) -> None:
+async def test_the_next_process_sends_what_is_left(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path)
     server.port = free_port()
     publisher = spooling(server, tmp_path)
@@ -315,7 +315,7 @@ async def test_a_proxy_with_a_body_limit(server: ServerProcess, tmp_path: Path) 
     assert [data[0] for _, data in await logged(server.url)] == [*range(100)] * 2
 
 
-def test_a_full_spool_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_spool_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "_MAX_PAGES", 20)
     nowhere = ServerProcess(tmp_path)
     nowhere.port = free_port()
@@ -329,7 +329,7 @@ def test_a_full_spool_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     db.close()
 
 
-def test_what_is_no_spool(tmp_path: Path) -> None:
+def test_another_file_is_no_spool(tmp_path: Path) -> None:
     (tmp_path / "spool.db").write_text("nonsense " * 1000)
     with pytest.raises(sqlite3.DatabaseError):
         Publisher(when_away="spool", spool=tmp_path / "spool.db")
