@@ -1,1 +1,1 @@
-"""What works with other libraries; each module needs the library that it is named after."""
+"""Adapters for other libraries; each module needs the library that it is named after."""

@@ -1,12 +1,11 @@
-"""tqdm's bars on every screen: `from rtpush.contrib.tqdm import tqdm`.
+"""A subclass of tqdm that reports each bar as a task: `from rtpush.contrib.tqdm import tqdm`.
 
 Rules that hold here:
 
-- It is tqdm's own class: every argument and habit is as ever. `url`, `key` and
-  `room` come on top (see `rtpush.Publisher`).
-- A bar is a task, and its message what tqdm writes beside the bar. It is told
-  whenever tqdm draws, so tqdm's thinning is kept.
-- A bar that is switched off (`disable`) is not told either.
+- It takes every argument of tqdm, and `url`, `key` and `room` as `rtpush.Publisher`.
+- The task's message is the text beside the bar. It is reported whenever tqdm draws,
+  so tqdm's own limit on drawing holds for the reports, too.
+- A bar with `disable=True` is no task.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ __all__ = ["tqdm", "trange"]
 
 T = TypeVar("T")
 
-# What stands beside the bar.
+# The text beside the bar, in tqdm's format.
 _MESSAGE = "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 _MESSAGE_WITHOUT_TOTAL = "{n_fmt}{unit} [{elapsed}, {rate_fmt}{postfix}]"
 
 
-# Generic in its stubs alone.
+# tqdm is generic in its stubs only.
 if TYPE_CHECKING:
 
     class _Tqdm(std.tqdm[T]): ...
@@ -39,10 +38,12 @@ else:
 
 
 class tqdm(_Tqdm[T]):
-    """See tqdm's documentation."""
+    """tqdm's progress bar, which is also a task on the server."""
 
-    # Also for one whose arguments tqdm has refused: its `__del__` closes it.
+    # None for a disabled bar. A class attribute, because tqdm's `__del__` closes also a
+    # bar whose arguments it has refused.
     _reporter: TaskReporter | None = None
+    # Why the task failed; None when it did not.
     _error: str | None = None
 
     def __init__(
@@ -54,7 +55,7 @@ class tqdm(_Tqdm[T]):
         room: str | None = None,
         **options: Any,
     ) -> None:
-        # Its stubs have an overload for no iterable, which cannot be said here.
+        # tqdm's stubs take no iterable only in an overload.
         super().__init__(cast("Iterable[T]", iterable), *args, **options)
         if not self.disable:
             title = self.desc.removesuffix(": ") or "tqdm"
@@ -62,7 +63,7 @@ class tqdm(_Tqdm[T]):
             self._report()
 
     def display(self, *args: Any, **options: Any) -> Any:
-        """Draw, and tell."""
+        """Draw the bar, and report it."""
         self._report()
         return super().display(*args, **options)
 

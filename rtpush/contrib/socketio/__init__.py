@@ -2,8 +2,8 @@
 
 Rules that hold here:
 
-- The classes are rtpush's own. What differs is where a server is mounted: where
-  Socket.IO's clients look for it by default.
+- The classes are rtpush's own. They differ in the path where a server is mounted:
+  here it is the one that Socket.IO's clients use by default.
 - There are no namespaces; use rooms.
 """
 

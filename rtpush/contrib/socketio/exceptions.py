@@ -1,4 +1,4 @@
-"""What python-socketio's users raise and catch, by its names."""
+"""The exceptions of python-socketio, by its names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 SocketIOError = RtpushError
-# There, the first of these is what an `emit` without a connection raises.
+# In python-socketio, `emit` without a connection raises the first of these.
 BadNamespaceError = ConnectionError = DisconnectedError = ConnectError
 ConnectionRefusedError = builtins.ConnectionRefusedError
 TimeoutError = builtins.TimeoutError
