@@ -12,12 +12,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from clients import KINDS, Client
+from clients import KINDS, PATIENCE, Client
 from needs import needs
 from redisserver import RedisServer
 from sites import Site
 
 from rtpush.config.settings import Settings
+from rtpush.log.redis import bus, connection, follower
 
 
 @pytest.fixture
@@ -32,11 +33,17 @@ LOGS = ["memory", "sqlite", pytest.param("redis", marks=needs("redis"))]
 
 @pytest.fixture(params=LOGS)
 async def site(
-    request: pytest.FixtureRequest, tmp_path: Path, http: aiohttp.ClientSession
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    http: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Site]:
     """A running server."""
     if request.param == "redis":
         redis: RedisServer = request.getfixturevalue("redis_server")
+        # On a busy machine an answer takes longer, and Redis is none the less there.
+        for module in (bus, connection, follower):
+            monkeypatch.setattr(module, "TIMEOUT", PATIENCE)
         log = redis.url(secrets.token_hex(8))
     else:
         log = {"memory": "memory:", "sqlite": f"sqlite:{tmp_path}/rtpush.db"}[request.param]

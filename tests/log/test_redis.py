@@ -105,16 +105,27 @@ class Node:
 class Site:
     """Redis and what is started around it."""
 
-    def __init__(self, redis: RedisServer, http: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, redis: RedisServer, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.redis = redis
         self.http = http
         self.stack = AsyncExitStack()
+        self._monkeypatch = monkeypatch
 
     async def node(self, **settings: Any) -> Node:
         proxy = await self.stack.enter_async_context(fault_proxy(self.redis.port))
         log = self.redis.url(port=proxy.port)
+        # A node that gets no answer while it starts does not try again, as others do.
+        self.timeout(PATIENCE)
         server = await self.stack.enter_async_context(Server(Settings(port=0, log=log, **settings)))
+        self.timeout(SOON)
         return Node(server, proxy, self.http)
+
+    def timeout(self, seconds: float) -> None:
+        """How long nodes wait for an answer of Redis."""
+        for module in (redis_follow, redis_link):
+            self._monkeypatch.setattr(module, "TIMEOUT", seconds)
 
 
 @pytest.fixture
@@ -122,13 +133,11 @@ async def site(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Site]:
     """With a Redis that keeps what it is told, unless `kept` is off."""
-    monkeypatch.setattr(redis_follow, "TIMEOUT", SOON)
-    monkeypatch.setattr(redis_link, "TIMEOUT", SOON)
     monkeypatch.setattr(redis_link, "BACKOFF", (0.01, 0.05))
     kept = request.node.get_closest_marker("forgetful") is None
     server = RedisServer(tmp_path / "redis", kept=kept).start()
     async with aiohttp.ClientSession(trust_env=False) as http:
-        site = Site(server, http)
+        site = Site(server, http, monkeypatch)
         async with site.stack:
             yield site
     server.stop()
