@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from browser import in_chromium
 from needs import needs, program
 from playwright.async_api import Browser
@@ -19,7 +20,8 @@ from processes import ROOT, ServerProcess, running
 from servers import Local
 from tabs import PAGES, Tab
 
-pytestmark = in_chromium
+# npm may have to install the tools first.
+pytestmark = [*in_chromium, pytest.mark.timeout(300)]
 
 
 @needs("npm")

@@ -108,6 +108,7 @@ async def test_a_task_is_watched_live_on_two_devices(browser: Browser, tmp_path:
             }
 
 
+@pytest.mark.timeout(300)
 async def test_a_fresh_clone_needs_one_command(browser: Browser, tmp_path: Path) -> None:
     checkout = tmp_path / "rtpush"
     git = await asyncio.create_subprocess_exec(

@@ -84,7 +84,13 @@ async def test_what_is_left_behind_is_named_with_its_test(tmp_path: Path) -> Non
 
 
 HANGS = """
-import asyncio, threading
+import asyncio, threading, weakref
+
+class Gone:
+    pass
+
+# What looks for tasks meets this one, too.
+gone = weakref.proxy(Gone())
 
 async def deep():
     await asyncio.Event().wait()

@@ -81,8 +81,10 @@ def _threads() -> str:
 
 
 def _tasks() -> str:
-    # Of all event loops, also of those in other threads.
-    found = [one for one in gc.get_objects() if isinstance(one, asyncio.Task) and not one.done()]
+    # Of all event loops, also of those in other threads. `isinstance` would ask a weak
+    # reference of what it refers to, which may be gone.
+    tasks = [one for one in gc.get_objects() if issubclass(type(one), asyncio.Task)]
+    found = [task for task in tasks if not task.done()]
     return "\n".join(f"{task!r}:\n{_stack(task.get_coro())}" for task in found)
 
 
