@@ -12,11 +12,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any, Self, Unpack
 
 from aiohttp import web
@@ -45,6 +43,7 @@ from .log.factory import make_bus, make_log
 from .metrics import Metrics
 from .protocol import Envelope
 from .sessions.delivery import Runtime
+from .signals import StopSignals
 from .terminal.banner import banner, explain_bind_error, lan_address
 from .terminal.logs import set_up_logging
 from .terminal.text import has_colours
@@ -102,7 +101,6 @@ class Server(Application):
         self._listener: Listener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._stopping = asyncio.Event()
         self._worker_context: WorkerContext | None = None
 
     @property
@@ -318,35 +316,16 @@ class Server(Application):
         """
         await self.start()
         assert self._listener is not None
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            # Windows has none; there Ctrl+C cancels this coroutine.
-            with suppress(NotImplementedError):
-                loop.add_signal_handler(name, self._signalled)
-        with suppress(NotImplementedError, AttributeError):
-            loop.add_signal_handler(signal.SIGHUP, self._listener.reload_certificate)
-        if self._worker_context is not None:
-            # It ends with the supervisor.
-            loop.add_reader(self._worker_context.supervisor_pipe, self._orphaned)
+        signals = StopSignals(self._transport_context.abort, self._listener.reload_certificate)
+        context = self._worker_context
+        signals.watch(None if context is None else context.supervisor_pipe)
         # What is here now stays; the collector need not look at it again.
         gc.freeze()
         on_ready()
         try:
-            await self._stopping.wait()
+            await signals.wait()
         finally:
             await self.stop()
-
-    def _orphaned(self) -> None:
-        assert self._worker_context is not None
-        asyncio.get_running_loop().remove_reader(self._worker_context.supervisor_pipe)
-        self._stopping.set()
-
-    def _signalled(self) -> None:
-        if self._stopping.is_set():
-            logger.warning("stopped at once; connections were cut")
-            self._transport_context.abort()
-            raise SystemExit(1)
-        self._stopping.set()
 
     async def stop(self) -> None:
         """Let nothing new in, deliver what was accepted, say when to come back, close."""

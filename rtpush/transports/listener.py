@@ -77,6 +77,7 @@ class Listener:
     def reload_certificate(self) -> None:
         """Read the certificate again; connections that are open go on with the old one."""
         if self._tls is None:
+            logger.info("there is no certificate to read again")
             return
         try:
             load_certificate(self._tls, self._settings)

@@ -67,6 +67,7 @@ class Terminal:
         self._read = b""
         self._news = asyncio.Event()
         self._ours, self._theirs = pty.openpty()
+        self._ends = [self._ours, self._theirs]
         self.resize(columns)
 
     def resize(self, columns: int) -> None:
@@ -94,8 +95,16 @@ class Terminal:
             with suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
-            os.close(self._ours)
-            os.close(self._theirs)
+            self._close()
+
+    def close(self) -> None:
+        """As a window is closed: who is in it is hung up on."""
+        asyncio.get_running_loop().remove_reader(self._ours)
+        self._close()
+
+    def _close(self) -> None:
+        while self._ends:
+            os.close(self._ends.pop())
 
     def _readable(self) -> None:
         self._read += os.read(self._ours, 1 << 16)
