@@ -111,7 +111,7 @@ export class Connection {
     this.#heartbeat.stop();
     this.#retryTimer = undefined;
     this.#candidate?.close();
-    this.#transport?.close();
+    this.#transport?.leave();
     this.#candidate = this.#transport = null;
     this.#settle(null);
   }
@@ -190,6 +190,7 @@ export class Connection {
       try {
         const candidate = openTransport(name, {
           address: (path, query) => addressOf(this.#options, path, roomsWithoutToken(this.rooms), query),
+          postAddress: (query) => addressOf({ base: this.#options.base, query: [] }, 'poll', [], query),
           resume: () => resume ?? { last: this.cursor.last, sid: this.cursor.last && this.sid },
           token: this.#token,
           credentials: this.#options.credentials,
@@ -219,14 +220,13 @@ export class Connection {
   #scheduleRetry(details, tell) {
     const options = this.#options;
     const renewable = details.code === 4401 && options.renewable && this.#refusedTokens < 2;
-    const exhausted = this.#attempts >= options.reconnectionAttempts;
     const final = isFinal(details) && !renewable;
     this.active = options.reconnection && !final;
     const generation = ++this.#generation;
     tell(final);
     // The listener may have started or stopped the connection.
     if (generation !== this.#generation || !this.active) return;
-    if (exhausted) {
+    if (this.#attempts >= options.reconnectionAttempts || !options.reconnection) {
       this.active = false;
       this.#listener.failed();
     } else {

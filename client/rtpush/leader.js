@@ -11,9 +11,9 @@
  */
 
 import { Connection } from './connection.js';
+import { encode } from './encoding.js';
 import { roomsWithoutToken } from './endpoint.js';
 import { newId } from './ids.js';
-import { encode } from './outbox.js';
 
 /** @typedef {import('./connection.js').Session} Session */
 /** @typedef {import('./endpoint.js').Rooms} Rooms */

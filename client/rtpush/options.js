@@ -50,6 +50,7 @@
  * @property {number} timeout milliseconds
  * @property {number} ackTimeout milliseconds
  * @property {number} retries
+ * @property {boolean} errorFirst whether every callback gets `(error, answer)`, as in Socket.IO with `ackTimeout` or `retries`
  * @property {boolean} autoConnect
  * @property {boolean} shared
  * @property {string|null} last
@@ -94,6 +95,7 @@ export function readOptions(address, user) {
   const url = urlOf(address);
   return {
     ...options,
+    errorFirst: user.ackTimeout !== undefined || Boolean(user.retries),
     timeout: Math.min(options.timeout || Infinity, MAX_TIMER),
     base: new URL(`${user.path ?? ''}/`.replace(/\/+$/, '/'), url).href,
     query: [...new URLSearchParams(user.query ?? url.search)],

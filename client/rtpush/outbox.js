@@ -9,9 +9,12 @@
  *   refused at once.
  * - An entry that was sent again as often as its `retries` allow is given up: it
  *   may be the reason why the connections break.
- * - The outbox calls the `done` of every entry once.
+ * - The outbox calls the `done` of every entry once. When the connection ends for
+ *   good it does so at once: the next session may be another person's, and must
+ *   not get what this one left.
  */
 
+import { byteLength, encode } from './encoding.js';
 import { newId } from './ids.js';
 
 const MAX_ENTRIES = 1000;
@@ -21,7 +24,8 @@ const MAX_CHARACTERS = 16 << 20;
 
 /** `retry_after` in seconds.
  * @typedef {{code: string, message: string, retry_after?: number}} Refusal */
-/** @typedef {(error: Refusal|null, data?: any) => void} Done */
+/** `sent`: whether the event was sent, though not answered.
+ * @typedef {(error: Refusal|null, data?: any, sent?: boolean) => void} Done */
 /** An Error with the protocol's code (section 9).
  * @typedef {Error & {code: string, data: object}} RtpushError */
 /** `retries`: how often an entry may be sent again. In milliseconds, `ackTimeout`:
@@ -51,7 +55,7 @@ export class Outbox {
    * @param {object} envelope without ack and idempotency key
    * @param {Limits} limits
    * @param {Done} done
-   * @throws {TypeError} when JSON cannot represent the envelope
+   * @throws {TypeError} when `encode` refuses the envelope
    */
   add(envelope, limits, done) {
     const ack = `${this.#prefix}:${++this.#count}`;
@@ -94,10 +98,24 @@ export class Outbox {
     }
   }
 
+  /** @returns {string[]} what was sent, and not answered */
+  unanswered() {
+    return [...this.#entries.values()].filter(({ sent }) => sent).map(({ text }) => text);
+  }
+
+  /** The connection has ended for good: no entry will be answered. @param {Refusal} refusal */
+  end(refusal) {
+    // What the application adds while it is told belongs to the next connection.
+    const entries = [...this.#entries.values()];
+    this.#entries.clear();
+    this.#size = 0;
+    for (const entry of entries) this.#finish(entry, refusal);
+  }
+
   /** The server closed the connection because a message is too large: refuse the largest that was sent. */
   refuseLargest() {
     const sent = [...this.#entries.values()].filter(({ tries }) => tries > 0);
-    const [largest] = sent.sort((a, b) => b.text.length - a.text.length);
+    const [largest] = sent.sort((a, b) => byteLength(b.text) - byteLength(a.text));
     this.settle(largest?.ack, { code: 'too_large', message: 'The server takes no message this large.' });
   }
 
@@ -113,32 +131,25 @@ export class Outbox {
     if (entry === undefined) return;
     this.#entries.delete(entry.ack);
     this.#size -= entry.text.length;
+    this.#finish(entry, error, data);
+    this.#sendPending();
+  }
+
+  /**
+   * @param {Entry} entry
+   * @param {Refusal|null} error
+   * @param {any} [data]
+   */
+  #finish(entry, error, data) {
     clearTimeout(entry.ackTimer);
     clearTimeout(entry.timer);
-    entry.done(error, data);
-    this.#sendPending();
+    entry.done(error, data, entry.tries > 0);
   }
 }
 
 /** No timer for an infinite time. @param {number} milliseconds @param {() => void} act */
 function startTimer(milliseconds, act) {
   return milliseconds < Infinity ? setTimeout(act, milliseconds) : undefined;
-}
-
-/**
- * Encode an envelope as JSON, which would encode bytes as an empty object.
- *
- * @param {object} envelope
- * @returns {string}
- * @throws {TypeError} when JSON cannot represent the envelope
- */
-export function encode(envelope) {
-  return JSON.stringify(envelope, (_name, value) => {
-    if (value instanceof ArrayBuffer || ArrayBuffer.isView(value) || value instanceof Blob) {
-      throw new TypeError('bytes are no JSON: send them as base64 text');
-    }
-    return value;
-  });
 }
 
 /**

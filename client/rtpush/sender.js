@@ -9,7 +9,8 @@
  */
 
 import { call } from './emitter.js';
-import { Outbox, encode, errorOf } from './outbox.js';
+import { checkName, encode } from './encoding.js';
+import { Outbox, errorOf } from './outbox.js';
 
 /** @typedef {import('./emitter.js').Listener} Listener */
 /** @typedef {import('./outbox.js').Refusal} Refusal */
@@ -24,6 +25,8 @@ export const LOCAL = new Set(['connect', 'connect_error', 'disconnect', 'disconn
 // Only the server sends these, with a meaning of their own.
 const RESERVED = new Set([...LOCAL, 'active_tasks', 'resync', 'error', 'pong', 'heartbeat', 'presence']);
 const MAX_REPLIES = 1000;
+/** Why events are not answered after `disconnect`. @type {Refusal} */
+export const LEFT = { code: 'disconnected', message: 'The client disconnected before this was answered.' };
 
 export class Sender {
   #socket;
@@ -46,9 +49,10 @@ export class Sender {
    * @param {any[]} args
    * @param {Flags} flags
    * @throws {Error} when the name is reserved
-   * @throws {TypeError} when JSON cannot represent the arguments
+   * @throws {TypeError} when the server would refuse the names or the arguments
    */
   emit(event, args, { timeout, volatile, ...to }) {
+    for (const [kind, name] of Object.entries({ event, ...to })) checkName(kind, name);
     if (RESERVED.has(event)) throw new Error(`"${event}" is a reserved event name`);
     const callback = typeof args.at(-1) === 'function' ? args.pop() : null;
     const envelope = { event, data: args.length > 1 ? args : args[0], ...to, volatile };
@@ -63,12 +67,13 @@ export class Sender {
    * @param {number|undefined} timeout milliseconds
    */
   #add(envelope, callback, timeout) {
-    const { retries, ackTimeout } = this.#socket.io.opts;
+    const { retries, ackTimeout, errorFirst } = this.#socket.io.opts;
     const limits = { retries: envelope.volatile ? 0 : retries, ackTimeout, timeout: timeout ?? Infinity };
-    this.outbox.add(envelope, limits, (error, data) => {
+    this.outbox.add(envelope, limits, (error, data, sent) => {
       if (callback === null) {
-        if (error) this.report(error);
-      } else if (timeout === undefined) {
+        // `emit(); disconnect()` is usual: the server has it, and no news is good news.
+        if (error && !(error === LEFT && sent)) this.report(error);
+      } else if (timeout === undefined && !errorFirst) {
         call(callback, [error ? { error } : data]);
       } else {
         call(callback, error ? [errorOf(error)] : [null, data]);
@@ -91,8 +96,8 @@ export class Sender {
     let done = false;
     return (...args) => {
       if (done) return;
-      done = true;
       const text = encode({ ack, data: args.length > 1 ? args : args[0] ?? null });
+      done = true;
       if (!this.#transmit(text) && this.#replies.length < MAX_REPLIES) this.#replies.push(text);
     };
   }
@@ -111,6 +116,16 @@ export class Sender {
   settle({ ack, error, data }) {
     // A server that stops: the outbox sends the event again, to the next server.
     if (error?.code !== 'going_away') this.outbox.settle(ack, error ?? null, data);
+  }
+
+  /**
+   * The connection has ended for good: no event will be answered.
+   *
+   * @param {Refusal} refusal
+   */
+  end(refusal) {
+    this.#replies = [];
+    this.outbox.end(refusal);
   }
 
   /** Tell the application of a refusal that no callback gets. @param {Refusal} error */

@@ -15,7 +15,7 @@ import { connections } from './lifecycle.js';
 import { Manager } from './manager.js';
 import { readOptions, tokenOf } from './options.js';
 import { errorOf } from './outbox.js';
-import { LOCAL, Sender } from './sender.js';
+import { LEFT, LOCAL, Sender } from './sender.js';
 
 /** @typedef {import('./emitter.js').Listener} Handler */
 /** @typedef {import('./endpoint.js').Rooms} Rooms */
@@ -78,7 +78,7 @@ export class Socket extends Emitter {
       disconnected: (reason, details) => this.#onDisconnected(reason, details),
       attempt: (attempt) => this.#fireOnBoth('reconnect_attempt', attempt),
       error: (details, attempt) => this.#onError(details, attempt),
-      failed: () => this.#fireOnBoth('reconnect_failed'),
+      failed: () => this.#onFailed(),
       envelope: (envelope) => this.#onEnvelope(envelope),
       reply: (envelope) => this.#sender.settle(envelope),
       latency: (milliseconds) => {
@@ -144,6 +144,7 @@ export class Socket extends Emitter {
     connections.delete(this.#connection);
     this.#connection.stop();
     if (this.connected) this.#onDisconnected('io client disconnect', { code: 1000, message: '' });
+    else this.#sender.end(LEFT);
     return this;
   }
 
@@ -335,6 +336,7 @@ export class Socket extends Emitter {
   #onDisconnected(reason, { code, message, retryAfter }) {
     if (code === 1009) this.#sender.outbox.refuseLargest();
     Object.assign(this, { connected: false, transport: null, latency: null });
+    this.#endSender(this.#wanted ? { code: 'disconnected', message: message || 'The connection ended before this was answered.' } : LEFT);
     this.fire('disconnect', reason, { description: message, code, retry_after: retryAfter });
   }
 
@@ -343,9 +345,26 @@ export class Socket extends Emitter {
    * @param {number} attempt
    */
   #onError({ code, message }, attempt) {
-    const error = errorOf({ code: code === 4401 ? 'not_authenticated' : 'connect_error', message }, { code });
+    const refusal = { code: code === 4401 ? 'not_authenticated' : 'connect_error', message };
+    const error = errorOf(refusal, { code });
+    this.#endSender(refusal);
     this.fire('connect_error', error);
     if (attempt > 0) this.#fireOnBoth('reconnect_error', error);
+  }
+
+  #onFailed() {
+    this.#endSender({ code: 'disconnected', message: 'The client gave up reconnecting before this was answered.' });
+    this.#fireOnBoth('reconnect_failed');
+  }
+
+  /**
+   * What waits is told of an end that is final, before the application hears of it: what
+   * its handlers emit is for the next connection.
+   *
+   * @param {import('./outbox.js').Refusal} refusal
+   */
+  #endSender(refusal) {
+    if (!this.active) this.#sender.end(refusal);
   }
 
   /**

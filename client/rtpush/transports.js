@@ -10,8 +10,12 @@
  * - The token travels in a header or a WebSocket subprotocol, never in an address,
  *   which servers and proxies log. EventSource cannot send a header, so SSE uses
  *   `fetch`.
+ * - An HTTP answer is the server's own only with an error code of the protocol. A
+ *   maintenance page or a firewall may answer with any status, and passes: it ends
+ *   no connection for good.
  */
 
+import { byteLength } from './encoding.js';
 import { headersOf } from './endpoint.js';
 
 /** The message of a close for want of an answer, as Socket.IO words it. */
@@ -24,8 +28,14 @@ const POST_TIMEOUT = 120_000;
 // Replies and pings: a handler that runs for an earlier event may wait for just this reply.
 const SKIPS_QUEUE = /^{"(ack|event":"ping)"/;
 const POST_BATCH = 64;
-// Characters of one POST, far below a server's default limit; a single envelope may be longer.
-const POST_CHARACTERS = 1 << 20;
+// Bytes of one POST: many proxies take 1 MB. A single envelope may be longer.
+const POST_BYTES = 1_000_000;
+// Bytes of a POST that may outlive the page. A browser takes 64 KiB of them together.
+const KEEPALIVE_BYTES = 30_000;
+// Seconds to wait after a 429 that names none.
+const RATE_LIMIT_DELAY = 1;
+// What refuses a client, and not only one request (PROTOCOL.md, section 9).
+const REFUSES_CLIENT = /^(bad_\w+|too_many_rooms|not_authenticated|forbidden)$/;
 // Milliseconds between two reads when the first was answered with no event.
 const EMPTY_POLL_DELAY = 200;
 // A sid that no server knows asks for a session; without any sid the server does a single read.
@@ -40,7 +50,8 @@ const NEW_SESSION = 'new';
 
 /** What a connection gives to a transport.
  * @typedef {object} Link
- * @property {(path: string, query: Record<string, string|null>) => URL} address
+ * @property {(path: string, query: Record<string, string|null>) => URL} address of a read
+ * @property {(query: Record<string, string|null>) => URL} postAddress
  * @property {() => Record<string, string|null>} resume the query parameters `last` and `sid`, by which the server resumes the session
  * @property {string|null} token
  * @property {RequestCredentials} credentials
@@ -50,6 +61,9 @@ const NEW_SESSION = 'new';
  */
 
 /** @typedef {'websocket'|'sse'|'poll'} TransportName */
+
+/** `body`: null where it is no JSON; `error`: of the protocol, with a code.
+ * @typedef {{status: number, body: any, error?: {code: string, message: string}, retryAfter?: number}} Answer */
 
 export class Transport {
   closed = false;
@@ -106,6 +120,11 @@ export class Transport {
     this.closed = true;
     this.abort.abort();
   }
+
+  /** Close when what was sent has left; the server ends the session. */
+  leave() {
+    this.close();
+  }
 }
 
 class WebSocketTransport extends Transport {
@@ -119,7 +138,10 @@ class WebSocketTransport extends Transport {
     url.protocol = url.protocol.replace('http', 'ws');
     this.#socket = new WebSocket(url, link.token === null ? [] : ['rtpush', `bearer.${link.token}`]);
     this.#socket.onmessage = ({ data }) => this.receive([parse(data)]);
-    this.#socket.onclose = ({ code, reason }) => this.closeWith(code, reason || 'the connection was lost');
+    const lost = (/** @type {number} */ code, /** @type {string} */ reason) => this.closeWith(code, reason || 'the connection was lost');
+    this.#socket.onclose = ({ code, reason }) => lost(code, reason);
+    // Node fires no `close` when the server refuses; a browser fires it right behind, and it knows the code.
+    this.#socket.onerror = () => setTimeout(lost, 0, 1006, '');
   }
 
   /** @param {string[]} texts */
@@ -138,6 +160,9 @@ class HttpTransport extends Transport {
   /** @type {string[]} */
   #sendQueue = [];
   #sending = false;
+  /** Whether the application disconnects: what it has sent is still on its way. */
+  #leaving = false;
+  #posts = new AbortController();
 
   /**
    * @param {string} sid
@@ -151,67 +176,128 @@ class HttpTransport extends Transport {
   /** @param {string[]} texts */
   send(texts) {
     for (const text of texts) {
-      if (SKIPS_QUEUE.test(text)) this.#post(`[${text}]`);
+      if (SKIPS_QUEUE.test(text)) this.#post([text]);
       else this.#sendQueue.push(text);
     }
     this.#sendAll();
   }
 
+  close() {
+    super.close();
+    if (!this.#leaving) this.#posts.abort();
+  }
+
+  leave() {
+    this.#leaving = !this.closed && this.sid !== null;
+    super.leave();
+    this.#sendAll();
+  }
+
+  /** Whether nothing may be sent any more. */
+  get #silent() {
+    return this.closed && !this.#leaving;
+  }
+
   async #sendAll() {
     if (this.#sending || this.sid === null) return;
     this.#sending = true;
-    while (this.#sendQueue.length > 0 && !this.closed) await this.#post(this.#nextBatch());
+    while (this.#sendQueue.length > 0 && !this.#silent) await this.#post(this.#nextBatch());
     this.#sending = false;
+    if (this.#leaving) {
+      this.#leaving = false;
+      this.#request([], { close: '1' });
+    }
   }
 
-  /** @param {string} body */
-  async #post(body) {
-    const answer = await this.json('poll', { sid: this.sid }, POST_TIMEOUT, { method: 'POST', body });
-    if (Array.isArray(answer)) this.receive(answer);
+  /**
+   * @param {string[]} texts
+   * @param {Record<string, string>} [query]
+   * @returns {Promise<Answer|null>}
+   */
+  #request(texts, query) {
+    const body = texts.join('\n') || '[]';
+    const options = { method: 'POST', body, keepalive: byteLength(body) < KEEPALIVE_BYTES, signal: this.#posts.signal };
+    return this.json(this.link.postAddress({ sid: this.sid, ...query }), POST_TIMEOUT, options);
+  }
+
+  /** @param {string[]} texts @returns {Promise<void>} */
+  async #post(texts) {
+    const answer = this.#silent ? null : await this.#request(texts);
+    if (answer === null) {
+      this.#leaving = false;
+    } else if (answer.status === 429) {
+      await pause(answer);
+      await this.#post(texts);
+    } else if (answer.status === 413 || (answer.status === 400 && answer.error)) {
+      await this.#refused(texts, answer.error ?? { code: 'too_large', message: 'The server takes no message this large.' });
+    } else if (Array.isArray(answer.body)) {
+      this.receive(answer.body);
+    } else {
+      this.refuse(answer);
+    }
+  }
+
+  /**
+   * The server takes no part of this batch. One envelope is the reason, and the others are not lost for it.
+   *
+   * @param {string[]} texts
+   * @param {{code: string, message: string}} error
+   */
+  async #refused(texts, error) {
+    if (texts.length > 1) {
+      const half = texts.length >> 1;
+      await this.#post(texts.slice(0, half));
+      await this.#post(texts.slice(half));
+    } else {
+      const { event, ack } = JSON.parse(texts[0]);
+      this.receive([event !== undefined && ack !== undefined ? { ack, error } : { event: 'error', data: error }]);
+    }
   }
 
   #nextBatch() {
     let size = 0;
     const end = this.#sendQueue.findIndex((text, index) => {
-      size += text.length;
-      return index === POST_BATCH || (index > 0 && size > POST_CHARACTERS);
+      size += byteLength(text) + 1;
+      return index === POST_BATCH || (index > 0 && size > POST_BYTES);
     });
-    return this.#sendQueue.splice(0, end < 0 ? POST_BATCH : end).join('\n');
+    return this.#sendQueue.splice(0, end < 0 ? POST_BATCH : end);
   }
 
   /**
-   * @param {string} path
-   * @param {Record<string, string|null>} query
+   * @param {URL} address
    * @param {number} timeout milliseconds
    * @param {RequestInit} [options]
-   * @returns {Promise<any>} the answer; null when there is none, and the transport has closed
+   * @returns {Promise<Answer|null>} null when there is none, and the transport has closed
    */
-  async json(path, query, timeout, options) {
+  async json(address, timeout, options) {
     const timer = setTimeout(() => this.closeWith(1006, 'no answer in time'), timeout);
-    const answer = await this.request(path, query, (response) => response.json(), options);
+    const response = await this.request(address, options);
+    const answer = response && await answerOf(response);
     clearTimeout(timer);
     return answer;
   }
 
   /**
-   * One request; any failure of it closes the transport.
-   *
-   * @param {string} path
-   * @param {Record<string, string|null>} query
-   * @param {(response: Response) => Promise<any>} read
+   * @param {URL} address
    * @param {RequestInit} [options]
+   * @returns {Promise<Response|null>} null when the server cannot be reached, and the transport has closed
    */
-  async request(path, query, read, options) {
-    const { address, token, credentials } = this.link;
+  async request(address, options) {
+    const { token, credentials } = this.link;
+    // A firewall may refuse a body of any other type.
+    const type = options && { 'content-type': 'application/json' };
     try {
-      const response = await fetch(address(path, query), { ...options, headers: headersOf(token), credentials, cache: 'no-store', signal: this.abort.signal });
-      if (response.ok) return await read(response);
-      const { error } = await response.json().catch(() => ({}));
-      this.closeWith(closeCodeOf(response.status), error?.message ?? `HTTP ${response.status}`, error?.retry_after);
+      return await fetch(address, { signal: this.abort.signal, ...options, headers: { ...headersOf(token), ...type }, credentials, cache: 'no-store' });
     } catch {
       this.closeWith(1006, 'the server cannot be reached');
+      return null;
     }
-    return null;
+  }
+
+  /** Close, because of an answer that is not the one expected. @param {Answer} answer */
+  refuse({ status, error, retryAfter }) {
+    const final = [400, 401, 403].includes(status) && REFUSES_CLIENT.test(error?.code ?? '');
+    this.closeWith(final ? 4000 + status : 1006, error?.message ?? `HTTP ${status}, and not from rtpush`, retryAfter);
   }
 }
 
@@ -243,7 +329,10 @@ class SseTransport extends HttpTransport {
   }
 
   async #run() {
-    await this.request('sse', this.link.resume(), (response) => this.#read(/** @type {ReadableStream} */ (response.body)));
+    const response = await this.request(this.link.address('sse', this.link.resume()));
+    if (response === null) return;
+    if (!response.ok) return this.refuse(await answerOf(response));
+    await this.#read(/** @type {ReadableStream} */ (response.body)).catch(() => {});
     this.closeWith(1006, 'the stream ended');
   }
 
@@ -280,15 +369,20 @@ class PollTransport extends HttpTransport {
       const resume = this.link.resume();
       const sid = this.sid ?? resume.sid ?? NEW_SESSION;
       // The first answer shows whether the transport works, so the server must not hold it.
-      const answer = await this.json('poll', { ...resume, sid, timeout: this.sid === null ? '0' : null }, POLL_TIMEOUT);
+      const answer = await this.json(this.link.address('poll', { ...resume, sid, timeout: this.sid === null ? '0' : null }), POLL_TIMEOUT);
       if (answer === null || this.closed) return;
-      const events = Array.isArray(answer.events) ? answer.events : [];
+      if (answer.status === 429 && this.sid !== null) {
+        await pause(answer);
+        continue;
+      }
+      const events = answer.body?.events;
+      if (!Array.isArray(events)) return this.refuse(answer);
       // The server sends no `connect` envelope for a session that still lives.
       if (this.sid === null && events[0]?.event !== 'connect') {
         events.unshift({ event: 'connect', data: { sid, recovered: events[0]?.event !== 'resync' } });
       }
       this.receive(events);
-      if (!this.closed) this.link.advance(answer.last);
+      if (!this.closed) this.link.advance(answer.body.last);
       // A server that answers at once, with nothing, must not be polled in a tight loop.
       if (events.length === 0) await new Promise((done) => setTimeout(done, EMPTY_POLL_DELAY));
     }
@@ -308,10 +402,17 @@ export function openTransport(name, link) {
   return new CLASSES[name](link);
 }
 
-/** The protocol's close code that means the same as an HTTP status. @param {number} status */
-function closeCodeOf(status) {
-  if (status === 413) return 1009;
-  return [400, 401, 403].includes(status) ? 4000 + status : 1006;
+/** @param {Response} response @returns {Promise<Answer>} */
+async function answerOf(response) {
+  const { status, headers } = response;
+  const body = await response.json().catch(() => null);
+  const error = typeof body?.error?.code === 'string' ? body.error : undefined;
+  return { status, body, error, retryAfter: error?.retry_after ?? (Number(headers.get('retry-after')) || undefined) };
+}
+
+/** Wait as long as a 429 asks for. @param {Answer} answer */
+function pause({ retryAfter = RATE_LIMIT_DELAY }) {
+  return new Promise((done) => setTimeout(done, 1000 * Math.min(retryAfter, POLL_TIMEOUT / 1000)));
 }
 
 /** The data of one event of a stream (WHATWG HTML, 9.2.6). @param {string} block */

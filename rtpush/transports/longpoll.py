@@ -23,7 +23,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from ..access.addresses import rate_limit_address
-from ..errors import RtpushError
+from ..errors import Reason, RtpushError
 from ..framing import JSON
 from ..hub import Hub
 from ..protocol import Position, encode_error, weigh
@@ -127,6 +127,7 @@ class LongPollTransport:
         else:
             await self._context.check_owner(request, session)
             body = await self._post(session, self._reading(request))
+            self._end_if_asked(session, request.query.get("close"))
         return web.Response(
             body=body, content_type="application/json", headers={"Cache-Control": "no-store"}
         )
@@ -142,6 +143,14 @@ class LongPollTransport:
             async with reading as body:
                 return b"[%b]" % b",".join(await self._answers(session, body))
 
+    def _end_if_asked(self, session: Session, close: str | None) -> None:
+        """The goodbye of a client without a WebSocket, whose close frame would say it."""
+        if close != "1":
+            return
+        if session.connection is not None:
+            session.connection.close(1000, "the client disconnected")
+        self._hub.close(session, Reason.CLIENT_DISCONNECT)
+
     async def _forward(self, request: web.Request, sid: str) -> bytes:
         """Have the node that has the session take what its client sends here."""
         bus = self._context.nodes.bus
@@ -151,6 +160,7 @@ class LongPollTransport:
         grant, _ = await self._context.access.grant(request)
         async with self._reading(request) as body:
             fields = {"sid": sid, "subject": grant.subject, "body": b64encode(body).decode()}
+            fields["close"] = request.query.get("close")
             answer: str = await bus.ask_node(node, "post", timeout=FORWARD_TIMEOUT, **fields)
         return answer.encode()
 
@@ -163,7 +173,9 @@ class LongPollTransport:
             raise _no_session()
         if session.grant.subject != fields["subject"]:
             raise RtpushError("forbidden", "This session belongs to somebody else.")
-        return (await self._post(session, nullcontext(b64decode(fields["body"])))).decode()
+        answers = await self._post(session, nullcontext(b64decode(fields["body"])))
+        self._end_if_asked(session, fields["close"])
+        return answers.decode()
 
     async def _answers(self, session: Session, body: bytes) -> list[bytes]:
         if self._hub.sessions.get(session.sid) is not session:

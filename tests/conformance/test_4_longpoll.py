@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
-from clients import PATIENCE, LongPoll, WebSocket
+from clients import PATIENCE, LongPoll, Sse, WebSocket
 from processes import pause
 from sites import Site
 
@@ -233,3 +234,15 @@ async def test_volatile_events_reach_a_request_that_waits(site: Site) -> None:
     events, last = await task
     assert events[0] == {"event": "now", "data": 1}
     assert last == client.position
+
+
+@pytest.mark.parametrize("kind", [LongPoll, Sse])
+async def test_a_client_says_goodbye(site: Site, kind: type[LongPoll | Sse]) -> None:
+    client = await site.open(kind)
+    envelope = {"event": "last words", "ack": 1}
+    body = json.dumps([envelope])
+    status, answers, _ = await site.call("POST", "/poll", body, sid=client.sid, close="1")
+    assert (status, answers[0]["ack"]) == (200, 1)
+    assert (await site.get("/api/connections"))["connections"] == []
+    status, answer, _ = await site.call("POST", "/poll", "[]", sid=client.sid)
+    assert (status, answer["error"]["code"]) == (404, "not_found")

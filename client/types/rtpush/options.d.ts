@@ -123,6 +123,10 @@ export type Options = {
      */
     ackTimeout: number;
     retries: number;
+    /**
+     * whether every callback gets `(error, answer)`, as in Socket.IO with `ackTimeout` or `retries`
+     */
+    errorFirst: boolean;
     autoConnect: boolean;
     shared: boolean;
     last: string | null;

@@ -1,12 +1,4 @@
 /**
- * Encode an envelope as JSON, which would encode bytes as an empty object.
- *
- * @param {object} envelope
- * @returns {string}
- * @throws {TypeError} when JSON cannot represent the envelope
- */
-export function encode(envelope: object): string;
-/**
  * @param {Refusal} refusal
  * @param {object} [data] of the error; the refusal when left out
  * @returns {RtpushError}
@@ -14,7 +6,8 @@ export function encode(envelope: object): string;
 export function errorOf(refusal: Refusal, data?: object): RtpushError;
 /** `retry_after` in seconds.
  * @typedef {{code: string, message: string, retry_after?: number}} Refusal */
-/** @typedef {(error: Refusal|null, data?: any) => void} Done */
+/** `sent`: whether the event was sent, though not answered.
+ * @typedef {(error: Refusal|null, data?: any, sent?: boolean) => void} Done */
 /** An Error with the protocol's code (section 9).
  * @typedef {Error & {code: string, data: object}} RtpushError */
 /** `retries`: how often an entry may be sent again. In milliseconds, `ackTimeout`:
@@ -31,11 +24,15 @@ export class Outbox {
      * @param {object} envelope without ack and idempotency key
      * @param {Limits} limits
      * @param {Done} done
-     * @throws {TypeError} when JSON cannot represent the envelope
+     * @throws {TypeError} when `encode` refuses the envelope
      */
     add(envelope: object, limits: Limits, done: Done): void;
     /** There is a new connection: send all entries again. */
     resend(): void;
+    /** @returns {string[]} what was sent, and not answered */
+    unanswered(): string[];
+    /** The connection has ended for good: no entry will be answered. @param {Refusal} refusal */
+    end(refusal: Refusal): void;
     /** The server closed the connection because a message is too large: refuse the largest that was sent. */
     refuseLargest(): void;
     /**
@@ -56,7 +53,10 @@ export type Refusal = {
     message: string;
     retry_after?: number;
 };
-export type Done = (error: Refusal | null, data?: any) => void;
+/**
+ * `sent`: whether the event was sent, though not answered.
+ */
+export type Done = (error: Refusal | null, data?: any, sent?: boolean) => void;
 /**
  * An Error with the protocol's code (section 9).
  */

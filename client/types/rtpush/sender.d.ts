@@ -5,6 +5,8 @@
  * @typedef {{timeout?: number, volatile?: boolean, room?: string, key?: string}} Flags */
 /** Events that only the socket itself fires; one with such a name from the server is ignored. */
 export const LOCAL: Set<string>;
+/** Why events are not answered after `disconnect`. @type {Refusal} */
+export const LEFT: Refusal;
 export class Sender {
     /**
      * @param {Socket} socket
@@ -17,7 +19,7 @@ export class Sender {
      * @param {any[]} args
      * @param {Flags} flags
      * @throws {Error} when the name is reserved
-     * @throws {TypeError} when JSON cannot represent the arguments
+     * @throws {TypeError} when the server would refuse the names or the arguments
      */
     emit(event: string, args: any[], { timeout, volatile, ...to }: Flags): void;
     /**
@@ -35,6 +37,12 @@ export class Sender {
      * @param {import('./transports.js').Envelope} reply
      */
     settle({ ack, error, data }: import("./transports.js").Envelope): void;
+    /**
+     * The connection has ended for good: no event will be answered.
+     *
+     * @param {Refusal} refusal
+     */
+    end(refusal: Refusal): void;
     /** Tell the application of a refusal that no callback gets. @param {Refusal} error */
     report(error: Refusal): void;
     #private;

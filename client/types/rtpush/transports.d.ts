@@ -14,7 +14,8 @@ export const PING_TIMEOUT: "ping timeout";
  * @typedef {{code: number, message: string, retryAfter?: number}} CloseDetails */
 /** What a connection gives to a transport.
  * @typedef {object} Link
- * @property {(path: string, query: Record<string, string|null>) => URL} address
+ * @property {(path: string, query: Record<string, string|null>) => URL} address of a read
+ * @property {(query: Record<string, string|null>) => URL} postAddress
  * @property {() => Record<string, string|null>} resume the query parameters `last` and `sid`, by which the server resumes the session
  * @property {string|null} token
  * @property {RequestCredentials} credentials
@@ -23,6 +24,8 @@ export const PING_TIMEOUT: "ping timeout";
  * @property {(transport: Transport, details: CloseDetails) => void} closed
  */
 /** @typedef {'websocket'|'sse'|'poll'} TransportName */
+/** `body`: null where it is no JSON; `error`: of the protocol, with a code.
+ * @typedef {{status: number, body: any, error?: {code: string, message: string}, retryAfter?: number}} Answer */
 export class Transport {
     /**
      * @param {TransportName} name
@@ -58,6 +61,8 @@ export class Transport {
     closeWith(code: number, message: string, retryAfter?: number): void;
     /** Close, and tell nobody. */
     close(): void;
+    /** Close when what was sent has left; the server ends the session. */
+    leave(): void;
 }
 /**
  * One envelope, as PROTOCOL.md describes it. The client trusts no field of it.
@@ -84,7 +89,11 @@ export type CloseDetails = {
  * What a connection gives to a transport.
  */
 export type Link = {
+    /**
+     * of a read
+     */
     address: (path: string, query: Record<string, string | null>) => URL;
+    postAddress: (query: Record<string, string | null>) => URL;
     /**
      * the query parameters `last` and `sid`, by which the server resumes the session
      */
@@ -99,3 +108,15 @@ export type Link = {
     closed: (transport: Transport, details: CloseDetails) => void;
 };
 export type TransportName = "websocket" | "sse" | "poll";
+/**
+ * `body`: null where it is no JSON; `error`: of the protocol, with a code.
+ */
+export type Answer = {
+    status: number;
+    body: any;
+    error?: {
+        code: string;
+        message: string;
+    };
+    retryAfter?: number;
+};

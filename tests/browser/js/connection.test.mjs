@@ -297,7 +297,7 @@ test('a transport that times out falls back at once, even the one that worked', 
 });
 
 test('a POST that waits for a handler holds up no ping', async () => {
-  const answer = (value, after = 0) => new Promise((done) => setTimeout(() => done({ ok: true, json: async () => value }), after));
+  const answer = (value, after = 0) => new Promise((done) => setTimeout(() => done(Response.json(value)), after));
   const sent = [];
   let reads = 0;
   mock.method(globalThis, 'fetch', (_url, { body } = {}) => {

@@ -1,0 +1,270 @@
+// The socket over long-poll, with a server that is a function.
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, mock, test } from 'node:test';
+
+import { io } from '../../../client/rtpush.js';
+import { LOCAL } from '../../../client/rtpush/sender.js';
+
+const CONNECT = { event: 'connect', data: { sid: 's1', heartbeat: 25, recovered: false } };
+let socket;
+let posts;
+/** Answers, at the end of a test, what its server never answers. */
+let end;
+let ended;
+
+/**
+ * A server: `take` answers the envelopes of a POST, with an array or a Response.
+ * Reads are held, except for those that `read` answers.
+ */
+function serve({ take = (envelopes) => envelopes.map(({ ack }) => ({ ack, data: null })), read = () => null } = {}) {
+  posts = [];
+  let reads = 0;
+  mock.method(globalThis, 'fetch', async (url, options = {}) => {
+    if (options.body === undefined) {
+      const answer = read(reads) ?? connected(reads);
+      reads += 1;
+      return answer ?? new Promise((_, refuse) => options.signal.addEventListener('abort', () => refuse(new Error('aborted'))));
+    }
+    const all = options.body === '[]' ? [] : options.body.split('\n').map((line) => JSON.parse(line));
+    const pings = all.filter(({ event }) => event === 'ping');
+    if (pings.length > 0) return Response.json(pings.map(({ data }) => ({ event: 'pong', data })));
+    const post = { url, options, envelopes: all, body: options.body };
+    posts.push(post);
+    const answer = await Promise.race([take(all, post), ended]);
+    return answer instanceof Response ? answer : Response.json(answer);
+  });
+}
+
+async function open(options = {}) {
+  socket = io('http://push.example', { transports: ['poll'], reconnectionDelay: 1, ...options });
+  await fired('connect');
+}
+
+/** The answer to a client's reads: to the first one; null for those that the server holds. */
+const connected = (reads) => (reads === 0 ? Response.json({ events: [CONNECT], last: 'e-1' }) : null);
+const fired = (name) => new Promise((resolve) => socket.once(name, (...args) => resolve(args)));
+const status = (code, body = 'nothing') => new Response(typeof body === 'string' ? body : JSON.stringify(body), { status: code });
+const refusal = (code) => ({ error: { code, message: 'no' } });
+const until = async (holds) => {
+  while (!holds()) await new Promise((resolve) => setImmediate(resolve));
+};
+
+beforeEach(() => {
+  ended = new Promise((resolve) => { end = () => resolve([]); });
+});
+
+afterEach(() => {
+  socket?.disconnect();
+  end();
+  mock.restoreAll();
+});
+
+test('what the server would refuse raises at once', async () => {
+  serve();
+  await open();
+  const nested = (levels) => JSON.parse('['.repeat(levels) + ']'.repeat(levels));
+  const ring = {};
+  ring.ring = ring;
+  for (const data of [nested(1500), nested(129), ring]) assert.throws(() => socket.emit('n', data), TypeError);
+  for (const name of ['', 'x'.repeat(129), 7, undefined]) assert.throws(() => socket.emit(name), TypeError);
+  assert.throws(() => socket.to('').emit('n'), TypeError);
+  assert.throws(() => socket.keyed('x'.repeat(129)).emit('n'), TypeError);
+  await socket.emitWithAck('😀'.repeat(128), nested(128));
+  assert.equal(posts.length, 1);
+});
+
+test('half of a surrogate pair is replaced, and nothing else', async () => {
+  serve();
+  await open();
+  const odd = '😀'.slice(0, 1);
+  const fine = ['😀', '\\ud83d', '\\\\ud83d', '\u001f', 'ud83d'];
+  await socket.emitWithAck('n', [odd, { [odd]: `\\${odd}` }, ...fine]);
+  assert.deepEqual(posts[0].envelopes[0].data, ['\ufffd', { '\ufffd': '\\\ufffd' }, ...fine]);
+});
+
+test('one event that the server cannot take does not refuse the others of its batch', async () => {
+  for (const answer of [() => status(413), () => status(400, refusal('bad_envelope'))]) {
+    let held;
+    const take = async (envelopes) => {
+      if (envelopes[0].event === 'first') await new Promise((resolve) => { held = resolve; });
+      return envelopes.some(({ data }) => data === 3) ? answer() : envelopes.map(({ ack, data }) => ({ ack, data }));
+    };
+    serve({ take });
+    await open();
+    socket.emit('first');
+    await until(() => held);
+    const answers = Promise.allSettled([1, 2, 3, 4, 5].map((number) => socket.emitWithAck('n', number)));
+    held();
+    const codes = (await answers).map(({ value, reason }) => value ?? reason.code);
+    assert.deepEqual(codes, [1, 2, answer().status === 413 ? 'too_large' : 'bad_envelope', 4, 5]);
+    assert.ok(socket.connected);
+    socket.disconnect();
+    mock.restoreAll();
+  }
+});
+
+test('a batch is measured in bytes', async () => {
+  let held;
+  const take = async (envelopes, { body }) => {
+    if (envelopes[0].event === 'first') await new Promise((resolve) => { held = resolve; });
+    return Buffer.byteLength(body) > 1_000_000 ? status(413) : envelopes.map(({ ack }) => ({ ack }));
+  };
+  serve({ take });
+  await open();
+  socket.emit('first');
+  await until(() => held);
+  const answers = Array.from({ length: 30 }, () => socket.emitWithAck('n', '漢'.repeat(30_000)));
+  held();
+  await Promise.all(answers);
+  assert.deepEqual(posts.map(({ envelopes }) => envelopes.length), [1, 11, 11, 8]);
+});
+
+test('a POST says that it is JSON, and names the session alone', async () => {
+  serve();
+  await open({ query: { app: 'x' } });
+  await socket.join('r');
+  assert.deepEqual([...posts[0].url.searchParams], [['sid', 's1']]);
+  assert.equal(posts[0].options.headers['content-type'], 'application/json');
+});
+
+test('too many requests: the client waits, and stays connected', async () => {
+  let refused = 0;
+  const late = () => new Response('', { status: 429, headers: { 'retry-after': '0.01' } });
+  serve({
+    take: (envelopes) => (refused++ < 2 ? late() : envelopes.map(({ ack }) => ({ ack, data: 7 }))),
+    read: (count) => (count === 1 || count === 2 ? late() : null),
+  });
+  await open();
+  let lost = 0;
+  socket.on('disconnect', () => { lost += 1; });
+  assert.equal(await socket.emitWithAck('n'), 7);
+  assert.deepEqual([refused, lost], [3, 0]);
+});
+
+for (const code of [400, 401, 403]) {
+  test(`a page with status ${code} that the server did not send ends nothing for good`, async () => {
+    const pages = ['<h1>Maintenance</h1>', { error: { code } }, { error: 'no' }, 'null'];
+    serve({ read: (count) => (count < pages.length ? status(code, pages[count]) : connected(count - pages.length)) });
+    socket = io('http://push.example', { transports: ['poll'], reconnectionDelay: 1 });
+    const errors = [];
+    socket.on('connect_error', ({ message }) => errors.push(message));
+    await fired('connect');
+    assert.equal(errors.length, pages.length);
+    assert.match(errors[0], new RegExp(`HTTP ${code}`));
+  });
+}
+
+test('an answer that is not from rtpush is no connection', async () => {
+  serve({ read: (count) => (count === 0 ? Response.json({}) : connected(count - 1)) });
+  socket = io('http://push.example', { transports: ['poll'], reconnectionDelay: 1 });
+  await fired('connect_error');
+  await fired('connect');
+  assert.equal(socket.id, 's1');
+});
+
+test('a refusal by the server itself is final', async () => {
+  serve({ read: () => status(403, refusal('forbidden')) });
+  socket = io('http://push.example', { transports: ['poll'] });
+  const answer = socket.emitWithAck('n');
+  const [error] = await fired('connect_error');
+  assert.deepEqual([error.message, error.data.code, socket.active], ['no', 4403, false]);
+  await assert.rejects(answer, { code: 'connect_error', message: 'no' });
+});
+
+test('all that waits is settled at the end, whichever end it is', async () => {
+  const never = () => new Promise(() => {});
+  const ends = {
+    disconnect: () => socket.disconnect(),
+    'the server': () => serve({ read: () => status(403, refusal('forbidden')) }),
+    'the attempts': () => serve({ read: () => status(502) }),
+  };
+  for (const [name, end] of Object.entries(ends)) {
+    let read;
+    serve({ take: never, read: (count) => (count === 1 ? new Promise((resolve) => { read = resolve; }) : null) });
+    await open({ reconnectionAttempts: 2, transports: ['poll'] });
+    const told = [];
+    socket.emit('a', (answer) => told.push(answer.error.code));
+    socket.timeout(60_000).emit('b', (error) => told.push(error.code));
+    const promise = socket.emitWithAck('c').catch((error) => told.push([error instanceof Error, error.code]));
+    await until(() => read);
+    mock.restoreAll();
+    end();
+    read(status(502));
+    await promise;
+    const code = name === 'the server' ? 'connect_error' : 'disconnected';
+    assert.deepEqual(told, [code, code, [true, code]], name);
+    mock.restoreAll();
+  }
+});
+
+test('what a handler emits after the end is for the next connection', async () => {
+  serve();
+  await open();
+  let answer;
+  socket.once('disconnect', () => { answer = socket.emitWithAck('later'); });
+  socket.disconnect();
+  serve();
+  socket.connect();
+  assert.equal(await answer, null);
+});
+
+test('an event whose handler ends the session is not sent into the next one', async () => {
+  let read;
+  serve({
+    take: () => {
+      read(Response.json({ events: [{ event: 'disconnect', data: { reason: 'bye', code: 4403 } }], last: 'e-1' }));
+      return new Promise(() => {});
+    },
+    read: (count) => (count === 1 ? new Promise((resolve) => { read = resolve; }) : null),
+  });
+  await open();
+  mock.method(console, 'warn', () => {});
+  socket.emit('logout');
+  assert.deepEqual((await fired('disconnect'))[0], 'io server disconnect');
+  serve();
+  socket.connect();
+  await fired('connect');
+  await socket.emitWithAck('after');
+  assert.deepEqual(posts.flatMap(({ envelopes }) => envelopes.map(({ event }) => event)), ['after']);
+});
+
+test('disconnect sends what was emitted before, and says goodbye', async () => {
+  let answer;
+  serve({ take: (envelopes) => (envelopes[0]?.event === 'a' ? new Promise((resolve) => { answer = resolve; }) : []) });
+  await open();
+  const warn = mock.method(console, 'warn', () => {});
+  socket.emit('a');
+  await until(() => answer);
+  socket.emit('b');
+  socket.emit('c');
+  socket.disconnect();
+  assert.ok(!posts[0].options.signal.aborted);
+  answer([]);
+  await until(() => posts.length === 3);
+  assert.deepEqual(posts.map(({ envelopes }) => envelopes.map(({ event }) => event)), [['a'], ['b', 'c'], []]);
+  assert.deepEqual([...posts[2].url.searchParams], [['sid', 's1'], ['close', '1']]);
+  assert.deepEqual(posts.map(({ options }) => options.keepalive), [true, true, true]);
+  assert.equal(warn.mock.callCount(), 0);
+});
+
+test('with ackTimeout or retries a callback gets the error first, as in Socket.IO', async () => {
+  for (const options of [{ ackTimeout: 5000 }, { retries: 3 }]) {
+    serve({ take: (envelopes) => envelopes.map(({ ack, event }) => (event === 'bad' ? { ack, ...refusal('bad_task') } : { ack, data: 7 })) });
+    await open(options);
+    assert.deepEqual(await new Promise((done) => socket.emit('good', (...args) => done(args))), [null, 7]);
+    const [error] = await new Promise((done) => socket.emit('bad', (...args) => done(args)));
+    assert.deepEqual([error instanceof Error, error.code], [true, 'bad_task']);
+    socket.disconnect();
+  }
+});
+
+test('reconnection that a handler turns off allows no further attempt', async () => {
+  serve({ read: () => status(502) });
+  socket = io('http://push.example', { transports: ['poll'], reconnectionDelay: 1 });
+  socket.on('reconnect_error', () => { socket.io.opts.reconnection = false; });
+  const attempts = [];
+  socket.on('reconnect_attempt', (number) => attempts.push(number));
+  await fired('reconnect_failed');
+  assert.deepEqual([attempts, socket.active], [[1], false]);
+  assert.ok(LOCAL.has('reconnect_failed'));
+});
