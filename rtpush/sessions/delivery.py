@@ -281,9 +281,8 @@ class Delivery(ABC):
     def _catch_up_all(self) -> None:
         for group in self.groups:
             for session in list(group.sessions):
-                if session.live:
-                    session.cursor = self._cursor_of(session)
-                    self._catch_up(session)
+                session.cursor = self._cursor_of(session)
+                self._catch_up(session)
 
     # ----------------------------------------------------- reading for oneself
 
@@ -398,6 +397,6 @@ class Delivery(ABC):
         events of the room from before it came; or nothing, when it has dealt
         with the new group already.
         """
-        if session.live and self._cursor_of(session) < self.log.last:
+        if session.live:
             session.cursor = self._cursor_of(session)
             self._catch_up(session)

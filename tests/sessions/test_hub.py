@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -20,7 +20,8 @@ from rtpush.errors import RtpushError
 from rtpush.framing import FRAMINGS, JSON, Framing
 from rtpush.handlers.registry import HandlerRegistry
 from rtpush.hub import Hub
-from rtpush.log.entry import Draft
+from rtpush.log.base import Page
+from rtpush.log.entry import Draft, Entry
 from rtpush.log.memory import MemoryLog
 from rtpush.protocol import Envelope, Position
 from rtpush.sessions.delivery import WRITE_BYTES, Runtime
@@ -107,10 +108,10 @@ class Connection:
 class House:
     """A hub over a memory log, and a way to publish without an event loop."""
 
-    def __init__(self, **changes: Any) -> None:
+    def __init__(self, log: type[MemoryLog] = MemoryLog, **changes: Any) -> None:
         self.turns = Turns()
         self.settings = Settings(log="memory:", **changes)
-        self.log = MemoryLog(self.settings, lambda: self.turns.now)
+        self.log = log(self.settings, lambda: self.turns.now)
         room_policy = RoomPolicy(self.settings, HandlerRegistry())
         self.hub = Hub(self.log, self.settings, self.turns.runtime, room_policy)
 
@@ -199,6 +200,62 @@ def test_a_long_pass_breathes_and_whoever_comes_meanwhile_misses_nothing(house: 
     assert house.hub.idle.is_set()
     assert all(told(connection) == [1, 2] for connection in [*wires, back])
     assert told(late) == [2]
+
+
+def test_a_session_that_comes_between_two_events_gets_the_second(house: House) -> None:
+    for _ in range(500):
+        house.open()
+    house.turns.step = 0.002
+    house.publish(x(1))
+    house.publish(x(2))
+    late = house.open()[1]
+    house.publish(x(3))
+    house.turns.settle()
+    assert told(late) == [3]
+
+
+def test_a_session_that_moves_to_a_group_already_served_gets_what_it_is_owed(
+    house: House,
+) -> None:
+    for _ in range(500):
+        house.open("a")
+    session, connection = house.open()
+    house.turns.step = 0.002
+    house.publish(x(1), x("theirs", room="a"))
+    assert told(connection) == []
+    house.hub.join(session, "a")
+    house.publish(x(2, room="a"))
+    house.turns.settle()
+    assert told(connection) == [1, 2]
+
+
+def test_groups_that_an_event_concerns_alike_share_its_bytes(house: House) -> None:
+    wires = [house.open(*rooms)[1] for rooms in (("a",), ("a", "b"))]
+    house.publish(x(1, room="a"))
+    assert wires[0].written[-1] is wires[1].written[-1]
+
+
+def test_deliveries_are_counted(house: House) -> None:
+    assert house.hub.idle.is_set()
+    (session, _), _ = house.open("a"), house.open("a")
+    house.publish(x(1), x(2))
+    house.publish(x(3, room="b"))
+    assert house.hub.deliveries == 2
+    house.publish(x(4, room=session.sid))
+    house.hub.send_volatile("x", 5, "a", skip=(session.sid,))
+    assert house.hub.deliveries == 4
+
+
+def test_volatile_events_reach_those_who_keep_up(house: House) -> None:
+    (one, first), (two, second), (_, third) = house.open("a"), house.open("a"), house.open()
+    house.hub.send_volatile("x", 1, "a")
+    house.hub.send_volatile("x", 2, None, skip=(one.sid,))
+    house.hub.send_volatile("x", 3, one.sid)
+    house.hub.pause(one)
+    house.hub.pause(two)
+    house.hub.send_volatile("x", 4, None)
+    house.hub.send_volatile("x", 5, one.sid)
+    assert (told(first), told(second), told(third)) == ([1, 3], [1, 2], [2, 4])
 
 
 def test_a_session_that_is_named_reads_for_itself(house: House) -> None:
@@ -311,6 +368,11 @@ def numbers(connection: Connection) -> list[int]:
     return [number for number, _ in told(connection)]
 
 
+def resyncs(connection: Connection) -> list[str]:
+    """The reasons of the resyncs that were sent."""
+    return [e["data"]["reason"] for e in connection.events if e["event"] == "resync"]
+
+
 def read_all(house: House, connection: Connection) -> None:
     """The client reads all there is, one full buffer after the other."""
     for _ in range(20):
@@ -349,24 +411,33 @@ def test_a_client_that_lags_is_not_conflated_when_it_asked_for_that(house: House
 
 
 def test_a_client_that_has_caught_up_is_not_conflated_until_it_lags_again(house: House) -> None:
-    _, connection = house.open(room_for=400)
+    session, connection = house.open(room_for=400)
     house.publish(*keyed(1, 2, 3))
     read_all(house, connection)
     assert numbers(connection) == [1, 3]
     connection.room_for = 1 << 30
-    house.publish(*keyed(4, 5))
+    # The last one lets the session read for itself.
+    house.publish(*keyed(4, 5), x([6, ""], room=session.sid))
     house.turns.settle()
-    assert numbers(connection) == [1, 3, 4, 5]
+    assert numbers(connection) == [1, 3, 4, 5, 6]
 
 
 def test_after_a_loss_of_the_log_a_slow_client_is_conflated_from_the_start(house: House) -> None:
     house.publish(*(x(n) for n in range(10)))
-    _, connection = house.open(room_for=400)
+    session, connection = house.open(room_for=400)
+    away = house.open()[0]
+    house.hub.close(away)
+    house.hub.pause(session)
     house.lose_the_log()
     house.turns.settle()
+    assert resyncs(connection) == []
+    assert str(house.hub.position_of(session)) == "lost-0"
+    house.hub.resume(session)
+    house.turns.settle()
+    connection.drain()
     house.publish(*keyed(1, 2, 3))
     read_all(house, connection)
-    assert [event["event"] for event in connection.events].count("resync") == 1
+    assert resyncs(connection) == ["epoch"]
     assert numbers(connection) == [1, 3]
 
 
@@ -381,7 +452,7 @@ def test_a_client_that_stops_and_goes_on_begins_no_second_read() -> None:
         house.hub.pause(session)
     house.hub.resume(session)
     house.turns.settle()
-    assert [event["event"] for event in connection.events].count("resync") == 1
+    assert resyncs(connection) == ["expired"]
 
 
 def test_a_client_that_stops_and_goes_on_gets_one_write_a_turn(house: House) -> None:
@@ -404,6 +475,112 @@ def test_what_is_sent_to_a_session_before_it_opens_reaches_it() -> None:
     connection = Connection(house.hub)
     house.hub.open(session, connection)
     assert told(connection) == ["yours"]
+
+
+def test_what_was_sent_to_a_session_before_it_opens_may_be_gone() -> None:
+    house = House(retention_count=3)
+    session = house.hub.prepare()
+    house.publish(x("yours", room=session.sid), *(x(n) for n in range(10)))
+    connection = Connection(house.hub)
+    house.hub.open(session, connection)
+    assert [event["event"] for event in connection.events] == ["connect", "active_tasks"]
+
+
+@pytest.mark.parametrize("wakes", ["a message", "a room"])
+def test_a_session_whose_rooms_were_silent_has_missed_nothing(wakes: str) -> None:
+    house = House(retention_count=3)
+    session, connection = house.open("a")
+    for n in range(10):
+        house.publish(x(n, room="b"))
+    if wakes == "a message":
+        house.publish(x("yours", room=session.sid))
+    else:
+        house.hub.join(session, "c")
+        house.publish(x("yours", room="c"))
+    house.turns.settle()
+    assert told(connection) == ["yours"]
+    assert resyncs(connection) == []
+
+
+def test_a_batch_larger_than_the_memory_of_the_log() -> None:
+    house = House(retention_count=3)
+    (slow, held), (_, quick) = house.open(), house.open()
+    house.hub.pause(slow)
+    house.publish(*(x(n) for n in range(10)))
+    house.turns.settle()
+    assert (resyncs(quick), resyncs(held)) == (["expired"], [])
+    house.publish(x(10))
+    assert told(quick) == [10]
+
+
+class ShortMemory(MemoryLog):
+    """A log whose older entries are in its store alone."""
+
+    def recent(self, after: int, max_bytes: int) -> Sequence[Entry] | None:
+        return super().recent(after, max_bytes) if after >= self.last - 1 else None
+
+
+@pytest.fixture
+def stored() -> House:
+    return House(ShortMemory)
+
+
+def test_the_store_is_read_without_what_was_superseded(stored: House) -> None:
+    _, connection = stored.open(room_for=400)
+    _, all_of_it = stored.open(room_for=400, conflate=False)
+    stored.publish(*keyed(1))
+    stored.turns.settle()
+    stored.publish(x([0, ""]))
+    stored.publish(*keyed(2, 3, 4))
+    read_all(stored, connection)
+    read_all(stored, all_of_it)
+    assert numbers(connection) == [1, 0, 4]
+    assert numbers(all_of_it) == [1, 0, 2, 3, 4]
+
+
+def test_the_store_gives_a_client_that_comes_back_all_that_it_missed(stored: House) -> None:
+    stored.publish(*keyed(1, 2, 3, 4))
+    _, connection = stored.open(last=start_of(stored))
+    _, slow = stored.open(last=start_of(stored), room_for=400)
+    stored.hub.pause(slow.session)  # type: ignore[arg-type]
+    slow.held = 400
+    stored.publish(*keyed(5, 6, 7))
+    read_all(stored, connection)
+    read_all(stored, slow)
+    assert numbers(connection)[:4] == [1, 2, 3, 4]
+    assert numbers(slow) == [1, 2, 3, 4, 7]
+
+
+@pytest.mark.parametrize("client", ["stays", "goes", "comes back"])
+def test_a_store_that_cannot_be_read(stored: House, client: str) -> None:
+    stored.publish(*keyed(1, 2, 3, 4))
+    read = stored.log.read
+
+    async def fail(*_: Any) -> Page:
+        stored.log.read = read  # type: ignore[method-assign]
+        raise RtpushError("unavailable", "The disk is gone.")
+
+    stored.log.read = fail  # type: ignore[method-assign]
+    session, connection = stored.open(last=start_of(stored))
+    if client == "goes":
+        stored.hub.close(session)
+    elif client == "comes back":
+        connection = Connection(stored.hub)
+        stored.hub.reattach(session, connection, start_of(stored))
+    stored.turns.settle()
+    assert connection.closed == ((4503, "unavailable") if client == "stays" else None)
+    assert numbers(connection) == ([1, 2, 3, 4] if client == "comes back" else [])
+
+
+def test_a_client_that_goes_while_the_store_is_read(stored: House) -> None:
+    stored.publish(*keyed(1, 2, 3, 4))
+    session, connection = stored.open(last=start_of(stored))
+    stored.hub.detach(session)
+    again = Connection(stored.hub)
+    stored.hub.reattach(session, again, start_of(stored))
+    stored.turns.settle()
+    assert numbers(connection) == []
+    assert numbers(again) == [1, 2, 3, 4]
 
 
 # ---- shares --------------------------------------------------------------------

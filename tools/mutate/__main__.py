@@ -29,7 +29,11 @@ EXPLAINED: Final = Path(__file__).with_name("explained.txt")
 
 # Each target, and the tests that are to notice: those of the module itself, over one
 # transport and no Redis, in the process of the tests.
-ONE: Final = "not (redis or sqlite or sse or poll)"
+ONE: Final = "not (redis or sqlite or -sse or [sse or -poll or [poll)"
+CONNECTING: Final = (
+    "tests/conformance/test_4_connecting.py",
+    "tests/conformance/test_10_closing.py",
+)
 TARGETS: Final[dict[str, tuple[str, Sequence[str], str]]] = {
     "patterns": ("patterns.py", ["tests/test_patterns.py"], ""),
     "callers": ("access/callers.py", ["tests/access/test_callers.py"], ""),
@@ -42,11 +46,13 @@ TARGETS: Final[dict[str, tuple[str, Sequence[str], str]]] = {
     "sqlite": ("log/sqlite.py", ["tests/log/test_contract.py"], "sqlite"),
     "board": ("log/board.py", ["tests/log/test_board.py"], ""),
     "session": ("sessions/session.py", ["tests/sessions", "tests/application"], ONE),
-    "groups": ("sessions/groups.py", ["tests/sessions"], ONE),
-    "snapshots": ("sessions/snapshots.py", ["tests/sessions"], ONE),
-    "timers": ("sessions/timers.py", ["tests/sessions"], ONE),
-    "delivery": ("sessions/delivery.py", ["tests/sessions"], ONE),
-    "hub": ("hub.py", ["tests/sessions", "tests/conformance"], ONE),
+    "groups": ("sessions/groups.py", ["tests/sessions"], ""),
+    "snapshots": ("sessions/snapshots.py", ["tests/sessions"], ""),
+    "timers": ("sessions/timers.py", ["tests/sessions"], ""),
+    "delivery": ("sessions/delivery.py", ["tests/sessions"], ""),
+    "shares": ("sessions/shares.py", ["tests/sessions"], ""),
+    "membership": ("sessions/membership.py", ["tests/sessions", *CONNECTING], ONE),
+    "hub": ("hub.py", ["tests/sessions", *CONNECTING], ONE),
     "dispatcher": (
         "application/dispatcher.py",
         ["tests/application", "tests/conformance/test_5_sending.py"],
