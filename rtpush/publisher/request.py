@@ -118,8 +118,11 @@ def with_idempotency_key(envelope: dict[str, Any]) -> dict[str, Any]:
 
 
 def encode_body(envelopes: Sequence[bytes]) -> bytes:
-    """The body of a request: a JSON array."""
-    return b"[%b]" % b",".join(envelopes)
+    """The body of a request: one envelope to a line.
+
+    The server limits the size of an array as that of one envelope.
+    """
+    return b"\n".join(envelopes)
 
 
 def batches(envelopes: Sequence[bytes]) -> Iterator[list[bytes]]:
@@ -155,6 +158,9 @@ def decode_response(status: int, text: bytes, count: int) -> list[Outcome]:
             "A proxy before the server refused the size of the request (HTTP 413); "
             "raise its limit, which is client_max_body_size in nginx.",
         )
+    if count == 1 and isinstance(found, dict):
+        # A request with one envelope is answered with one object.
+        found = [found]
     if not isinstance(found, list) or len(found) != count:
         raise InvalidResponse(f"HTTP {status} without an answer of rtpush")
     return [_outcome(one) for one in found]

@@ -84,6 +84,14 @@ async def test_many_events_stay_in_order(server: ServerProcess) -> None:
     assert [event["data"] for event in found] == list(range(1200))
 
 
+async def test_a_batch_may_be_larger_than_a_message(tmp_path: Path) -> None:
+    async with running(tmp_path, "--max-message=4KiB") as server:
+        with Publisher(server.url) as publisher:
+            events = [{"event": "e", "data": "x" * 3000}] * 100
+            positions = await asyncio.to_thread(publisher.publish_many, events)
+        assert [event["id"] for event in await history(server.url)] == positions
+
+
 async def test_a_refusal_is_raised(server: ServerProcess) -> None:
     for publisher in (Publisher(server.url), Publisher(server.url, when_away="drop")):
         with publisher:
@@ -185,7 +193,7 @@ async def test_drop(tmp_path: Path) -> None:
 
 async def test_another_program_on_the_port() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"}]")
+        await reader.readuntil(b"\r\n\r\n{")
         writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nno")
         writer.close()
 
@@ -203,12 +211,12 @@ async def test_a_kept_connection_that_the_server_closes_is_replaced(kind: Any) -
     served: list[int] = []
 
     async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"}]")
-        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n[{"id": "a-1"}]')
+        await reader.readuntil(b"\r\n\r\n{")
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"id": "a-1"}')
         served.append(1)
         # The server has decided to close when the next request arrives.
         with suppress(asyncio.IncompleteReadError):
-            await reader.readuntil(b"}]")
+            await reader.readuntil(b"\r\n\r\n{")
         writer.close()
 
     async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as server:
@@ -515,12 +523,12 @@ async def test_any_number_of_coroutines_wait_at_once() -> None:
     async def answer_all_at_once(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        await reader.readuntil(b"}]")
+        await reader.readuntil(b"\r\n\r\n{")
         waiting[0] += 1
         if waiting[0] == 80:
             release.set()
         await release.wait()
-        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n[{"id": "a-1"}]')
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"id": "a-1"}')
         writer.close()
 
     async with await asyncio.start_server(answer_all_at_once, "127.0.0.1", 0) as server:
