@@ -165,6 +165,47 @@ async def test_bodies_have_a_bound_together(http: aiohttp.ClientSession) -> None
             assert answer.status == 200
 
 
+PART = b"Content-Length: 65536\r\n\r\n" + b" " * 60_000
+
+
+def post_of(address: str, path: str) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Forwarded-For: {address}\r\n"
+    return head.encode() + PART
+
+
+async def test_no_client_takes_the_memory_of_another_or_of_publishers(
+    http: aiohttp.ClientSession,
+) -> None:
+    limits = {"max_body": 2**16, "max_message": 2**16}
+    async with running(trusted_proxies=("127.0.0.1",), **limits) as server:
+        url = server.url.rstrip("/")
+
+        async def sid_of(address: str) -> str:
+            async with http.get(f"{url}/poll", headers={"X-Forwarded-For": address}) as answer:
+                return str((await answer.json())["events"][0]["data"]["sid"])
+
+        budget = server._transport_context.body_reader.clients
+        raws = []
+        for address in ("203.0.113.7", "203.0.113.8", "203.0.113.9", "203.0.113.10"):
+            sid = await sid_of(address)
+            for _ in range(2):
+                before, raw = budget.held, await Raw.connect(server.port)
+                raws.append(raw)
+                raw.send(post_of(address, f"/poll?sid={sid}"))
+                await until(lambda before=before: budget.held == before + 60_000)
+            third = await Raw.connect(server.port)
+            raws.append(third)
+            third.send(post_of(address, f"/poll?sid={sid}"))
+            assert (await third.head()).startswith(b"HTTP/1.1 503 ")
+            await until(lambda before=before: budget.held == before + 60_000)
+        body = {"event": "x", "data": "*" * 50_000}
+        async with http.post(f"{url}/api/publish", json=body) as answer:
+            assert answer.status == 200
+        for raw in raws:
+            raw.abort()
+        await until(lambda: budget.held == 0)
+
+
 async def test_readers_without_a_session_count_as_connections(http: aiohttp.ClientSession) -> None:
     async with running(max_connections=2) as server:
         raws = [await Raw.connect(server.port) for _ in range(3)]

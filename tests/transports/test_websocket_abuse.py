@@ -10,13 +10,20 @@ import asyncio
 import json
 import zlib
 from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from clients import until
 from frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, Raw, close, deflated, frame, handshake
 
 from rtpush.config.settings import Settings
 from rtpush.server import Server
+from rtpush.transports.websocket_connection import (
+    MAX_AFTER_CLOSE,
+    MAX_TURN_FRAMES,
+    WebSocketConnection,
+)
 
 # What the server says: ("pong", payload of a control frame), ("echo", data of the `pong`
 # event), ("error", code of an `error` event), ("close", code).
@@ -422,3 +429,129 @@ async def test_frames_before_the_handshake_are_no_frames(server: Server) -> None
     assert (await raw.head()).startswith(b"HTTP/1.0 400 ")
     assert server._hub.sessions == {}
     raw.abort()
+
+
+# ---- what it may cost --------------------------------------------------------
+
+
+async def test_one_turn_of_the_loop_handles_a_bounded_number_of_frames(server: Server) -> None:
+    raw = await Raw.upgraded(server.port)
+    (connection,) = server._transport_context.connections
+    assert isinstance(connection, WebSocketConnection)
+    connection.data_received(frame(PING) * 1000)
+    # It reads nothing more until these are done, and others have their turn in between.
+    assert connection._reading_paused
+    left = [connection._reader.held]
+    while left[-1]:
+        await asyncio.sleep(0)
+        left.append(connection._reader.held)
+    size = len(frame(PING))
+    assert left[0] == (1000 - MAX_TURN_FRAMES) * size
+    assert all(a - b <= MAX_TURN_FRAMES * size for a, b in pairwise(left))
+    await until(lambda: not connection._reading_paused)
+    raw.abort()
+
+
+@pytest.mark.parametrize("kind", [PING, PONG, CONT])
+async def test_every_frame_counts(kind: int) -> None:
+    async with Server(Settings(port=0, log="memory:", rate_messages=10)) as server:
+        raw = await Raw.upgraded(server.port)
+        (connection,) = server._transport_context.connections
+        assert isinstance(connection, WebSocketConnection)
+        if kind == CONT:
+            raw.send(frame(TEXT, fin=False))
+        raw.send(frame(kind, fin=kind != CONT) * 110)
+        await until(lambda: connection._throttled)
+        raw.abort()
+
+
+async def test_compressed_messages_count_inflated() -> None:
+    async with Server(Settings(port=0, log="memory:", rate_bytes=100_000)) as server:
+        raw = await Raw.upgraded(server.port, DEFLATE)
+        (connection,) = server._transport_context.connections
+        assert isinstance(connection, WebSocketConnection)
+        message = frame(TEXT, deflated(echo("*" * 400_000)), rsv=4)
+        assert len(message) < 1000
+        raw.send(message * 4)
+        await until(lambda: connection._throttled)
+        raw.abort()
+
+
+async def test_an_unfinished_compressed_message_is_kept_as_it_came(server: Server) -> None:
+    raw = await Raw.upgraded(server.port, DEFLATE)
+    (connection,) = server._transport_context.connections
+    assert isinstance(connection, WebSocketConnection)
+    part = deflated(echo("*" * (LIMIT - 100)))
+    raw.send(frame(TEXT, part, fin=False, rsv=4) + frame(PING, b"p"))
+    assert await anext(pongs(raw)) == (P, b"p")
+    assert connection._reader.held == len(part) < 2000
+    raw.abort()
+
+
+async def test_unfinished_messages_have_a_bound_together() -> None:
+    settings = Settings(port=0, log="memory:", max_message=2**16, max_body=2**16)
+    async with Server(settings) as server:
+        raws = [await Raw.upgraded(server.port) for _ in range(9)]
+        budget = server._transport_context.body_reader.clients
+        for count, raw in enumerate(raws[:8], 1):
+            raw.send(frame(TEXT, b"x" * 65_000, fin=False))
+            await until(lambda count=count: budget.held == count * 65_000)
+        raws[8].send(frame(TEXT, b"x" * 65_000, fin=False))
+        assert (await said(raws[8]))[-1] == (C, 4503)
+        for raw in raws:
+            raw.abort()
+        await until(lambda: budget.held == 0)
+
+
+async def test_a_message_that_is_not_finished_ends_the_connection() -> None:
+    async with Server(Settings(port=0, log="memory:")) as server:
+        raw = await Raw.upgraded(server.port)
+        (connection,) = server._transport_context.connections
+        assert isinstance(connection, WebSocketConnection)
+        raw.send(frame(TEXT, b"x" * 5000, fin=False))
+        await until(lambda: connection._held > 0)
+        connection.heartbeat()
+        connection.data_received(frame(PONG))
+        connection.heartbeat()
+        assert (await said(raw))[-1] == (C, 4508)
+        raw.abort()
+
+
+async def test_a_refused_client_is_read_for_its_close_alone() -> None:
+    async with Server(Settings(port=0, log="memory:", max_connections=1)) as server:
+        first = await Raw.upgraded(server.port)
+        refused = await Raw.connect(server.port)
+        refused.send(handshake())
+        await refused.head()
+        assert await said(refused) == [(X, "unavailable"), (C, 4503)]
+        (connection,) = [
+            one
+            for one in server._transport_context.connections
+            if isinstance(one, WebSocketConnection) and one._session is None
+        ]
+        refused.send(frame(PONG) * 30_000)
+        await until(lambda: connection._reading_paused)
+        assert connection._reader.messages == 0
+        assert connection._reader.held <= MAX_AFTER_CLOSE
+        for raw in (first, refused):
+            raw.abort()
+
+
+async def test_a_connection_that_is_full_handles_nothing_more(server: Server) -> None:
+    raw = await Raw.upgraded(server.port)
+    (connection,) = server._transport_context.connections
+    assert isinstance(connection, WebSocketConnection)
+    connection.pause_writing()
+    connection.data_received(text("later"))
+    assert connection._reader.messages == 0
+    connection.resume_writing()
+    raw.send(BYE)
+    assert await said(raw) == [(E, "later"), DONE]
+    raw.abort()
+
+
+async def pongs(raw: Raw) -> AsyncIterator[Said]:
+    while True:
+        received = await raw.frame()
+        if received.opcode == PONG:
+            yield P, received.payload

@@ -12,10 +12,14 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import pytest
+from clients import until
 from frames import Raw, handshake
 
 from rtpush.config.settings import Settings
+from rtpush.errors import RtpushError
+from rtpush.hub import Hub
 from rtpush.server import Server
+from rtpush.web.batch import parse_many
 
 DEEP = "[" * 129 + "]" * 129
 NUL, LONE = "\\u0000", "\\ud800"
@@ -364,3 +368,65 @@ async def test_the_page_is_safe_in_a_browser(server: Server) -> None:
     assert "frame-ancestors 'none'" in head
     assert "x-content-type-options: nosniff" in head
     assert "referrer-policy: no-referrer" in head
+
+
+async def test_a_batch_that_is_too_long_is_not_taken_apart() -> None:
+    """One line too many is seen; a hundred thousand more are not looked at."""
+    with pytest.raises(RtpushError) as raised:
+        parse_many(b"{}\n" * 100_000, 10, 2**20)
+    assert raised.value.code == "too_large"
+    with pytest.raises(RtpushError) as raised:
+        parse_many(b"[" + b"{}," * 100_000 + b"{}]", 10, 2**20)
+    assert raised.value.code == "too_large"
+
+
+def test_the_lines_of_a_batch_are_checked_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+    monkeypatch.setattr("rtpush.web.batch.load_json", decoded.append)
+    batch = iter(parse_many(b'{"event":"a"}\n' * 100, 100, 20))
+    assert decoded == []
+    next(batch)
+    assert decoded == [b'{"event":"a"}']
+
+
+async def test_a_stream_to_an_origin_of_any_letters_leaves_nothing_behind() -> None:
+    """An origin that the head of the answer could not name kept its session for ever."""
+    settings = Settings(port=0, log="memory:", allow_origins=("https://*.example.org",))
+    async with Server(settings) as server:
+        raw = await Raw.connect(server.port)
+        raw.send(get("/sse", "Origin: https://日.example.org"))
+        head = await raw.head()
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert "https://日.example.org".encode() in head
+        raw.abort()
+        await until(lambda: not server._hub.sessions)
+
+
+@pytest.mark.parametrize("path", ["/ws", "/sse", "/poll"])
+async def test_whatever_fails_after_admission_ends_the_session(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Server(Settings(port=0, log="memory:")) as server:
+
+        def fail(*_args: object, **_named: object) -> None:
+            raise ValueError("on purpose")
+
+        monkeypatch.setattr(Hub, "_begin", fail)
+        raw = await Raw.connect(server.port)
+        raw.send(handshake() if path == "/ws" else get(path, "Connection: close"))
+        await raw.rest()
+        raw.abort()
+        assert not server._hub.sessions
+        await until(lambda: not server._transport_context.connections)
+
+
+async def test_answers_of_one_post_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtpush.transports.longpoll.MAX_ANSWERS", 1000)
+    async with Server(Settings(port=0, log="memory:")) as server:
+        _, body = await answer(server.port, get("/poll"))
+        sid = json.loads(body)["events"][0]["data"]["sid"]
+        pings = [{"event": "ping", "data": "*" * 400, "ack": i} for i in range(5)]
+        _, body = await answer(server.port, send("POST", f"/poll?sid={sid}", json.dumps(pings)))
+        found = json.loads(body)
+        assert sum(one.get("event") == "pong" for one in found) == 3
+        assert [one["error"]["code"] for one in found if "error" in one] == ["rate_limited"] * 2
