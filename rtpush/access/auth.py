@@ -21,6 +21,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,7 @@ from ..errors import RtpushError
 from ..patterns import matches_any
 from .callers import is_private
 from .key_file import KeyFileError, key_file_of, read_key_file
+from .key_scope import CLIENTS, scope_of_subject
 
 if TYPE_CHECKING:
     from jwt import PyJWK
@@ -79,6 +81,11 @@ class Grant:
     publish: bool = False
     expires: float | None = None
 
+    @property
+    def key_scope(self) -> str:
+        """Whose the idempotency keys are that a client with this grant sends."""
+        return CLIENTS if self.subject is None else scope_of_subject(self.subject)
+
     def lists(self, room: str) -> bool:
         """Does the token list this room in `rooms`?"""
         return self.rooms is not None and matches_any(self.rooms, room)
@@ -100,7 +107,8 @@ def new_api_key() -> str:
 
 def hash_api_key(key: str) -> str:
     """What the setting `api_keys` holds. A random key needs no slow hash: it cannot be guessed."""
-    return hashlib.sha256(key.encode()).hexdigest()
+    # A header's bytes need not be UTF-8.
+    return hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
 
 
 def publishers_have_key(settings: Settings) -> bool | None:
@@ -144,10 +152,8 @@ class Authenticator:
             self._api_keys = (*self._settings.api_keys, hash_api_key(key))
         if not self.wants_tokens:
             return
-        try:
-            import jwt
-        except ImportError:
-            raise AuthError("tokens need PyJWT; install it: pip install 'rtpush[jwt]'") from None
+        if find_spec("jwt") is None:
+            raise AuthError("tokens need PyJWT; install it: pip install 'rtpush[jwt]'")
         secret = self._settings.auth_secret
         if secret and len(secret.encode()) < SHORTEST_SECRET:
             raise AuthError(
@@ -157,7 +163,7 @@ class Authenticator:
         if self._source and not self._is_address:
             try:
                 self._keys = _read_file(self._source)
-            except (OSError, ValueError, jwt.PyJWTError) as exc:
+            except (OSError, ValueError, RecursionError) as exc:
                 raise AuthError(f"auth_keys: {self._source} holds no usable keys ({exc})") from exc
         elif self._source:
             await self._refresh()
@@ -185,8 +191,9 @@ class Authenticator:
             )
         if len(token) > MAX_TOKEN:
             raise RtpushError("not_authenticated", "The token is too long.")
-        claims = self._decode(token, await self._keys_for(token))
-        return self._grant_of(claims)
+        if not token.isascii():
+            raise RtpushError("not_authenticated", "The token is not valid: it is malformed.")
+        return self._decode(token, await self._keys_for(token))
 
     def _grant_of(self, claims: dict[str, Any]) -> Grant:
         subject = claims.get("sub")
@@ -200,7 +207,7 @@ class Authenticator:
             float(claims["exp"]) + self._settings.auth_leeway,
         )
 
-    def _decode(self, token: str, keys: Sequence[tuple[Any, str]]) -> dict[str, Any]:
+    def _decode(self, token: str, keys: Sequence[tuple[Any, str]]) -> Grant:
         import jwt
 
         why = "no key fits it"
@@ -214,14 +221,17 @@ class Authenticator:
                     leeway=self._settings.auth_leeway,
                     options={"require": ["exp"]},
                 )
+                return self._grant_of(claims)
             except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError, jwt.InvalidKeyError):
                 continue
-            except jwt.PyJWTError as exc:
-                # Of what the library says, only the kind: a message may quote the token.
+            except RtpushError:
+                raise
+            except Exception as exc:
+                # A token holds anything: an `exp` of 1e400 or JSON that is nested too deeply
+                # makes the library raise errors that are not its own. Of what an error says,
+                # only the kind is told: a message may quote the token.
                 why = _EXPLAINED.get(type(exc).__name__, "it is malformed")
                 break
-            else:
-                return claims
         raise RtpushError("not_authenticated", f"The token is not valid: {why}.")
 
     async def _keys_for(self, token: str) -> list[tuple[Any, str]]:
@@ -258,7 +268,7 @@ class Authenticator:
                 ):
                     answer.raise_for_status()
                     self._keys = _read_keys(await answer.text())
-            except (aiohttp.ClientError, TimeoutError, ValueError) as exc:
+            except (aiohttp.ClientError, TimeoutError, ValueError, RecursionError) as exc:
                 logger.warning("keys cannot be fetched from %s: %s", self._source, exc)
 
 
@@ -271,20 +281,38 @@ _EXPLAINED: Final = {
 
 
 def _read_keys(text: str) -> list[PyJWK]:
-    """The keys of a JWK set (RFC 7517). Raises ValueError or PyJWTError."""
+    """The keys of a JWK set (RFC 7517). Raises ValueError, or RecursionError for deep JSON.
+
+    Keys that cannot be used are ignored (section 5): a new kind of key in the set must not
+    lock out the tokens of the others.
+    """
+    given = json.loads(text)
+    entries = given.get("keys", [given]) if isinstance(given, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError("a JWK set is an object with a list of `keys`")
+    found = [key for entry in entries if (key := _read_key(entry)) is not None]
+    if not found:
+        raise ValueError("no usable key of the kinds oct, RSA, EC and OKP")
+    return found
+
+
+def _read_key(entry: Any) -> PyJWK | None:
+    """One key of a set; None when it is not for signatures, or cannot be used."""
     from jwt import PyJWK
 
-    given = json.loads(text)
-    if not isinstance(given, dict):
-        raise ValueError("a JWK set is an object with `keys`")
-    found = []
-    for entry in given.get("keys", [given]):
-        algorithm = ALGORITHMS.get(entry.get("kty", ""))
-        if algorithm is not None and entry.get("use", "sig") == "sig":
-            found.append(PyJWK(entry, algorithm))
-    if not found:
-        raise ValueError("no key of the kinds oct, RSA, EC and OKP")
-    return found
+    if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
+        return None
+    kind = entry.get("kty")
+    algorithm = ALGORITHMS.get(kind) if isinstance(kind, str) else None
+    if algorithm is None:
+        return None
+    try:
+        return PyJWK(entry, algorithm)
+    except Exception as exc:
+        # The library raises errors of many kinds here. What a secret key holds is not told.
+        name = type(exc).__name__
+        logger.warning("a key of kind %s is ignored: it is malformed (%s)", kind, name)
+        return None
 
 
 def _read_file(path: str) -> list[PyJWK]:
@@ -296,7 +324,8 @@ def _key_id(token: str) -> str | None:
 
     try:
         kid = jwt.get_unverified_header(token).get("kid")
-    except jwt.PyJWTError:
+    except Exception:
+        # As in `_decode`: malformed in a way that the library did not expect.
         return None
     return kid if isinstance(kid, str) else None
 

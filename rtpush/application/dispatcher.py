@@ -25,6 +25,7 @@ from typing import Any, Final
 from orjson import Fragment, JSONEncodeError
 
 from ..access.auth import OPEN
+from ..access.key_scope import PUBLISHERS
 from ..cluster.nodes import Nodes
 from ..config.settings import Settings
 from ..errors import RtpushError
@@ -162,7 +163,7 @@ class Dispatcher:
             self._send_volatile(envelope)
             responder.done(_reply(envelope, None))
         else:
-            self._append(envelope, responder)
+            self._append(session, envelope, responder)
 
     def _check_open(self) -> None:
         # Whoever stops waits until what was taken is delivered: that has to end.
@@ -186,8 +187,9 @@ class Dispatcher:
                 "Clients may not send this event: the setting `relay` does not list it.",
             )
 
-    def _append(self, envelope: Envelope, responder: Responder) -> None:
-        appended = self._log.append([self._draft_of(envelope)])
+    def _append(self, session: Session, envelope: Envelope, responder: Responder) -> None:
+        draft = self._draft_of(envelope, key_scope=session.grant.key_scope)
+        appended = self._log.append([draft])
         appended.add_done_callback(lambda done: self._appended(envelope, responder, done))
 
     def _appended(
@@ -230,12 +232,15 @@ class Dispatcher:
 
     # ------------------------------------------------------ from a publisher
 
-    async def publish(self, envelopes: Sequence[Incoming]) -> list[Outcome | None]:
+    async def publish(
+        self, envelopes: Sequence[Incoming], key_scope: str = PUBLISHERS
+    ) -> list[Outcome | None]:
         """Log what a publisher sends; one outcome each (None: volatile, sent).
 
-        The outcomes are known when everything that could be is stored.
+        `key_scope` says whose the idempotency keys are. The outcomes are known when
+        everything that could be is stored.
         """
-        judged = [self._draft(envelope) for envelope in envelopes]
+        judged = [self._draft(envelope, key_scope) for envelope in envelopes]
         drafts = [draft for draft in judged if isinstance(draft, Draft)]
         stored = iter(await self._log.append(drafts) if drafts else ())
         return [next(stored) if isinstance(item, Draft) else item for item in judged]
@@ -258,13 +263,17 @@ class Dispatcher:
         return position_of(self._log, outcome)
 
     def _draft_of(
-        self, envelope: Envelope, skip: tuple[str, ...] = (), ack: str | None = None
+        self,
+        envelope: Envelope,
+        skip: tuple[str, ...] = (),
+        ack: str | None = None,
+        key_scope: str = "",
     ) -> Draft:
-        draft = Draft.of(envelope, skip, ack)
+        draft = Draft.of(envelope, skip, ack, key_scope)
         check_size(self._max_message, draft.event, draft.encoded, draft.room, draft.key, ack)
         return draft
 
-    def _draft(self, envelope: Incoming) -> Draft | RtpushError | None:
+    def _draft(self, envelope: Incoming, key_scope: str) -> Draft | RtpushError | None:
         if isinstance(envelope, RtpushError):
             return envelope
         try:
@@ -273,7 +282,7 @@ class Dispatcher:
             self._check_open()
             _check_not_reserved(envelope.event)
             if not envelope.volatile:
-                return self._draft_of(envelope)
+                return self._draft_of(envelope, key_scope=key_scope)
             self._send_volatile(envelope)
         except RtpushError as error:
             return error

@@ -16,6 +16,7 @@ __all__ = ["Draft", "Entry", "new_entry"]
 class Draft:
     """An event that asks to be logged. `encoded` is the JSON of `data`.
 
+    `idempotency_key` is the sender's key within the scope that it belongs to.
     `skip` names the sessions that are not to see it, and `ack` asks the one
     session that it is for to reply.
     """
@@ -30,8 +31,18 @@ class Draft:
     ack: str | None = None
 
     @classmethod
-    def of(cls, envelope: Envelope, skip: tuple[str, ...] = (), ack: str | None = None) -> Draft:
-        """Raises RtpushError when the data cannot be encoded or names no task."""
+    def of(
+        cls,
+        envelope: Envelope,
+        skip: tuple[str, ...] = (),
+        ack: str | None = None,
+        key_scope: str = "",
+    ) -> Draft:
+        """Raises RtpushError when the data cannot be encoded or names no task.
+
+        `key_scope` says whose the envelope's idempotency key is: in another scope the same
+        key is another.
+        """
         key = envelope.key
         if key is None and envelope.event == "task_progress":
             # Of a task's progress only the newest matters to who is behind.
@@ -41,11 +52,15 @@ class Draft:
             envelope.data,
             envelope.room,
             key,
-            envelope.idempotency_key,
+            _scoped(key_scope, envelope.idempotency_key),
             encode_data(envelope.data),
             skip,
             ack,
         )
+
+
+def _scoped(scope: str, key: str | None) -> str | None:
+    return None if key is None else f"{scope}:{key}"
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 from websockets.datastructures import Headers
-from websockets.exceptions import NegotiationError
+from websockets.exceptions import InvalidHeaderValue, NegotiationError
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import (
     PerMessageDeflate,
@@ -102,7 +102,10 @@ def _as_websockets(request: web.Request) -> Request:
     headers = Headers()
     for name in _HANDSHAKE:
         for value in request.headers.getall(name, ()):
-            headers[name] = value
+            try:
+                headers[name] = value
+            except InvalidHeaderValue:
+                raise RtpushError("bad_request", f"{name} holds bytes that are no text.") from None
     version = "HTTP/{}.{}".format(*request.version)
     return Request(request.path_qs, headers, request.method, version)
 

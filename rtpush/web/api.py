@@ -34,8 +34,10 @@ from .openapi import document
 
 __all__ = ["PROBES", "Api", "answer_errors", "error_response"]
 
-# Raises RtpushError for who may not use the API.
-Guard = Callable[[web.Request], Awaitable[None]]
+# Returns the scope of the publisher's idempotency keys; raises RtpushError when the sender
+# of a request may not use the API.
+Guard = Callable[[web.Request], Awaitable[str]]
+KEY_SCOPE: Final = web.RequestKey("key_scope", str)
 
 logger = logging.getLogger("rtpush.api")
 
@@ -146,7 +148,7 @@ class Api:
 
     def _guarded(self, handler: Handler) -> Handler:
         async def guarded(request: web.Request) -> web.StreamResponse:
-            await self._guard(request)
+            request[KEY_SCOPE] = await self._guard(request)
             return await handler(request)
 
         return guarded
@@ -160,7 +162,7 @@ class Api:
             batch = parse_many(body, settings.max_batch, settings.max_message)
             envelopes = [envelope async for envelope in checked(batch)]
             # Shielded: a publisher that hangs up does not undo what it sent.
-            outcomes = await asyncio.shield(self._intake.publish(envelopes))
+            outcomes = await asyncio.shield(self._intake.publish(envelopes, request[KEY_SCOPE]))
         self._metrics.published += sum(not isinstance(o, RtpushError) for o in outcomes)
         if batch.many:
             return self._many(outcomes)

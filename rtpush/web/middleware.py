@@ -20,6 +20,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from ..access.auth import Authenticator, Grant
 from ..access.callers import Caller, Callers, is_private
+from ..access.key_scope import PUBLISHERS, scope_of_api_key
 from ..access.origins import Origins
 from ..config.settings import Settings
 from ..errors import RtpushError
@@ -97,13 +98,16 @@ class AccessControl:
             )
         return request.query["token"]
 
-    async def check_api(self, request: web.Request) -> None:
-        """May the sender publish and operate? Raises RtpushError."""
+    async def check_api(self, request: web.Request) -> str:
+        """Check that the sender may publish and operate. Raises RtpushError.
+
+        Returns the scope of its idempotency keys.
+        """
         if self._settings.insecure:
-            return
+            return PUBLISHERS
         if not self.auth.guards_api:
             if is_private(self._settings) and request[CALLER].is_local:
-                return
+                return PUBLISHERS
             raise RtpushError(
                 "not_authenticated",
                 "The HTTP API serves programs of its own machine only, until there is an API key: "
@@ -111,7 +115,7 @@ class AccessControl:
             )
         token = self._token(request)
         if token is not None and self.auth.is_api_key(token):
-            return
+            return scope_of_api_key(token)
         if not self.auth.wants_tokens:
             raise RtpushError(
                 "not_authenticated", "An API key is needed: send it as `Authorization: Bearer`."
@@ -119,3 +123,4 @@ class AccessControl:
         grant = await self.auth.grant(token)
         if not grant.publish:
             raise RtpushError("forbidden", "The token has no right to publish.")
+        return PUBLISHERS if grant.subject is None else grant.key_scope

@@ -73,6 +73,15 @@ def kind(request: pytest.FixtureRequest) -> type[Client]:
     return found
 
 
+def with_payload(payload: str, header: str = '{"alg":"HS256","typ":"JWT"}') -> str:
+    """A token that is signed well, whatever it holds."""
+    head, body = (
+        base64.urlsafe_b64encode(part.encode()).rstrip(b"=") for part in (header, payload)
+    )
+    mac = hmac.digest(SECRET.encode(), head + b"." + body, "sha256")
+    return b".".join([head, body, base64.urlsafe_b64encode(mac).rstrip(b"=")]).decode()
+
+
 async def test_who_has_a_token_gets_in(kind: type[Client]) -> None:
     async with running(auth_secret=SECRET) as (server, http):
         client = await kind.open(server.url.rstrip("/"), http, token=token())
@@ -97,6 +106,16 @@ async def test_who_has_a_token_gets_in(kind: type[Client]) -> None:
         token(aud="somebody else"),
         token(rooms="not a list"),
         token(emit=[1]),
+        with_payload('{"sub":"ada","exp":1e400}'),
+        with_payload('{"sub":"ada","exp":NaN}'),
+        with_payload('{"sub":"ada","exp":[]}'),
+        with_payload('{"sub":"ada","exp":1e12,"nbf":1e400}'),
+        with_payload('{"sub":"ada","exp":1e12,"iat":{}}'),
+        with_payload("[" * 2_900),
+        with_payload("[]"),
+        with_payload("{}", "[" * 2_900),
+        with_payload("{}", "[]"),
+        with_payload("{}", '{"alg":["HS256"],"kid":{}}'),
     ],
     ids=lambda bad: f"{bad!r:.12}",
 )
@@ -105,6 +124,26 @@ async def test_who_has_none_that_is_valid_does_not(kind: type[Client], bad: str 
         options = {} if bad is None else {"token": bad}
         assert await refusal(server, http, kind, **options) == "not_authenticated"
         assert server._hub.sessions == {}
+
+
+@pytest.mark.parametrize("header", ["Authorization: Bearer ", "Sec-WebSocket-Protocol: bearer."])
+@pytest.mark.parametrize("path", ["/ws", "/sse", "/poll", "/api/tasks"])
+@pytest.mark.parametrize("raw", [b"\xff\xfe", b"a.b.\x80"])
+async def test_bytes_that_are_no_text_are_no_token(header: str, path: str, raw: bytes) -> None:
+    async with running(auth_secret=SECRET, api_keys=hash_api_key("k")) as (server, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        upgrade = (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            if path == "/ws"
+            else "Connection: close\r\n"
+        )
+        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{upgrade}{header}"
+        writer.write(head.encode() + raw + b"\r\n\r\n")
+        # A WebSocket's other headers are read first.
+        code = b"bad_request" if (path, header[:3]) == ("/ws", "Sec") else b"not_authenticated"
+        await asyncio.wait_for(reader.readuntil(code), 10)
+        writer.close()
 
 
 async def test_a_token_never_stands_in_a_message(
@@ -354,6 +393,37 @@ async def test_keys_from_an_address_are_rotated_without_a_restart() -> None:
     await runner.cleanup()
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"kty": "EC", "crv": "P-256", "x": "!", "y": "AA"},
+        {"kty": "EC", "crv": "P-999", "x": "AA", "y": "AA"},
+        {"kty": "RSA", "n": 7, "e": []},
+        {"kty": "OKP", "crv": "Ed25519"},
+        {"kty": "oct"},
+        {"kty": ["EC"]},
+        {"kty": "AKP", "alg": "ML-DSA-44"},
+        {"use": {}},
+        {},
+        "a key",
+        None,
+    ],
+    ids=lambda odd: f"{odd!r:.40}",
+)
+async def test_a_key_that_cannot_be_used_is_ignored(tmp_path: Path, odd: Any) -> None:
+    """RFC 7517, section 5: it must not lock out the tokens of the others."""
+    private, public = key_pair("ES256")
+    path = tmp_path / "jwks.json"
+    path.write_text(json.dumps({"keys": [odd, public | {"kid": "one"}, odd]}))
+    async with running(auth_keys=str(path)) as (server, http):
+        claims = {"sub": "ada", "exp": time.time() + 60}
+        good = jwt.encode(claims, private, "ES256", headers={"kid": "one"})
+        await (await WebSocket.open(server.url.rstrip("/"), http, token=good)).close()
+    path.write_text(json.dumps({"keys": [odd]}))
+    with pytest.raises(StartError, match="no usable key"):
+        await Server(Settings(port=0, log="memory:", auth_keys=str(path))).start()
+
+
 async def test_while_keys_cannot_be_fetched_tokens_are_unavailable() -> None:
     async with running(auth_keys="http://127.0.0.1:9/jwks") as (server, _http):
         with pytest.raises(RtpushError, match="unavailable"):
@@ -409,6 +479,37 @@ async def test_without_keys_it_serves_this_machine_only() -> None:
         assert await status(server, http, Forwarded="for=203.0.113.7") == 401
     async with running(insecure=True) as (server, http):
         assert await status(server, http, **{"X-Forwarded-For": "203.0.113.7"}) == 200
+
+
+async def test_an_idempotency_key_belongs_to_its_sender(kind: type[Client]) -> None:
+    """A client cannot swallow a publisher's event by saying its key first."""
+    keys = [new_api_key() for _ in range(2)]
+    settings = {"auth_secret": SECRET, "api_keys": tuple(map(hash_api_key, keys))}
+    async with running(**settings) as (server, http):
+        url = server.url.rstrip("/")
+        event = {"event": "paid", "idempotency_key": "paid-17"}
+
+        async def publish(credentials: str) -> str:
+            headers = {"Authorization": f"Bearer {credentials}"}
+            async with http.post(f"{url}/api/publish", json=event, headers=headers) as answer:
+                return str((await answer.json())["id"])
+
+        positions = []
+        for subject in ("ada", "ben", None):
+            client = await kind.open(url, http, token=token(subject))
+            positions.append((await client.accepted(event))["id"])
+            await client.close()
+        for credentials in (*keys, token("op", publish=True), token(None, publish=True)):
+            positions.append(await publish(credentials))
+            assert await publish(credentials) == positions[-1]
+        assert len(set(positions)) == 7
+        # The same subject, by another session or by the API, is the same sender; clients without
+        # a subject may repeat what they sent with an earlier `sid`.
+        for subject, position in zip(("ada", "ben", None), positions, strict=False):
+            again = await WebSocket.open(url, http, token=token(subject))
+            assert (await again.accepted(event))["id"] == position
+            await again.close()
+        assert await publish(token("ada", publish=True)) == positions[0]
 
 
 # ---- beyond loopback ---------------------------------------------------------

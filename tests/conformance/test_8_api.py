@@ -74,11 +74,13 @@ async def test_the_same_idempotency_key_is_logged_once(site: Site, kind: type[Cl
     first = await site.publish(X | {"idempotency_key": "k", "data": 1})
     for _ in range(2):
         assert await site.publish(X | {"idempotency_key": "k", "data": 2}) == first
-    same = await client.accepted(X | {"idempotency_key": "k", "data": 3})
-    assert same == {"id": first[0]}
+    # A client is another sender than a publisher, and its key another key.
+    sent = await client.accepted(X | {"idempotency_key": "k", "data": 3})
+    assert sent["id"] != first[0]
+    assert await client.accepted(X | {"idempotency_key": "k", "data": 4}) == sent
     (other,) = await site.publish(X | {"idempotency_key": "other"})
     assert other != first[0]
-    assert [e["data"] for e in await client.take(2)] == [1, None]
+    assert [e["data"] for e in await client.take(3)] == [1, 3, None]
 
 
 async def test_the_same_key_at_once(site: Site) -> None:
