@@ -114,7 +114,11 @@ class Client(SocketIOInterface):
         return tuple(self._session.rooms)
 
     def transport(self) -> str | None:
-        """The transport: `websocket`, `sse` or `poll`; None when not connected."""
+        """The transport that the client is connected by.
+
+        Returns:
+            `websocket`, `sse` or `poll`; None when not connected.
+        """
         connection = self._session.sender.connection
         return None if connection is None else connection.transport
 
@@ -270,7 +274,16 @@ class Client(SocketIOInterface):
             self._session.sender.send_volatile(envelope)
 
     async def send(self, data: Any, callback: Callable[[Any], Any] | None = None) -> None:
-        """`emit` with the event `message`."""
+        """`emit` with the event `message`.
+
+        Args:
+            data: Any JSON.
+            callback: As for `emit`.
+
+        Raises:
+            ConnectError: As `emit`.
+            RtpushError: As `emit`.
+        """
         await self.emit("message", data, callback)
 
     async def call(
@@ -316,7 +329,15 @@ class Client(SocketIOInterface):
         await self._session.join(room, token)
 
     async def leave(self, room: str) -> None:
-        """Leave a room, by its name, if the client is in it. Raises as `call`."""
+        """Leave a room, if the client is in it.
+
+        Args:
+            room: Its name.
+
+        Raises:
+            RtpushError: As `call`.
+            TimeoutError: As `call`.
+        """
         await self._session.leave(room)
 
     def events(self, *patterns: str) -> Events:

@@ -92,7 +92,20 @@ class SimpleClient:
         retry: bool = False,
         socketio_path: str | None = None,
     ) -> None:
-        """Connect, and stay connected until `disconnect`. Arguments as for `Client.connect`.
+        """Connect, and stay connected until `disconnect`.
+
+        Args:
+            url: The server's address, `http` or `ws`; None takes RTPUSH_URL of the
+                environment, else port 5000 of this machine.
+            headers: Sent with each request.
+            auth: A token, `{"token": …}`, or a function that returns one and is called
+                before each attempt. None takes RTPUSH_KEY, if it is set.
+            transports: Those that may be used; None: all.
+            rooms: Rooms to be in from the start.
+            last: The position to resume from; None: where this client was before.
+            wait_timeout: Seconds to wait; None: without an end.
+            retry: Whether to repeat also the first attempt when it fails.
+            socketio_path: Where the server is mounted, if `url` has no path.
 
         Raises:
             ConnectError: The server cannot be reached, or refuses.
@@ -166,7 +179,15 @@ class SimpleClient:
         key: str | None = None,
         volatile: bool = False,
     ) -> None:
-        """Send an event. Arguments as for `Client.emit`.
+        """Send an event: to the server's handler, else to a room or everybody.
+
+        Args:
+            event: Its name.
+            data: Any JSON.
+            room: The room whose members get it; None: everybody.
+            key: For a reader that is behind, a later event with this key replaces it.
+            volatile: Send it only to those who are connected now; drop it when this
+                client is not.
 
         Raises:
             ConnectError: The client is not connected.
@@ -175,7 +196,15 @@ class SimpleClient:
         self._run(self._client.emit(event, data, room=room, key=key, volatile=volatile))
 
     def send(self, data: Any) -> None:
-        """`emit` with the event `message`."""
+        """`emit` with the event `message`.
+
+        Args:
+            data: Any JSON.
+
+        Raises:
+            ConnectError: As `emit`.
+            RtpushError: As `emit`.
+        """
         self.emit("message", data)
 
     def call(
@@ -187,7 +216,14 @@ class SimpleClient:
         room: str | None = None,
         key: str | None = None,
     ) -> Any:
-        """Send an event, and wait up to `timeout` seconds for the answer. See `Client.call`.
+        """Send an event as `emit` does, and wait for the answer.
+
+        Args:
+            event: Its name.
+            data: Any JSON.
+            timeout: Seconds to wait for the answer.
+            room: As for `emit`.
+            key: As for `emit`.
 
         Returns:
             What the server's handler returned; for an event that was logged,
@@ -200,11 +236,28 @@ class SimpleClient:
         return self._run(self._client.call(event, data, timeout, room=room, key=key))
 
     def join(self, room: str, token: str | None = None) -> None:
-        """Join a room. Arguments and errors as for `Client.join`."""
+        """Join a room, and stay in it over every reconnect; its `active_tasks` follows.
+
+        Args:
+            room: Its name.
+            token: A token for this room alone; None: the client's own is enough.
+
+        Raises:
+            RtpushError: `forbidden`, `bad_room`, `too_many_rooms`; and as `call`.
+            TimeoutError: As `call`.
+        """
         self._run(self._client.join(room, token))
 
     def leave(self, room: str) -> None:
-        """Leave a room. Arguments and errors as for `Client.leave`."""
+        """Leave a room, if the client is in it.
+
+        Args:
+            room: Its name.
+
+        Raises:
+            RtpushError: As `call`.
+            TimeoutError: As `call`.
+        """
         self._run(self._client.leave(room))
 
     def receive(self, timeout: float | None = None) -> list[Any]:

@@ -35,7 +35,7 @@ SHOWN = {
 
 ROOT = Path(__file__).parents[2]
 # Public names whose docstrings have Google's sections.
-SHAPED = ["AsyncPublisher", "Publisher", "Server", "Settings", "track"]
+SHAPED = ["AsyncPublisher", "Client", "Publisher", "Server", "Settings", "SimpleClient", "track"]
 CLASSES = [name for name in rtpush.__all__ if inspect.isclass(getattr(rtpush, name))]
 
 
