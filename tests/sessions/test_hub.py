@@ -583,6 +583,160 @@ def test_a_client_that_goes_while_the_store_is_read(stored: House) -> None:
     assert numbers(again) == [1, 2, 3, 4]
 
 
+# ---- opening, coming back, ending ----------------------------------------------
+
+
+def test_a_client_takes_over_a_session_that_seems_connected(house: House) -> None:
+    session, dead = house.open("a")
+    last = str(house.log.position)
+    house.publish(x(1))
+    again, connection = house.open(last=last, sid=session.sid)
+    assert again is session
+    assert dead.closed == (1000, "another connection took over")
+    assert told(connection) == [1]
+    assert connection.events[0]["data"]["recovered"] is True
+    assert house.open(sid=session.sid)[0] is not session, "without a position it begins anew"
+    stranger = house.open(last=last, sid=session.sid, grant=Grant(subject="eve"))[0]
+    assert stranger is not session
+
+
+def test_the_application_is_told_once_and_of_sessions_alone(house: House) -> None:
+    ends: list[str] = []
+    house.hub.on_closed = lambda session, _reason: ends.append(session.sid)
+    session, _ = house.open()
+    reader = house.hub.peek(Connection(house.hub), start_of(house))
+    refused = house.hub.prepare()
+    for one in (reader, refused, session, session):
+        house.hub.close(one)
+    assert ends == [session.sid]
+
+
+def test_nothing_has_changed_after_a_refusal() -> None:
+    house = House(max_rooms=2, max_connections=1)
+    for rooms, last, code in (
+        ([], "nonsense", "bad_position"),
+        ([""], None, "bad_room"),
+        (["a", "b", "c"], None, "too_many_rooms"),
+    ):
+        with pytest.raises(RtpushError) as refused:
+            house.hub.check_connect_request(rooms, last)
+        assert refused.value.code == code
+    with pytest.raises(RtpushError, match="bad_position"):
+        house.hub.prepare("nonsense")
+    house.hub.check_connect_request(["a", "b"], start_of(house))
+    house.open()
+    with pytest.raises(RtpushError, match="as many connections as it allows"):
+        house.open()
+    house.hub.stopping = True
+    with pytest.raises(RtpushError, match="is stopping"):
+        house.open()
+    assert len(house.hub.sessions) == 1
+
+
+def test_a_position_of_another_log_is_answered_with_a_resync(house: House) -> None:
+    _, connection = house.open(last="other-5")
+    assert [event["event"] for event in connection.events] == [
+        "connect",
+        "resync",
+        "active_tasks",
+    ]
+    assert connection.events[0]["data"]["recovered"] is False
+    assert resyncs(connection) == ["epoch"]
+
+
+def test_a_session_that_is_ended_is_told_why(house: House) -> None:
+    error = RtpushError("unavailable", "Enough.")
+    for retry, expected in ((None, error.retry_after), (2.5, 2.5)):
+        session, connection = house.open()
+        house.hub.disconnect(session, error, retry)
+        last = connection.events[-1]
+        assert last["event"] == "disconnect"
+        assert last["data"] == {"reason": "Enough.", "code": 4503, "retry_after": expected}
+        assert connection.closed == (4503, "unavailable")
+        assert not house.hub.knows(session.sid)
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_who_was_thrown_out_while_away_hears_of_it(house: House, away: bool) -> None:
+    session, _ = house.open()
+    last = str(house.log.position)
+    if away:
+        house.hub.close(session)
+    house.hub.evict(session, RtpushError("forbidden", "Out."))
+    assert not house.hub.knows(session.sid)
+    if away:
+        with pytest.raises(RtpushError, match=r"Out\."):
+            house.open(last=last, sid=session.sid)
+    else:
+        assert house.open(last=last, sid=session.sid)[0] is not session
+
+
+def test_a_polling_session_ends_when_no_request_comes() -> None:
+    house = House(session_lease=60, heartbeat=1)
+    ends: list[str] = []
+    house.hub.on_closed = lambda _session, reason: ends.append(reason)
+    session, _ = house.open()
+    house.hub.detach(session)
+    session.lease_until = house.hub.lease()
+    house.turns.now += 60
+    house.hub.tick()
+    assert ends == []
+    house.turns.now += 1
+    house.hub.tick()
+    assert ends == ["ping timeout"]
+
+
+def test_the_next_request_of_a_session_takes_over(house: House) -> None:
+    session, first = house.open(room_for=400)
+    last = str(house.log.position)
+    house.publish(x(1))
+    second = Connection(house.hub)
+    with pytest.raises(RtpushError, match="bad_position"):
+        house.hub.reattach(session, second, "nonsense")
+    assert first.closed is None
+    house.hub.reattach(session, second, last)
+    assert first.closed == (1000, "another request took over")
+    assert [event["event"] for event in second.events] == ["x"]
+    assert house.hub.lagging() == 0
+
+
+def test_a_session_that_lost_its_right_to_a_room_is_told() -> None:
+    house = House(auth_secret="s" * 32)
+    expelled: list[str] = []
+    house.hub.on_expelled = lambda _session, room: expelled.append(room)
+    grant = Grant(rooms=("a",))
+    (here, connection), (away, _) = house.open("a", grant=grant), house.open("a", grant=grant)
+    for session in (here, away):
+        house.hub.enter(session, "b", house.turns.now + 10)
+    house.hub.detach(away)
+    house.turns.now += 11
+    house.hub.tick()
+    assert expelled == ["b", "b"]
+    assert (list(here.rooms), list(away.rooms)) == (["a"], ["a"])
+    assert connection.events[-1]["event"] == "error"
+    assert connection.events[-1]["room"] == "b"
+    later = Connection(house.hub)
+    house.hub.reattach(away, later, str(house.log.position))
+    house.hub.reattach(away, later, str(house.log.position))
+    assert [event["event"] for event in later.events] == ["error"], "told once"
+
+
+def test_a_token_that_expires_ends_the_session_unless_it_is_renewed(house: House) -> None:
+    grant = Grant(subject="ada", expires=house.turns.now + 10)
+    (one, first), (two, second) = (house.open(grant=grant) for _ in range(2))
+    with pytest.raises(RtpushError, match="somebody else"):
+        house.hub.renew(one, Grant(subject="eve"))
+    house.hub.renew(one, Grant(subject="ada", expires=house.turns.now + 20))
+    house.turns.now += 10
+    house.hub.tick()
+    assert (first.closed, second.closed) == (None, (4401, "not_authenticated"))
+    with pytest.raises(RtpushError, match="it ended"):
+        house.hub.renew(two, grant)
+    house.turns.now += 10
+    house.hub.tick()
+    assert first.closed == (4401, "not_authenticated")
+
+
 # ---- shares --------------------------------------------------------------------
 
 

@@ -99,13 +99,16 @@ def _run(target: str, sample: int | None, seed: int, jobs: int) -> int:
 @contextmanager
 def _silence() -> Iterator[None]:
     """Drop what pytest reports: each fork would write a report of its own."""
-    stdout, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
+    streams = {number: os.dup(number) for number in (1, 2)}
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for number in streams:
+        os.dup2(nothing, number)
     try:
         yield
     finally:
-        os.dup2(stdout, 1)
-        os.close(stdout)
+        for number, kept in streams.items():
+            os.dup2(kept, number)
+            os.close(kept)
         os.close(nothing)
 
 

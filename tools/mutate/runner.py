@@ -31,8 +31,8 @@ from changes import Change
 
 __all__ = ["Mutation"]
 
-# Seconds for the tests of a change, beside four times what they take without one.
-PATIENCE: Final = 10.0
+# Seconds for a test of a changed function, beside four times what it takes without a change.
+PATIENCE: Final = 5.0
 NOTICED: Final = 1
 
 Function = tuple[str, int]
@@ -79,31 +79,30 @@ class Mutation:
     ) -> Job:
         concerned = [case for case in cases if change.function in case.functions]
         concerned.sort(key=lambda case: case.seconds)
-        seconds = PATIENCE + 4 * sum(case.seconds for case in concerned)
+        seconds = [PATIENCE + 4 * case.seconds for case in concerned]
 
         def work() -> int:
             _apply(change, functions)
-            return _run(session, [session.items[case.index] for case in concerned])
+            return _run(session, [session.items[case.index] for case in concerned], seconds)
 
         def done(status: int) -> None:
             if status == 0:
                 how = f"{len(concerned)} tests pass" if concerned else "no test runs it"
                 self.survivors.append((change, how))
 
-        return Job(work, done, seconds)
+        return Job(work, done)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a fork does, and what becomes of its exit status; killed after `seconds`."""
+    """What a fork does, and what becomes of its exit status."""
 
     work: Callable[[], int]
     done: Callable[[int], None]
-    seconds: float
 
 
 def _run_all(jobs: Iterator[Job], at_once: int) -> None:
-    running: dict[int, tuple[Job, float, tempfile.TemporaryDirectory[str]]] = {}
+    running: dict[int, tuple[Job, tempfile.TemporaryDirectory[str]]] = {}
     more = True
     while more or running:
         while more and len(running) < at_once:
@@ -111,28 +110,20 @@ def _run_all(jobs: Iterator[Job], at_once: int) -> None:
             more = job is not None
             if job is not None:
                 folder = tempfile.TemporaryDirectory(prefix="rtpush-mutate-")
-                running[_fork(job.work, folder.name)] = job, time.monotonic(), folder
-        for pid, (job, began, folder) in list(running.items()):
-            found, status = os.waitpid(pid, os.WNOHANG)
-            late = time.monotonic() - began > job.seconds
-            if not found and late:
-                os.killpg(pid, signal.SIGKILL)
-                _, status = os.waitpid(pid, 0)
-            if found or late:
-                del running[pid]
-                folder.cleanup()
-                job.done(status)
-        time.sleep(0.005)
+                running[_fork(job.work, folder.name)] = job, folder
+        if running:
+            pid, status = os.wait()
+            job, folder = running.pop(pid)
+            folder.cleanup()
+            job.done(status)
 
 
 def _fork(work: Callable[[], int], folder: str) -> int:
     pid = os.fork()
     if pid:
-        os.setpgid(pid, pid)
         return pid
     status = NOTICED
     try:
-        os.setpgid(0, 0)
         # Where `tmp_path` is made, and everything else that is temporary.
         os.environ["PYTEST_DEBUG_TEMPROOT"] = os.environ["TMPDIR"] = tempfile.tempdir = folder
         nothing = os.open(os.devnull, os.O_RDWR)
@@ -143,9 +134,12 @@ def _fork(work: Callable[[], int], folder: str) -> int:
         os._exit(status)
 
 
-def _run(session: pytest.Session, items: Sequence[pytest.Item]) -> int:
+def _run(session: pytest.Session, items: Sequence[pytest.Item], seconds: Sequence[float]) -> int:
     session.items = list(items)
-    for item, following in zip(items, [*items[1:], None], strict=True):
+    # Ends the process: a test that hangs has noticed the change.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for item, following, limit in zip(items, [*items[1:], None], seconds, strict=True):
+        signal.setitimer(signal.ITIMER_REAL, limit)
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if session.testsfailed:
             return NOTICED
