@@ -45,6 +45,6 @@ export function byteLength(text) {
  */
 export function checkName(kind, name) {
   if (typeof name !== 'string' || name === '' || [...name].length > MAX_NAME) {
-    throw new TypeError(`${kind} must be a string of 1 to ${MAX_NAME} characters`);
+    throw new TypeError(`${kind}: no string of 1 to ${MAX_NAME} characters`);
   }
 }

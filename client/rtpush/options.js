@@ -93,6 +93,11 @@ export function readOptions(address, user) {
     }
   }
   const url = urlOf(address);
+  if (!address && !page()) {
+    // Under server-side rendering this is usual; in the page it connects.
+    options.autoConnect = false;
+    warnOnce('io() needs an address outside of a page');
+  }
   return {
     ...options,
     errorFirst: user.ackTimeout !== undefined || Boolean(user.retries),
@@ -112,11 +117,17 @@ export function warnOnce(text) {
   console.warn(`rtpush: ${text}`);
 }
 
+/** The address of the page; a frame without one of its own, such as `srcdoc`, has that of the page around it. */
+function page() {
+  const { location, document } = globalThis;
+  return [location?.origin, document?.baseURI].find((address) => /^http/.test(address ?? ''));
+}
+
 /** @param {string} address */
 function urlOf(address) {
-  const page = globalThis.location?.origin;
-  if (page === undefined && !address) throw new TypeError('io(url): outside of a page it needs an address');
-  const url = new URL(address || '/', page);
+  // A host without a scheme, as in Socket.IO: `localhost:5000`.
+  const full = /^(\w+:)?\/|^$/.test(address) ? address : `//${address}`;
+  const url = new URL(full || '/', page() ?? 'https://none');
   if (url.pathname !== '/') throw new TypeError(`io("${address}"): there are no namespaces; use rooms, or "path" for a server that is mounted there`);
   url.protocol = url.protocol.replace('ws', 'http');
   return url;

@@ -13,6 +13,8 @@
  *   leader may be alive and not know, so a tab follows the leader that announced
  *   itself last, and ignores all others.
  * - What ends the leader's connection for good ends the connection of every tab.
+ * - Tabs share only with tabs of the same person: the name of the lock and the
+ *   channel holds a digest of the token's subject. Two people may use one browser.
  */
 
 import { Cursor, isBehind } from './cursor.js';
@@ -34,9 +36,20 @@ const READ_RETRY_DELAY = 2000;
 const MAX_QUEUE = 10_000;
 
 export class SharedConnection {
-  /** Whether this browser has what it takes: it does on https and on localhost only. */
-  static get supported() {
-    return typeof BroadcastChannel === 'function' && globalThis.navigator?.locks !== undefined;
+  /**
+   * Whether this page may share: on https and on localhost only. An API that is there may
+   * still refuse, in a sandboxed frame or where storage is blocked, so the page tries it.
+   *
+   * @returns {Promise<boolean>}
+   */
+  static async supported() {
+    try {
+      new BroadcastChannel('rtpush').close();
+      await navigator.locks.request(`rtpush:${newId()}`, () => {});
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /** Whether it is connected or will reconnect by itself. */
@@ -71,14 +84,42 @@ export class SharedConnection {
     this.getToken = getToken;
     this.listener = listener;
     this.cursor.last = options.last;
-    this.name = `rtpush:${options.base}?${new URLSearchParams(/** @type {any} */ (options.query))}`;
+    /** Of the lock and of the channel. */
+    this.name = '';
   }
 
-  start() {
+  /** The name of the lock and the channel, for the person that a token names. @param {string|null} token */
+  async #nameFor(token) {
+    const { base, query } = this.options;
+    return `rtpush:${base}?${new URLSearchParams(/** @type {any} */ (query))}#${await digestOf(token)}`;
+  }
+
+  async start() {
     this.stop();
     this.active = true;
     this.#connected = false;
-    this.#release = new AbortController();
+    const { signal } = this.#release = new AbortController();
+    try {
+      const name = await this.#nameFor(await this.getToken());
+      if (!signal.aborted) this.#open(name);
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#silenceTimer = setTimeout(() => this.start(), this.options.reconnectionDelay);
+      this.listener.error({ code: 1006, message: `auth failed: ${error}` }, 0);
+    }
+  }
+
+  /** The token for a leader in this tab: a leader speaks for one person only. @returns {Promise<string|null>} */
+  async leaderToken() {
+    const token = await this.getToken();
+    if (this.name === await this.#nameFor(token)) return token;
+    this.start();
+    throw new Error('another person has logged in');
+  }
+
+  /** @param {string} name */
+  #open(name) {
+    this.name = name;
     this.#channel = new BroadcastChannel(this.name);
     this.#channel.onmessage = ({ data }) => this.#receive(data);
     this.#post('open');
@@ -159,12 +200,13 @@ export class SharedConnection {
       leader = this.#leader = new Leader(this);
       return undefined;
     });
-    navigator.locks.request(this.name, options, lead).catch(() => {
+    navigator.locks.request(this.name, options, lead).catch((error) => {
       // This tab has released the lock, or another tab has stolen it.
       leader?.stop();
       if (leader === this.#leader) this.#leader = null;
       // A tab that has stolen the lock still has its earlier request in the browser's queue.
-      if (!release.aborted && !options.steal) this.#requestLock(options);
+      // Any other error than that of a theft would come again at once.
+      if (!release.aborted && !options.steal && error?.name === 'AbortError') this.#requestLock(options);
     });
   }
 
@@ -284,4 +326,22 @@ export class SharedConnection {
   #deliver(envelope) {
     if (this.cursor.take(envelope)) this.listener.envelope(envelope);
   }
+}
+
+/**
+ * A digest of the subject of a token, or of the whole token where that cannot be read: other
+ * scripts of the page can list the names of locks.
+ *
+ * @param {string|null} token
+ */
+async function digestOf(token) {
+  if (token === null) return '';
+  let subject = token;
+  try {
+    subject = String(JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/'))).sub ?? token);
+  } catch {
+    // It is no JWT.
+  }
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(subject));
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -126,7 +126,7 @@ export class Socket extends Emitter {
   async #share() {
     try {
       const { SharedConnection } = await import('./shared.js');
-      if (SharedConnection.supported) this.#connection = this.#make(SharedConnection, this.io.opts);
+      if (await SharedConnection.supported()) this.#connection = this.#make(SharedConnection, this.io.opts);
     } catch (error) {
       console.warn('rtpush: not shared:', error);
     }

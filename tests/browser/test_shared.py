@@ -190,13 +190,14 @@ async def test_no_tab_reconnects_after_a_final_close(browser: Browser) -> None:
 async def test_an_expired_token_is_renewed_for_all_tabs(browser: Browser, tmp_path: Path) -> None:
     async with running(tmp_path, CLIENT, f"--auth-secret={SECRET}") as server:
         context = await browser.new_context()
-        lives = iter([-60, 60])
+        # The first tab asks for one to know with which tabs it shares, and then leads.
+        lives = iter([-60, -60, 60])
         await context.expose_function("freshToken", lambda: token(next(lives)))
         tabs = [await Tab.open(context, server.url, begin=False) for _ in range(2)]
-        for tab in tabs:
-            await tab.run(
-                "begin({shared: true, auth: async () => freshToken(), reconnectionDelay: 50})"
-            )
+        await tabs[0].run(
+            "begin({shared: true, auth: async () => freshToken(), reconnectionDelay: 50})"
+        )
+        await tabs[1].begin(shared=True, auth=token(60))
         async with numbers(server.url, token(600)) as published:
             for tab in tabs:
                 await tab.wait_online()
@@ -265,3 +266,29 @@ async def test_a_silent_leader_loses_the_lock(browser: Browser, local: Local) ->
         await published.more()
         await published.check(leader, follower, other)
         assert lost == [(await tab.life()).count("disconnect") for tab in (follower, other)]
+
+
+async def test_two_people_in_one_browser_share_nothing(browser: Browser, tmp_path: Path) -> None:
+    async with running(tmp_path, CLIENT, f"--auth-secret={SECRET}") as server:
+        context = await browser.new_context()
+        names = ["ada", "bob", "ada"]
+        tabs = [await Tab.open(context, server.url, begin=False) for _ in names]
+        for tab, name in zip(tabs, names, strict=True):
+            await tab.begin(shared=True, auth={"token": token(600, name)})
+            await tab.wait_online()
+        ada, bob, again = [await tab.run("socket.id") for tab in tabs]
+        assert (ada == again, ada == bob) == (True, False)
+
+
+async def test_a_page_that_may_not_share_connects_alone(browser: Browser, local: Local) -> None:
+    context = await browser.new_context()
+    # As where storage is blocked: the API is there, and refuses.
+    await context.add_init_script(
+        "LockManager.prototype.request = () => {"
+        "  window.asked = (window.asked ?? 0) + 1;"
+        "  return Promise.reject(new DOMException('no', 'SecurityError'));"
+        "};"
+    )
+    tab = await Tab.open(context, local.url, shared=True)
+    await tab.wait_online()
+    assert await tab.run("asked") == 1

@@ -1,6 +1,11 @@
 export class SharedConnection {
-    /** Whether this browser has what it takes: it does on https and on localhost only. */
-    static get supported(): boolean;
+    /**
+     * Whether this page may share: on https and on localhost only. An API that is there may
+     * still refuse, in a sandboxed frame or where storage is blocked, so the page tries it.
+     *
+     * @returns {Promise<boolean>}
+     */
+    static supported(): Promise<boolean>;
     /**
      * @param {Options} options
      * @param {Rooms} rooms to be in; the owner changes them
@@ -17,8 +22,11 @@ export class SharedConnection {
     rooms: import("./endpoint.js").Rooms;
     getToken: () => Promise<string | null>;
     listener: import("./connection.js").Listener;
+    /** Of the lock and of the channel. */
     name: string;
-    start(): void;
+    start(): Promise<void>;
+    /** The token for a leader in this tab: a leader speaks for one person only. @returns {Promise<string|null>} */
+    leaderToken(): Promise<string | null>;
     /** Disconnect this tab. `start` connects again and resumes at the cursor. */
     stop(): void;
     /**

@@ -7,6 +7,7 @@ import { io } from '../../../client/rtpush.js';
 import { Cursor, isBehind, parsePosition } from '../../../client/rtpush/cursor.js';
 import { Emitter } from '../../../client/rtpush/emitter.js';
 import { Fallback, backoff } from '../../../client/rtpush/fallback.js';
+import { newId } from '../../../client/rtpush/ids.js';
 import { readOptions, tokenOf } from '../../../client/rtpush/options.js';
 import { Outbox } from '../../../client/rtpush/outbox.js';
 import { TaskList } from '../../../client/rtpush/tasks.js';
@@ -222,8 +223,35 @@ test('options have the names and defaults of Socket.IO', () => {
 
 test('an address or a transport that could never connect raises at once', () => {
   assert.throws(() => readOptions('https://push.example/chat', {}), /namespaces/);
-  assert.throws(() => readOptions('', {}), /address/);
   assert.throws(() => readOptions('https://push.example', { transports: ['webtransport'] }), /transports/);
+});
+
+test('an address may be a host, and the page has one or not', (context) => {
+  const base = (address) => readOptions(address, {}).base;
+  context.mock.method(console, 'warn', () => {});
+  assert.deepEqual(['localhost:5000', 'push.example', '//a:1'].map(base), ['https://localhost:5000/', 'https://push.example/', 'https://a:1/']);
+  // As under server-side rendering: nothing connects, and nothing throws.
+  assert.deepEqual([readOptions('', {}).autoConnect, io().active], [false, false]);
+  context.after(() => {
+    delete globalThis.location;
+    delete globalThis.document;
+  });
+  globalThis.location = { origin: 'http://page.example' };
+  assert.deepEqual(['', 'localhost:5000'].map(base), ['http://page.example/', 'http://localhost:5000/']);
+  // A `srcdoc` frame, and then a `data:` worker.
+  globalThis.location = { origin: 'null' };
+  globalThis.document = { baseURI: 'http://page.example/path?a=1' };
+  assert.equal(base(''), 'http://page.example/');
+  delete globalThis.document;
+  assert.equal(base('http://push.example'), 'http://push.example/');
+});
+
+test('ids need no crypto', (context) => {
+  const own = Object.getOwnPropertyDescriptor(globalThis, 'crypto');
+  context.after(() => Object.defineProperty(globalThis, 'crypto', own));
+  Object.defineProperty(globalThis, 'crypto', { value: undefined, configurable: true });
+  assert.match(newId(), /^[0-9a-f]{32}$/);
+  assert.notEqual(newId(), newId());
 });
 
 test('an option without meaning gives one warning', (context) => {

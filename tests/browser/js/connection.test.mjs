@@ -305,7 +305,7 @@ test('a POST that waits for a handler holds up no ping', async () => {
       const connect = { event: 'connect', data: { sid: 's', heartbeat: 25 } };
       return reads++ ? answer({ events: [], last: 'e-1' }, 25_000) : answer({ events: [connect], last: 'e-1' });
     }
-    const [{ event, data }] = JSON.parse(body);
+    const { event, data } = JSON.parse(body);
     sent.push(event);
     // The application handles the order for a minute; meanwhile it answers pings.
     return event === 'order' ? answer([{ ack: 1, data: 'done' }], 60_000) : answer([{ event: 'pong', data }]);
