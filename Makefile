@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast mutate lint format bench fuzz clean
+.PHONY: help run test test-fast mutate lint format bench bench-hostile autobahn fuzz clean
 
 help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ format: $(VENV)/.dev ## rewrite the sources in the house style
 
 bench: $(VENV)/.run ## measure the fan-out
 	$(BIN)/python bench/fanout.py $(ARGS)
+
+bench-hostile: $(VENV)/.run ## measure what hostile clients cost a good one; ARGS=--quick
+	$(BIN)/python bench/hostile.py $(ARGS)
+
+autobahn: $(VENV)/.run ## run the Autobahn test suite, if its wstest (Python 2.7) is installed
+	@$(BIN)/python tests/autobahn/run.py
 
 TIME ?= 60
 

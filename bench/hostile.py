@@ -1,43 +1,51 @@
-"""What hostile connections cost a good one.
+"""What hostile clients cost: the server's memory, and a good client's round trip.
 
-`python bench/hostile.py [--quick]`. Linux only.
+`make bench-hostile`, or `python bench/hostile.py [--quick] [ATTACK …]`. Linux only.
 
-10,000 idle clients are connected, and one good client asks for a `pong` again
-and again, before and while 1,000 hostile ones are at work: a third send the
-head of a request byte by byte, a third read nothing of what is published, a
-third connect, are greeted, and begin again. Events of 20 KB are published all
-the while, so that who does not read falls behind.
+Each attack has a server of its own with default limits, and comes from one address
+through a proxy that the server trusts, so the limits of an address hold. A good
+client asks for a `pong` again and again, before the attack and while it lasts.
+
+To add an attack, write a function that takes `Attack` and returns when its time is
+up, and name it in ATTACKS.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import gzip
 import json
 import multiprocessing
 import socket
 import statistics
-import struct
-import tempfile
-import threading
+import sys
 import time
+import zlib
+from collections.abc import Callable
 from contextlib import closing, suppress
-from pathlib import Path
+from dataclasses import dataclass
 
 from crowd import Crowd
-from reconnect import Publisher
-from servers import Server, kinds, raise_file_limit
+from servers import Kind, Server, raise_file_limit
 
 PAUSE = 0.005
-BIG = 20_000
-SLOW_BYTE = 1.0
-# The hostile ones take turns to begin again; as fast as one core can is no crowd.
-AGAIN = 1.0
+ADDRESS = "203.0.113.7"
+DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover"
+MIB = 1 << 20
 
 
-def ping(text: str) -> bytes:
-    """A text frame of fewer than 126 bytes, masked with zeros."""
-    return bytes([0x81, 0x80 | len(text)]) + bytes(4) + text.encode()
+def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, deflated: bool = False) -> bytes:
+    """A frame as a client sends it, masked with zeros."""
+    if deflated:
+        squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
+        payload = (squeeze.compress(payload) + squeeze.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    size = len(payload)
+    first = bytes([fin << 7 | deflated << 6 | opcode])
+    if size < 126:
+        return first + bytes([0x80 | size]) + bytes(4) + payload
+    if size < 1 << 16:
+        return first + b"\xfe" + size.to_bytes(2, "big") + bytes(4) + payload
+    return first + b"\xff" + size.to_bytes(8, "big") + bytes(4) + payload
 
 
 class Good:
@@ -47,18 +55,20 @@ class Good:
         self._crowd = Crowd(port, "/ws?room=good")
         self._crowd.open(1)
         (self._sock,) = self._crowd._sockets
-        self._frame = ping(json.dumps({"event": "ping", "data": "#"}))
+        self._frame = frame(1, json.dumps({"event": "ping", "data": "#good#"}).encode())
 
-    def round_trips(self, count: int) -> list[float]:
+    def round_trips(self, seconds: float) -> list[float]:
         """Milliseconds, one after the other."""
-        found = []
-        for _ in range(count):
+        found: list[float] = []
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
             time.sleep(PAUSE)
             begun = time.perf_counter()
             self._sock.sendall(self._frame)
-            # The published events hold no mark; the pong holds one.
-            while b"#" not in self._sock.recv(1 << 16):
-                pass
+            # What others publish may come in between; it holds no mark.
+            tail = b""
+            while b"#good#" not in tail:
+                tail = tail[-8:] + self._sock.recv(MIB)
             found.append(1e3 * (time.perf_counter() - begun))
         return found
 
@@ -67,101 +77,211 @@ class Good:
         self._crowd.close()
 
 
-def attack(port: int, count: int) -> None:
-    """The hostile clients; runs until its process is ended."""
-    asyncio.run(_attack(port, count))
+@dataclass
+class Attack:
+    """What an attack works with: where the server is, and until when it goes on."""
+
+    port: int
+    end: float
+
+    @property
+    def goes_on(self) -> bool:
+        """Is there time left?"""
+        return time.monotonic() < self.end
+
+    def connect(self) -> socket.socket:
+        """A connection whose reads and writes give up after a second."""
+        sock = socket.create_connection(("127.0.0.1", self.port), 5)
+        sock.settimeout(1)
+        return sock
+
+    def websocket(self, *headers: str) -> socket.socket:
+        """A WebSocket from the attacker's address."""
+        sock = self.connect()
+        lines = [
+            "GET /ws HTTP/1.1",
+            "Host: 127.0.0.1",
+            f"X-Forwarded-For: {ADDRESS}",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            *headers,
+        ]
+        sock.sendall("\r\n".join([*lines, "", ""]).encode())
+        return sock
+
+    def post(self, sock: socket.socket, path: str, body: bytes, *headers: str) -> None:
+        """A request from the attacker's address, its answer not waited for."""
+        lines = [
+            f"POST {path} HTTP/1.1",
+            "Host: 127.0.0.1",
+            f"X-Forwarded-For: {ADDRESS}",
+            f"Content-Length: {len(body)}",
+            *headers,
+        ]
+        sock.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+
+    def session(self) -> str:
+        """The sid of a long-poll session."""
+        with self.connect() as sock:
+            request = (
+                f"GET /poll HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Forwarded-For: {ADDRESS}\r\n"
+                "Connection: close\r\n\r\n"
+            )
+            sock.sendall(request.encode())
+            data = b""
+            while chunk := sock.recv(MIB):
+                data += chunk
+        body = json.loads(data.partition(b"\r\n\r\n")[2])
+        return str(body["events"][0]["data"]["sid"])
+
+    def flood(self, data: bytes, connections: int, *headers: str) -> None:
+        """Send the same bytes on each of some WebSockets again and again."""
+        socks = [self.websocket(*headers) for _ in range(connections)]
+        for sock in socks:
+            sock.setblocking(False)
+        left = [data] * connections
+        while self.goes_on:
+            for index, sock in enumerate(socks):
+                with suppress(OSError):
+                    sock.recv(MIB)
+                with suppress(OSError):
+                    left[index] = left[index][sock.send(left[index]) :] or data
+            time.sleep(0.001)
+
+    def wait(self) -> None:
+        """Hold what is held until the time is up."""
+        time.sleep(max(0.0, self.end - time.monotonic()))
 
 
-async def _attack(port: int, count: int) -> None:
-    kinds_of = (_slow_head, _never_reads, _again_and_again)
-    await asyncio.gather(*(kinds_of[i % 3](port) for i in range(count)))
+# ---- the attacks -------------------------------------------------------------
 
 
-HEAD = (
-    b"GET /ws?room=bulk HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
-    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+def six_byte_frames(attack: Attack) -> None:
+    """Pongs without data on ten connections, as fast as they are read."""
+    attack.flood(frame(10) * 20_000, 10)
+
+
+def empty_fragments(attack: Attack) -> None:
+    """Fragments without data on ten connections."""
+    attack.flood(frame(1, b"", fin=False) + frame(0, b"", fin=False) * 20_000 + frame(0), 10)
+
+
+def costly_json(attack: Attack) -> None:
+    """Compressed lists of lists on ten connections."""
+    data = b"[" + b"[]," * 300_000 + b"[]]"
+    envelope = b'{"event":"x","volatile":true,"room":"nobody","data":' + data + b"}"
+    attack.flood(frame(1, envelope, deflated=True), 10, DEFLATE)
+
+
+def compressed_events(attack: Attack) -> None:
+    """Compressed events of a mebibyte on ten connections."""
+    envelope = b'{"event":"x","room":"nobody","data":"' + b"x" * (MIB - 300) + b'"}'
+    attack.flood(frame(1, envelope, deflated=True), 10, DEFLATE)
+
+
+def unfinished_messages(attack: Attack) -> None:
+    """One unfinished message of a kilobyte, a mebibyte inflated, on each of 800 connections."""
+    part = frame(1, b"x" * (MIB - 100), fin=False, deflated=True)
+    socks = [attack.websocket(DEFLATE) for _ in range(800)]
+    for sock in socks:
+        sock.sendall(part)
+    attack.wait()
+
+
+def unfinished_plain_messages(attack: Attack) -> None:
+    """One unfinished message of nearly a mebibyte on each of 200 connections."""
+    part = frame(1, b"x" * (MIB - 100), fin=False)
+    socks = [attack.websocket() for _ in range(200)]
+    for sock in socks:
+        with suppress(OSError):
+            sock.sendall(part)
+    attack.wait()
+
+
+def unfinished_bodies(attack: Attack) -> None:
+    """Eight requests that lack the last byte of 16 MiB."""
+    path = f"/poll?sid={attack.session()}"
+    socks = [attack.connect() for _ in range(8)]
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Forwarded-For: {ADDRESS}\r\n"
+        f"Content-Length: {16 * MIB}\r\n\r\n"
+    ).encode()
+    for sock in socks:
+        with suppress(OSError):
+            sock.sendall(head + b" " * (16 * MIB - 1))
+    attack.wait()
+
+
+def batch_bomb(attack: Attack) -> None:
+    """A compressed array of 666,666 envelopes, and a plain one, again and again."""
+    plain = b"[" + b",".join([b"{}"] * 340_000) + b"]"
+    bomb = gzip.compress(b"[" + b",".join([b"{}"] * 666_666) + b"]")
+    path = f"/poll?sid={attack.session()}"
+    while attack.goes_on:
+        for body, headers in ((bomb, ("Content-Encoding: gzip",)), (plain, ())):
+            with suppress(OSError), attack.connect() as sock:
+                attack.post(sock, path, body, *headers)
+                sock.recv(MIB)
+
+
+ATTACKS: tuple[Callable[[Attack], None], ...] = (
+    six_byte_frames,
+    empty_fragments,
+    costly_json,
+    compressed_events,
+    unfinished_messages,
+    unfinished_plain_messages,
+    unfinished_bodies,
+    batch_bomb,
 )
 
 
-async def _slow_head(port: int) -> None:
-    while True:
-        with suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            for byte in HEAD[:-2]:
-                writer.write(bytes([byte]))
-                await asyncio.sleep(SLOW_BYTE)
-            writer.transport.abort()
+# ---- measuring ---------------------------------------------------------------
 
 
-async def _never_reads(port: int) -> None:
-    loop = asyncio.get_running_loop()
-    while True:
-        sock = socket.socket()
-        sock.setblocking(False)
-        with suppress(OSError):
-            await loop.sock_connect(sock, ("127.0.0.1", port))
-            await loop.sock_sendall(sock, HEAD)
-            await asyncio.sleep(3600)
-        sock.close()
+def run(attack: Callable[[Attack], None], port: int, seconds: float) -> None:
+    """An attack, in a process of its own."""
+    raise_file_limit(4000)
+    attack(Attack(port, time.monotonic() + seconds))
 
 
-async def _again_and_again(port: int) -> None:
-    while True:
-        with suppress(OSError, asyncio.IncompleteReadError):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(HEAD)
-            await reader.readuntil(b"active_tasks")
-            sock = writer.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            writer.transport.abort()
-        await asyncio.sleep(AGAIN)
+def server_kind() -> Kind:
+    """A server with default limits, whose log is in memory."""
+    command = [sys.executable, "-m", "rtpush", "--log", "memory:", "--log-level", "error"]
+    return Kind("rtpush", [*command, "--trusted-proxies", "127.0.0.1", "--port"], "/ws")
 
 
-def told(name: str, trips: list[float], memory: int) -> str:
-    """One line of the result."""
-    cuts = statistics.quantiles(trips, n=100)
+def measure(attack: Callable[[Attack], None], seconds: float) -> str:
+    """One line of the table."""
+    with Server(server_kind()) as server, closing(Good(server.port)) as good:
+        before, memory = good.round_trips(seconds / 3), server.memory()
+        attacker = multiprocessing.Process(target=run, args=(attack, server.port, seconds))
+        attacker.start()
+        during = good.round_trips(seconds)
+        peak = server.peak_memory()
+        attacker.join()
+    calm, busy = statistics.median(before), statistics.median(during)
+    worst = max(before)
     return (
-        f"{name:<10} round trip: median {cuts[49]:.2f} ms, 95 % below {cuts[94]:.2f} ms; "
-        f"resident memory of the server {memory / 1e6:.0f} MB"
+        f"{attack.__name__:<26} {memory / MIB:5.0f} → {peak / MIB:4.0f} MiB   median "
+        f"{calm:.2f} → {busy:.2f} ms (x {busy / calm:.1f})"
+        f"   worst {worst:.1f} → {max(during):.1f} ms (x {max(during) / worst:.1f})"
     )
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer of everything")
+    parser.add_argument("--quick", action="store_true", help="three seconds each instead of ten")
+    names = [attack.__name__ for attack in ATTACKS]
+    parser.add_argument("attacks", nargs="*", metavar="ATTACK", help=", ".join(names))
     args = parser.parse_args()
-    idle, hostile, trips = (1000, 100, 200) if args.quick else (10_000, 1000, 2000)
-    raise_file_limit(60_000)
-    stop = threading.Event()
-
-    def publish(port: int) -> None:
-        publisher = Publisher(port)
-        text = json.dumps({"event": "news", "room": "good", "data": "x" * 100})
-        big = json.dumps({"event": "bulk", "data": "x" * BIG, "room": "bulk"})
-        while not stop.wait(0.05):
-            publisher.publish([text, big])
-
-    with tempfile.TemporaryDirectory() as build:
-        rtpush = kinds(Path(build))[0]
-        with Server(rtpush) as server, closing(Crowd(server.port, "/ws?room=idle")) as crowd:
-            crowd.open(idle)
-            with closing(Good(server.port)) as good:
-                thread = threading.Thread(target=publish, args=(server.port,))
-                thread.start()
-                before = good.round_trips(trips)
-                print(told("before", before, server.memory()), flush=True)
-                attackers = multiprocessing.Process(target=attack, args=(server.port, hostile))
-                attackers.start()
-                time.sleep(3)
-                during = good.round_trips(trips)
-                print(told("meanwhile", during, server.memory()), flush=True)
-                stop.set()
-                thread.join()
-                attackers.kill()
-    ratio = statistics.median(during) / statistics.median(before)
-    print(f"{hostile} hostile among {idle} idle connections: median x {ratio:.2f}")
+    raise_file_limit(4000)
+    for attack in ATTACKS:
+        if not args.attacks or attack.__name__ in args.attacks:
+            print(measure(attack, 3 if args.quick else 10), flush=True)
 
 
 if __name__ == "__main__":

@@ -102,6 +102,11 @@ class Server:
         pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
         return int(pages) * resource.getpagesize()
 
+    def peak_memory(self) -> int:
+        """The most resident bytes so far."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
     def __enter__(self) -> Server:
         return self
 

@@ -177,7 +177,7 @@ async def test_no_client_takes_the_memory_of_another_or_of_publishers(
     http: aiohttp.ClientSession,
 ) -> None:
     limits = {"max_body": 2**16, "max_message": 2**16}
-    async with running(trusted_proxies=("127.0.0.1",), **limits) as server:
+    async with running(trusted_proxies=("127.0.0.1",), insecure=True, **limits) as server:
         url = server.url.rstrip("/")
 
         async def sid_of(address: str) -> str:
