@@ -294,6 +294,15 @@ def test_snapshots_are_shared_until_the_board_changes(house: House) -> None:
     assert task["progress"] == 5
 
 
+def test_snapshots_follow_the_time() -> None:
+    house = House(finished_for=60)
+    house.publish(Envelope("task_created", {"id": 1}), Envelope("task_completed", {"id": 1}))
+    assert len(house.open()[1].events[-1]["data"]["finished"]) == 1
+    house.turns.now += 61
+    house.hub.tick()
+    assert house.open()[1].events[-1]["data"]["finished"] == []
+
+
 # ---- time --------------------------------------------------------------------
 
 
@@ -417,7 +426,8 @@ def test_a_client_that_has_caught_up_is_not_conflated_until_it_lags_again(house:
     assert numbers(connection) == [1, 3]
     connection.room_for = 1 << 30
     # The last one lets the session read for itself.
-    house.publish(*keyed(4, 5), x([6, ""], room=session.sid))
+    small = [x([number, ""], key="k") for number in (4, 5)]
+    house.publish(*small, x([6, ""], room=session.sid))
     house.turns.settle()
     assert numbers(connection) == [1, 3, 4, 5, 6]
 
@@ -486,7 +496,7 @@ def test_what_was_sent_to_a_session_before_it_opens_may_be_gone() -> None:
     assert [event["event"] for event in connection.events] == ["connect", "active_tasks"]
 
 
-@pytest.mark.parametrize("wakes", ["a message", "a room"])
+@pytest.mark.parametrize("wakes", ["a message", "a room", "a full connection"])
 def test_a_session_whose_rooms_were_silent_has_missed_nothing(wakes: str) -> None:
     house = House(retention_count=3)
     session, connection = house.open("a")
@@ -494,6 +504,12 @@ def test_a_session_whose_rooms_were_silent_has_missed_nothing(wakes: str) -> Non
         house.publish(x(n, room="b"))
     if wakes == "a message":
         house.publish(x("yours", room=session.sid))
+    elif wakes == "a full connection":
+        house.hub.pause(session)
+        assert house.hub.lagging() == 1
+        house.hub.resume(session)
+        assert house.hub.lagging() == 0
+        house.publish(x("yours", room="a"))
     else:
         house.hub.join(session, "c")
         house.publish(x("yours", room="c"))
@@ -511,6 +527,23 @@ def test_a_batch_larger_than_the_memory_of_the_log() -> None:
     assert (resyncs(quick), resyncs(held)) == (["expired"], [])
     house.publish(x(10))
     assert told(quick) == [10]
+
+
+def test_a_room_that_a_session_was_put_in_while_away_is_shown_when_it_is_back(
+    house: House,
+) -> None:
+    session, _ = house.open()
+    last = str(house.hub.position_of(session))
+    assert last == str(house.log.position)
+    house.hub.detach(session)
+    house.hub.put(session, "a")
+    house.publish(x(1, room="a"))
+    connection = Connection(house.hub)
+    house.hub.reattach(session, connection, last)
+    house.hub.reattach(session, connection, last)
+    events = [(event["event"], event.get("room")) for event in connection.events]
+    assert events.count(("active_tasks", "a")) == 1
+    assert told(connection) == [1, 1]
 
 
 class ShortMemory(MemoryLog):
@@ -641,7 +674,50 @@ def test_a_position_of_another_log_is_answered_with_a_resync(house: House) -> No
         "active_tasks",
     ]
     assert connection.events[0]["data"]["recovered"] is False
+    assert connection.events[0]["data"]["position"] == str(house.log.position)
     assert resyncs(connection) == ["epoch"]
+
+
+def test_a_reader_of_the_process_gets_everything_and_hears_of_a_loss(house: House) -> None:
+    connection = Connection(house.hub, room_for=400)
+    house.publish(x(0))
+    connection.session = house.hub.peek(connection, start_of(house))
+    house.publish(*keyed(1, 2, 3))
+    for _ in range(5):
+        house.turns.settle()
+        connection.drain()
+    assert [data if data == 0 else data[0] for data in told(connection)] == [0, 1, 2, 3]
+    house.lose_the_log()
+    house.turns.settle()
+    assert resyncs(connection) == ["epoch"]
+
+
+def test_a_session_that_came_back_often_beats_as_one() -> None:
+    house = House(heartbeat=10)
+    session, connection = house.open()
+    for _ in range(20):
+        house.hub.close(session)
+        connection = house.open(last=str(house.log.position), sid=session.sid)[1]
+    for _ in range(10):
+        house.hub.tick()
+    assert connection.beats == 1
+
+
+def test_clients_of_a_server_that_stops_come_back_spread_over_time(house: House) -> None:
+    wires = [house.open()[1] for _ in range(200)]
+    house.hub.disconnect_all(RtpushError("going_away", "Stopping."))
+    waits = [connection.events[-1]["data"]["retry_after"] for connection in wires]
+    assert 0.0 <= min(waits) < 0.5
+    assert 0.9 < max(waits) <= 1.4
+    assert all(round(wait, 2) == wait for wait in waits)
+
+
+def test_a_session_leaves_the_rooms_that_its_new_token_does_not_list() -> None:
+    house = House(auth_secret="s" * 32)
+    session, connection = house.open("a", "b", grant=Grant(subject="ada", rooms=("a", "b")))
+    house.hub.renew(session, Grant(subject="ada", rooms=("b",)))
+    assert list(session.rooms) == ["b"]
+    assert connection.events[-1]["data"]["code"] == "forbidden"
 
 
 def test_a_session_that_is_ended_is_told_why(house: House) -> None:

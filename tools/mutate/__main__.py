@@ -39,7 +39,7 @@ TARGETS: Final[dict[str, tuple[str, Sequence[str], str]]] = {
     "callers": ("access/callers.py", ["tests/access/test_callers.py"], ""),
     "origins": ("access/origins.py", ["tests/access/test_origins.py"], ""),
     "auth": ("access/auth.py", ["tests/access/test_auth.py"], ONE),
-    "tail": ("log/tail.py", ["tests/log/test_contract.py"], "not redis"),
+    "tail": ("log/tail.py", ["tests/log/test_tail.py"], ""),
     "memory": ("log/memory.py", ["tests/log/test_contract.py"], "memory"),
     "local": ("log/local.py", ["tests/log/test_contract.py"], "not redis"),
     "group_commit": ("log/group_commit.py", ["tests/log/test_contract.py"], "not redis"),
