@@ -33,6 +33,9 @@ async function make(folder) {
   const wrapped = { banner: { js: `${LICENCE}(()=>{` }, footer: { js: '})();' } };
   await build({ ...common, ...wrapped, entryPoints: [join(CLIENT, 'classic.js')], outfile: script, plugins: [sharedModule] });
   await build({ ...common, banner: { js: LICENCE }, entryPoints: [join(CLIENT, 'rtpush/shared.js')], outfile: join(folder, 'dist', SHARED) });
+  // For `require`, which gives `io` itself, as with Socket.IO's client.
+  const callable = { js: 'module.exports=Object.assign(module.exports.io,module.exports);' };
+  await build({ ...common, format: 'cjs', banner: { js: LICENCE }, footer: callable, entryPoints: [join(CLIENT, 'rtpush.js')], outfile: join(folder, 'dist/rtpush.cjs'), plugins: [sharedModule] });
   execFileSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', ROOT, '--outDir', join(folder, 'types')], { stdio: 'inherit' });
   return gzipSync(readFileSync(script), { level: 9 }).length;
 }

@@ -48,6 +48,9 @@ async def test_the_package_is_used_from_node_and_typescript(local: Local, tmp_pa
     await said(program("node"), str(tsc), *flags.split(), "use.ts", at=project)
     out = await said(program("node"), "use.js", local.url, at=project)
     assert out.splitlines() == ["hello, package", "bad_task"]
+    (project / "use.cjs").write_text(REQUIRE)
+    out = await said(program("node"), "use.cjs", local.url, at=project)
+    assert out.splitlines() == ["hello, package"]
 
 
 USE = """
@@ -64,6 +67,18 @@ socket.disconnect();
 // @ts-expect-error There is no such option.
 io(process.argv[2], { reconnectionDelay: "soon", autoConnect: false });
 new WebSocketManager({ showToast: (text: string, mood: string) => console.log(text, mood) });
+"""
+
+
+REQUIRE = """
+const io = require("rtpush");
+if (io !== io.io || io !== io.connect || io !== io.default) throw new Error("not the same");
+const socket = io(process.argv[2]);
+socket.on("hello", (name) => {
+  console.log("hello,", name);
+  socket.disconnect();
+});
+socket.emit("hello", "package");
 """
 
 
