@@ -32,11 +32,18 @@ class Framing:
     `frame` takes the envelope's JSON and its position (None when it is not
     logged); `joiner` stands between framed envelopes that are sent together.
     `index` is the form's place in the cache that each log entry keeps.
+
+    A large envelope can be sent in parts: `first_part` takes the beginning of its
+    JSON and its position, `part` what is between, `last_part` the end. A part from
+    between fits every envelope.
     """
 
     index: int
     name: str
     frame: Callable[[bytes, str | None], bytes]
+    first_part: Callable[[bytes, str | None], bytes]
+    part: Callable[[bytes], bytes]
+    last_part: Callable[[bytes], bytes]
     joiner: bytes = b""
 
 
@@ -76,11 +83,22 @@ def deflated_frame(payload: bytes, _position: str | None = None) -> bytes:
     """
     if len(payload) < DEFLATE_FROM:
         return text_frame(payload)
-    deflate = zlib.compressobj(6, zlib.DEFLATED, -DEFLATE_WINDOW, 5)
-    data = deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH)
     # 0xC1: final, RSV1 (compressed), text. The empty block at the end is left
     # out (RFC 7692, section 7.2.1).
-    return _frame(b"\xc1", data[:-4])
+    return _frame(b"\xc1", _deflate(payload)[:-4])
+
+
+# Parts are fragments (RFC 6455, section 5.4): pings and closes may come between them.
+_FIRST: Final = b"\x01"
+_FIRST_DEFLATED: Final = b"\x41"
+_BETWEEN: Final = b"\x00"
+_LAST: Final = b"\x80"
+
+
+def _deflate(payload: bytes) -> bytes:
+    """Deflated, up to a byte's end, and looking at nothing before it."""
+    deflate = zlib.compressobj(6, zlib.DEFLATED, -DEFLATE_WINDOW, 5)
+    return deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH)
 
 
 def sse_event(payload: bytes, position: str | None = None) -> bytes:
@@ -88,16 +106,34 @@ def sse_event(payload: bytes, position: str | None = None) -> bytes:
 
     JSON never holds a raw newline, so one `data:` line is always enough.
     """
+    return _sse_begin(payload, position) + b"\n\n"
+
+
+def _sse_begin(payload: bytes, position: str | None) -> bytes:
     head = b"" if position is None else b"id: " + position.encode() + b"\n"
-    return head + b"data: " + payload + b"\n\n"
+    return head + b"data: " + payload
 
 
 def _plain(payload: bytes, _position: str | None = None) -> bytes:
     return payload
 
 
-WEBSOCKET: Final = Framing(0, "websocket", text_frame)
-WEBSOCKET_DEFLATE: Final = Framing(1, "websocket", deflated_frame)
-SSE: Final = Framing(2, "sse", sse_event)
-JSON: Final = Framing(3, "poll", _plain, b",")
+WEBSOCKET: Final = Framing(
+    0,
+    "websocket",
+    text_frame,
+    lambda payload, _: _frame(_FIRST, payload),
+    lambda payload: _frame(_BETWEEN, payload),
+    lambda payload: _frame(_LAST, payload),
+)
+WEBSOCKET_DEFLATE: Final = Framing(
+    1,
+    "websocket",
+    deflated_frame,
+    lambda payload, _: _frame(_FIRST_DEFLATED, _deflate(payload)),
+    lambda payload: _frame(_BETWEEN, _deflate(payload)),
+    lambda payload: _frame(_LAST, _deflate(payload)[:-4]),
+)
+SSE: Final = Framing(2, "sse", sse_event, _sse_begin, _plain, lambda payload: payload + b"\n\n")
+JSON: Final = Framing(3, "poll", _plain, _plain, _plain, _plain, b",")
 FRAMINGS: Final = (WEBSOCKET, WEBSOCKET_DEFLATE, SSE, JSON)

@@ -155,6 +155,9 @@ class Hub(Membership):
         session.cursor = self._cursor_of(session)
         session.connection = None
         session.live = session.paused = session.lagging = session.reading = False
+        if session.snapshot is not None and session.snapshot.room is not None:
+            session.pending_snapshots = (session.snapshot.room, *session.pending_snapshots)
+        self._end_snapshot(session)
         self._stalled.remove(session)
 
     def close(self, session: Session, reason: str = Reason.TRANSPORT_CLOSE) -> None:
@@ -329,6 +332,7 @@ class Hub(Membership):
         self._snapshots.forget()
         now = self._runtime.clock()
         self._lapsed.tick(now)
+        self.end_outdated_snapshots()
         self._end_room_tokens()
         for session in self._expiries.due(self._runtime.wall()):
             self.disconnect(

@@ -118,16 +118,15 @@ class Admission:
         """Does this `join` bring a token to check, or does the application decide about it?"""
         return _brings_token(data) or (room not in session.rooms and self._handlers.has("join"))
 
-    def join(self, session: Session, room: str) -> bytes:
-        """Let a client into a room about which nothing has to be asked; returns its tasks."""
+    def join(self, session: Session, room: str) -> bytes | None:
+        """Let a client into a room about which nothing has to be asked; see `Hub.join`."""
         self._check(session, room, None)
         return self._hub.join(session, room)
 
-    async def ask_and_join(self, session: Session, room: str, data: Any) -> bytes:
+    async def ask_and_join(self, session: Session, room: str, data: Any) -> bytes | None:
         """Check the token of a `join`, ask the application, and let the client in.
 
-        `data` is that of the `join`. Returns the room's `active_tasks` envelope. Raises
-        RtpushError.
+        `data` is that of the `join`. Returns what `Hub.join` does. Raises RtpushError.
         """
         grant = None
         if _brings_token(data):

@@ -54,14 +54,14 @@ class Commands:
         room = _room_of(envelope)
         if self._admission.must_ask(session, room, envelope.data):
             return self._ask_and_join(session, room, envelope, responder)
-        responder.send(self._admission.join(session, room))
+        _answer(responder, self._admission.join(session, room))
         return {"room": room}
 
     async def _ask_and_join(
         self, session: Session, room: str, envelope: Envelope, responder: Responder
     ) -> dict[str, str]:
         data = envelope.data if isinstance(envelope.data, dict) else {"room": room}
-        responder.send(await self._admission.ask_and_join(session, room, data))
+        _answer(responder, await self._admission.ask_and_join(session, room, data))
         return {"room": room}
 
     def _leave(
@@ -82,6 +82,11 @@ class Commands:
     ) -> dict[str, float | None]:
         data = envelope.data if isinstance(envelope.data, dict) else {}
         return {"expires": await self._admission.renew(session, data.get("token"))}
+
+
+def _answer(responder: Responder, snapshot: bytes | None) -> None:
+    if snapshot is not None:
+        responder.send(snapshot)
 
 
 def _room_of(envelope: Envelope) -> str:

@@ -127,6 +127,9 @@ class Worker:
                 if task is not None and not task.ended:
                     self._take(task)
 
+    def write_part(self, data: bytes, *, last: bool) -> None:
+        """See Connection. A snapshot is no news: the worker looks at the board itself."""
+
     def backlog(self) -> int:
         """See Connection."""
         return 0

@@ -33,7 +33,7 @@ from ..log.entry import Entry
 from ..protocol import Position, encode
 from .groups import Group, Groups
 from .session import Connection, Session
-from .snapshots import Snapshots
+from .snapshots import MAX_OUTDATED_BYTES, Snapshots, SnapshotStream
 from .timers import StalledWriters
 
 __all__ = ["Delivery", "Runtime"]
@@ -85,6 +85,8 @@ class Delivery(ABC):
         self._passing: Iterator[None] | None = None
         self._stalled = StalledWriters(settings.write_timeout)
         self._snapshots = Snapshots(log, runtime.wall)
+        # Sessions that large snapshots are on their way to, the longest at it first.
+        self._streaming: dict[Session, None] = {}
         log.on_grow = self._grown
         log.on_lost = self._lost
 
@@ -105,7 +107,27 @@ class Delivery(ABC):
     # -------------------------------------------------------------- sending
 
     def _snapshot(self, session: Session, framing: Framing) -> bytes:
-        return self._snapshots.framed(frozenset(session.rooms), framing)
+        """The board for a session that is at its position; empty when that is large and follows."""
+        rooms = frozenset(session.rooms)
+        # It has all that could be owed for a room.
+        session.pending_snapshots = ()
+        small = self._snapshots.of_rooms(rooms, framing)
+        if small is None:
+            self._begin_snapshot(session, self._snapshots.stream(rooms, framing))
+        return small or b""
+
+    def _begin_snapshot(self, session: Session, snapshot: SnapshotStream) -> None:
+        self._end_snapshot(session)
+        session.live = False
+        session.snapshot = snapshot
+        self._streaming[session] = None
+
+    def _end_snapshot(self, session: Session) -> None:
+        """It is written, or nobody takes the rest."""
+        snapshot, session.snapshot = session.snapshot, None
+        if snapshot is not None:
+            snapshot.close()
+            del self._streaming[session]
 
     def _direct_frames(self, session: Session, framing: Framing, after: int) -> Iterator[bytes]:
         """What was sent to this session alone before it began."""
@@ -189,7 +211,8 @@ class Delivery(ABC):
         """Let everybody who can take it begin anew; the others do when they read on."""
         yield_at = self._runtime.clock() + YIELD_AFTER
         for session in self._all_sessions():
-            if session.cursor == LOST and not session.paused and not session.reading:
+            waits = session.paused or session.reading or session.snapshot is not None
+            if session.cursor == LOST and not waits:
                 self._resync(session, "epoch")
                 self._catch_up(session)
             if self._runtime.clock() > yield_at:
@@ -313,10 +336,13 @@ class Delivery(ABC):
         """Read what the session is missing, one write at a time."""
         if session.connection is None or session.paused or session.reading:
             return
+        if session.snapshot is not None:
+            self._write_parts(session, session.connection, session.snapshot)
+            return
         if session.cursor >= self.log.last:
             session.live = True
             session.lagging = False
-            self._send_pending_snapshots(session)
+            self._send_pending_snapshots(session, session.connection)
             return
         session.live = False
         entries = self.log.recent(session.cursor, WRITE_BYTES)
@@ -330,11 +356,43 @@ class Delivery(ABC):
         else:
             self._catch_up_soon(session)
 
-    def _send_pending_snapshots(self, session: Session) -> None:
+    def _send_pending_snapshots(self, session: Session, connection: Connection) -> None:
         # Only now: a client ignores what is older than its room's snapshot.
-        if session.pending_snapshots:
-            pending_snapshots, session.pending_snapshots = session.pending_snapshots, ()
-            self.send(session, *[self._snapshots.of_room(room) for room in pending_snapshots])
+        while session.pending_snapshots and not session.paused:
+            room, *rest = session.pending_snapshots
+            session.pending_snapshots = tuple(rest)
+            if room not in session.rooms:
+                continue
+            framing = connection.framing
+            small = self._snapshots.of_room(room, framing)
+            if small is None:
+                stream = self._snapshots.stream(frozenset(), framing, room)
+                self._begin_snapshot(session, stream)
+                self._catch_up(session)
+                return
+            self._write(session, small)
+
+    def _write_parts(
+        self, session: Session, connection: Connection, snapshot: SnapshotStream
+    ) -> None:
+        """Write the next of a large snapshot. One write a turn: others have theirs between."""
+        data, last = snapshot.next()
+        if last:
+            self._end_snapshot(session)
+        if data:
+            connection.write_part(data, last=last)
+        if last:
+            self._catch_up(session)
+        else:
+            self._catch_up_soon(session)
+
+    def end_outdated_snapshots(self) -> None:
+        """Close the slowest readers of snapshots while they hold too much that is outdated."""
+        while self._streaming and self._snapshots.outdated_bytes > MAX_OUTDATED_BYTES:
+            self.disconnect(
+                next(iter(self._streaming)),
+                RtpushError("too_slow", "The board changes faster than it is read; read faster."),
+            )
 
     def _catch_up_soon(self, session: Session) -> None:
         connection = session.connection
@@ -388,7 +446,8 @@ class Delivery(ABC):
             return
         session.cursor = session.conflate_after = self.log.last
         self._write(session, connection.framing.frame(encode("resync", {"reason": reason}), None))
-        self._write(session, self._snapshot(session, connection.framing))
+        if snapshot := self._snapshot(session, connection.framing):
+            self._write(session, snapshot)
 
     def _finish_pass(self, session: Session) -> None:
         """Give a live session what a pass still owes it, before its rooms change.

@@ -16,6 +16,7 @@ from typing import Final
 from ..access.room_policy import FOREVER, RoomPolicy
 from ..config.settings import Settings
 from ..errors import RtpushError
+from ..framing import JSON
 from ..log.base import Log
 from ..protocol import check_room, encode
 from .delivery import Delivery, Runtime
@@ -68,18 +69,32 @@ class Membership(Delivery):
             session.keep_in(room, until)
             self._room_expiries.set((session, room), session.kept_until[room])
 
-    def join(self, session: Session, room: str, until: float | None = None) -> bytes:
-        """`enter`; returns the room's `active_tasks` envelope, for the client that asked."""
+    def join(self, session: Session, room: str, until: float | None = None) -> bytes | None:
+        """`enter`, at the client's own request; its `active_tasks` follows.
+
+        Once for many joins that come before it could be sent. Over SSE and long-poll a
+        small one is returned, for the answer to the request.
+        """
         self.enter(session, room, until)
-        return self._snapshots.of_room(room)
+        connection = session.connection
+        if connection is None or connection.framing.name != "websocket":
+            snapshot = self._snapshots.of_room(room, JSON)
+            if snapshot is not None:
+                return snapshot
+        self._send_snapshot_of(session, room)
+        return None
+
+    def _send_snapshot_of(self, session: Session, room: str) -> None:
+        if session.admitted and room not in session.pending_snapshots:
+            session.pending_snapshots = (*session.pending_snapshots, room)
+            if session.live:
+                session.cursor = self._cursor_of(session)
+                self._catch_up(session)
 
     def put(self, session: Session, room: str) -> None:
         """Put a session in a room that it did not ask for. Raises as `enter` does."""
-        snapshot = self.join(session, room, FOREVER)
-        if session.connection is not None:
-            self.send(session, snapshot)
-        elif session.admitted:
-            session.pending_snapshots = (*session.pending_snapshots, room)
+        self.enter(session, room, FOREVER)
+        self._send_snapshot_of(session, room)
 
     def leave(self, session: Session, room: str) -> None:
         """Take a session out of a room; nothing happens when it is not in it."""

@@ -19,6 +19,7 @@ from ..protocol import Reply
 
 if TYPE_CHECKING:
     from .groups import Group
+    from .snapshots import SnapshotStream
 
 __all__ = ["Connection", "Session"]
 
@@ -42,6 +43,9 @@ class Connection(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send framed bytes. Never blocks, never raises for a peer that is gone."""
+
+    def write_part(self, data: bytes, *, last: bool) -> None:
+        """Send a part of an envelope. What `write` is given before the last part follows it."""
 
     def backlog(self) -> int:
         """Bytes that were written and have not left."""
@@ -84,6 +88,7 @@ class Session:
         "results",
         "rooms",
         "sid",
+        "snapshot",
     )
 
     def __init__(self, sid: str, conflate: bool, address: str, opened: float) -> None:
@@ -120,6 +125,8 @@ class Session:
         self.paused = False
         # A read from the store, or the next write, is under way.
         self.reading = False
+        # The large snapshot that is on its way, part by part. Events wait for its end.
+        self.snapshot: SnapshotStream | None = None
 
         # ---- what it may
         # The application (if there is one) let it in; until then it hears nothing,
@@ -152,8 +159,8 @@ class Session:
         self.results: dict[str, bytes | RtpushError] = _NONE
         # Callbacks for the replies that the server has asked for, by `ack`.
         self.pending_replies: dict[str, Callable[[Reply], None]] | None = None
-        # Rooms that the server put it in while the client was away: their
-        # snapshots are sent when it has caught up.
+        # Rooms that it has entered and whose snapshots it has yet to be sent: when it
+        # has caught up, and its connection has room.
         self.pending_snapshots: tuple[str, ...] = ()
         # Envelopes that told it of a room which it had to leave while the client was away.
         self.notices: tuple[bytes, ...] = ()

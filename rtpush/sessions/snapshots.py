@@ -1,27 +1,39 @@
-"""What a session is told when it begins: `connect` and the board.
+"""Snapshots: the `connect` envelope and the task board, encoded once for all readers.
 
 Rules that hold here:
 
 - A snapshot names the position it is true at, and is never older than the
-  log's newest entry.
-- A thousand clients that come at once get, and hold, the same bytes.
+  log's newest entry when it is begun.
+- A small one is one write. A large one is written in parts, as its connection
+  takes them, so that a reader holds no bytes of it but a list of pages.
+- Pages are encoded, framed and compressed once, and shared by all who read them
+  in whatever rooms. What is kept of that has a bound in bytes; a page that has
+  been let go is encoded again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from ..framing import Framing
 from ..log.base import Log
-from ..protocol import PROTOCOL_VERSION, Position, encode
+from ..log.board_index import PAGE_BYTES, BoardIndex, TaskPage
+from ..log.task import Task
+from ..protocol import PROTOCOL_VERSION, Position, dumps, encode
 from ..version import __version__
 from .session import Session
 
-__all__ = ["Snapshots", "connect"]
+__all__ = ["MAX_OUTDATED_BYTES", "SnapshotStream", "Snapshots", "connect"]
 
-# Snapshots that are kept framed, until the log grows.
-MAX_SNAPSHOTS: Final = 4
+# Small snapshots that are kept framed until the log grows, and pages that are kept
+# framed until others need the room: as much as the largest board, in one framing.
+MAX_SMALL_BYTES: Final = 4 << 20
+MAX_PAGE_BYTES: Final = 64 << 20
+# Bytes of tasks that the board no longer has and that slow readers of a snapshot
+# still hold. Beyond this the readers who are longest at it are closed.
+MAX_OUTDATED_BYTES: Final = 32 << 20
 
 
 def connect(session: Session, position: Position, heartbeat: float, *, recovered: bool) -> bytes:
@@ -40,31 +52,162 @@ def connect(session: Session, position: Position, heartbeat: float, *, recovered
     )
 
 
+class _Bounded:
+    """Bytes by key; those used longest ago make room for new ones."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.bytes = 0
+        self._max_bytes = max_bytes
+        self._kept: dict[object, bytes] = {}
+
+    def get(self, key: object, make: Callable[[], bytes]) -> bytes:
+        """What is kept for the key, or what is made for it now."""
+        data = self._kept.pop(key, None)
+        if data is None:
+            data = make()
+            self.bytes += len(data)
+        self._kept[key] = data
+        while self.bytes > self._max_bytes and len(self._kept) > 1:
+            self.bytes -= len(self._kept.pop(next(iter(self._kept))))
+        return data
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self.bytes = 0
+
+
 class Snapshots:
     """The board as `active_tasks`, framed. `forget` when the board or the time has changed."""
 
     def __init__(self, log: Log, wall: Callable[[], float]) -> None:
         self._log = log
         self._wall = wall
-        self._framed: dict[tuple[frozenset[str], Framing], bytes] = {}
+        self._small = _Bounded(MAX_SMALL_BYTES)
+        self._pages = _Bounded(MAX_PAGE_BYTES)
 
     def forget(self) -> None:
-        """What was made is no longer true."""
-        self._framed.clear()
+        """The small snapshots that were made are no longer true; pages may be."""
+        self._small.clear()
 
-    def framed(self, rooms: frozenset[str], framing: Framing) -> bytes:
-        """All that somebody in these rooms may see."""
-        snapshot = self._framed.get((rooms, framing))
-        if snapshot is None:
-            position = str(self._log.position)
+    @property
+    def outdated_bytes(self) -> int:
+        """Bytes of tasks that only readers of older snapshots hold."""
+        return self._log.board.index.outdated.bytes
+
+    def of_rooms(self, rooms: frozenset[str], framing: Framing) -> bytes | None:
+        """All that a client in these rooms may see, framed; None when that is large."""
+        if self._size((None, *rooms)) > PAGE_BYTES:
+            return None
+        position = str(self._log.position)
+
+        def make() -> bytes:
             board = self._log.board.snapshot(rooms, self._wall())
-            if len(self._framed) >= MAX_SNAPSHOTS:
-                self._framed.clear()
-            snapshot = framing.frame(encode("active_tasks", board, position), position)
-            self._framed[rooms, framing] = snapshot
-        return snapshot
+            return framing.frame(encode("active_tasks", board, position), position)
 
-    def of_room(self, room: str) -> bytes:
-        """One room's part, as an envelope."""
-        board = self._log.board.snapshot_room(room, self._wall())
-        return encode("active_tasks", board, str(self._log.position), room)
+        return self._small.get((rooms, framing), make)
+
+    def of_room(self, room: str, framing: Framing) -> bytes | None:
+        """One room's part, framed; None when that is large."""
+        if self._size((room,)) > PAGE_BYTES:
+            return None
+
+        def make() -> bytes:
+            board = self._log.board.snapshot_room(room, self._wall())
+            envelope = encode("active_tasks", board, str(self._log.position), room)
+            return framing.frame(envelope, None)
+
+        return self._small.get((room, framing), make)
+
+    def _size(self, rooms: Iterable[str | None]) -> int:
+        return sum(self._log.board.index.size(room) for room in rooms)
+
+    def stream(
+        self, rooms: frozenset[str], framing: Framing, room: str | None = None
+    ) -> SnapshotStream:
+        """A large snapshot as parts: of these rooms, or of one room alone."""
+        scope = (None, *sorted(rooms)) if room is None else (room,)
+        return SnapshotStream(self, self._log.board.index, scope, room, self._log.position, framing)
+
+    def page(self, page: TaskPage, framing: Framing, *, ended: bool) -> bytes:
+        """The tasks of a page as a part of an array; empty when none is shown."""
+        shown = [task for task in page if self._is_shown(task)] if ended else list(page)
+        if not shown:
+            return b""
+        key = (page, framing, len(shown))
+        return self._pages.get(key, lambda: framing.part(_json(shown, newest_first=ended)))
+
+    def _is_shown(self, task: Task) -> bool:
+        return self._log.board.is_recent(task, self._wall())
+
+
+def _json(tasks: list[Task], *, newest_first: bool) -> bytes:
+    ordered = reversed(tasks) if newest_first else tasks
+    return dumps([task.data for task in ordered])[1:-1]
+
+
+class SnapshotStream:
+    """A large `active_tasks` on its way to one session, part by part.
+
+    It is of the board at `position`. It ends with `close`, read to the end or not.
+    """
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        index: BoardIndex,
+        rooms: Iterable[str | None],
+        room: str | None,
+        position: Position,
+        framing: Framing,
+    ) -> None:
+        self.room = room
+        self._snapshots = snapshots
+        self._position = str(position)
+        self._framing = framing
+        rooms = list(rooms)
+        self._left = deque([page for one in rooms for page in index.active(one)])
+        self._finished_left = deque(
+            [page for one in rooms for page in reversed(index.finished(one))]
+        )
+        for page in (*self._left, *self._finished_left):
+            page.acquire()
+        self._begun = self._in_finished = self._comma = False
+
+    def next(self) -> tuple[bytes, bool]:
+        """The next part, and whether it is the last."""
+        framing = self._framing
+        if not self._begun:
+            self._begun = True
+            id_ = self._position if self.room is None else None
+            return framing.first_part(b'{"event":"active_tasks","data":{"tasks":[', id_), False
+        if self._left:
+            return self._page(self._left.popleft(), ended=False), False
+        if not self._in_finished:
+            self._in_finished, self._comma = True, False
+            return framing.part(b'],"finished":['), False
+        if self._finished_left:
+            return self._page(self._finished_left.popleft(), ended=True), False
+        rest = (
+            {"id": self._position}
+            if self.room is None
+            else {
+                "room": self.room,
+                "id": self._position,
+            }
+        )
+        return framing.last_part(b"]}," + dumps(rest)[1:]), True
+
+    def _page(self, page: TaskPage, *, ended: bool) -> bytes:
+        data = self._snapshots.page(page, self._framing, ended=ended)
+        page.release()
+        if data and self._comma:
+            data = self._framing.part(b",") + data
+        self._comma |= bool(data)
+        return data
+
+    def close(self) -> None:
+        """Let go of the pages that were not read."""
+        for page in (*self._left, *self._finished_left):
+            page.release()
+        self._left.clear()
+        self._finished_left.clear()

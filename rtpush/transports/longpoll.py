@@ -24,15 +24,14 @@ from aiohttp import web
 
 from ..access.addresses import rate_limit_address
 from ..errors import Reason, RtpushError
-from ..framing import JSON
-from ..hub import Hub
-from ..protocol import Position, encode_error, weigh
+from ..protocol import encode_error, weigh
 from ..sessions.session import Session
 from ..web.batch import Batch, parse_many
 from ..web.body import checked
 from ..web.middleware import CALLER
 from .connect_request import ConnectRequest, flag, read_connect_request
 from .context import TransportContext
+from .pending_poll import PendingPoll
 
 __all__ = ["LongPollTransport"]
 
@@ -60,17 +59,21 @@ class LongPollTransport:
         context.nodes.bus.on("where", self._answer_where)
         context.nodes.bus.on("post", self._answer_post)
 
-    async def read(self, request: web.Request) -> web.Response:
+    async def read(self, request: web.Request) -> web.StreamResponse:
         """One read. Raises RtpushError."""
         connect_request = read_connect_request(request)
         timeout = _timeout(request, self._settings.poll_timeout)
         once = flag(request, "once", default=False)
-        poll = PendingPoll(self._hub)
+        poll = PendingPoll(self._hub, request.transport)
         session = await self._find(request, connect_request, poll)
         poll.session = session
+        if session.snapshot is not None:
+            self._hub.pause(session)
         try:
-            if not poll.frames:
+            if not poll:
                 await poll.wait(timeout)
+            if poll.in_parts:
+                return await self._answer_in_parts(request, poll, session)
             return self._answer(poll, session)
         finally:
             self._release(session, poll, once)
@@ -101,13 +104,30 @@ class LongPollTransport:
             raise
 
     def _answer(self, poll: PendingPoll, session: Session) -> web.Response:
-        position = poll.upto or self._hub.position_of(session)
-        body = b'{"events":[%b],"last":"%b"}' % (b",".join(poll.frames), str(position).encode())
         return web.Response(
-            body=body,
+            body=b'{"events":[' + poll.take() + self._end(poll, session),
             content_type="application/json",
             headers={"Cache-Control": "no-store"},
         )
+
+    def _end(self, poll: PendingPoll, session: Session) -> bytes:
+        position = poll.upto or self._hub.position_of(session)
+        return b'],"last":"%b"}' % str(position).encode()
+
+    async def _answer_in_parts(
+        self, request: web.Request, poll: PendingPoll, session: Session
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Cache-Control": "no-store"})
+        response.content_type = "application/json"
+        # The middleware is too late for an answer that has begun.
+        response.headers.update(self._context.access.origins.cors(request.headers.get("Origin")))
+        await response.prepare(request)
+        await response.write(b'{"events":[' + poll.take())
+        while session.snapshot is not None and session.connection is poll:
+            await response.write(await poll.next_parts())
+        await response.write(poll.take() + self._end(poll, session))
+        await response.write_eof()
+        return response
 
     def _release(self, session: Session, poll: PendingPoll, once: bool) -> None:
         if session.connection is not poll:
@@ -232,46 +252,6 @@ def _answers_too_large() -> RtpushError:
     return RtpushError(
         "rate_limited", "The answers have become large; send the rest in a request of its own."
     )
-
-
-class PendingPoll:
-    """A request that waits: a connection of the hub which is full after one write."""
-
-    def __init__(self, hub: Hub) -> None:
-        self.framing = JSON
-        self.frames: list[bytes] = []
-        self.session: Session | None = None
-        # Where this read ended, when it ended before it was answered: the
-        # session may be read on by another request by then.
-        self.upto: Position | None = None
-        self._hub = hub
-        self._woken = asyncio.Event()
-
-    async def wait(self, seconds: float) -> None:
-        """Until there is something to answer, or the time is up."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
-        except TimeoutError:
-            return
-
-    def write(self, data: bytes) -> None:
-        """See Connection."""
-        self.frames.append(data)
-        self._woken.set()
-
-    def backlog(self) -> int:
-        """See Connection."""
-        return sum(map(len, self.frames))
-
-    def heartbeat(self) -> None:
-        """See Connection. A request is short: its end is its heartbeat."""
-
-    def close(self, code: int, reason: str) -> None:
-        """See Connection."""
-        if self.session is not None:
-            self.upto = self._hub.position_of(self.session)
-        self._woken.set()
 
 
 class BatchResponse:

@@ -71,7 +71,7 @@ class SseConnection(StreamConnection):
 
     def heartbeat(self) -> None:
         """See Connection."""
-        self._transport.write(_HEARTBEAT)
+        self.write(_HEARTBEAT)
 
     def close(self, code: int, reason: str) -> None:
         """See Connection. The `disconnect` event has said code and reason."""

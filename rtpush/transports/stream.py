@@ -34,7 +34,7 @@ def hijack_for(
 class StreamConnection(asyncio.Protocol, ABC):
     """A taken transport as a connection of the hub: what WebSocket and SSE share."""
 
-    __slots__ = ("_context", "_full", "_session", "_transport", "framing", "write")
+    __slots__ = ("_behind", "_context", "_full", "_session", "_transport", "framing", "write")
 
     def __init__(
         self, transport: asyncio.Transport, framing: Framing, context: TransportContext
@@ -43,6 +43,8 @@ class StreamConnection(asyncio.Protocol, ABC):
         self._transport = transport
         # See Connection. The transport's own, since no call is made more often.
         self.write = transport.write
+        # What was written while an envelope is on its way in parts, and follows it.
+        self._behind: list[bytes] = []
         self._context = context
         self._session: Session | None = None
         # Has the peer left more unread than the high-water mark?
@@ -93,6 +95,19 @@ class StreamConnection(asyncio.Protocol, ABC):
         session, self._session = self._session, None
         if session is not None:
             self._context.hub.close(session, reason)
+
+    def write_part(self, data: bytes, *, last: bool) -> None:
+        """See Connection."""
+        self.write = self._write_behind
+        self._transport.write(data)
+        if last:
+            self.write = self._transport.write
+            if self._behind:
+                held, self._behind = self._behind, []
+                self.write(b"".join(held))
+
+    def _write_behind(self, data: bytes | bytearray | memoryview) -> None:
+        self._behind.append(bytes(data))
 
     def backlog(self) -> int:
         """See Connection."""

@@ -274,7 +274,9 @@ class WebSocketConnection(StreamConnection):
 
     def send(self, envelope: bytes) -> None:
         """See dispatcher.Responder."""
-        self._say(self.framing.frame(envelope, None))
+        # Not between the fragments of a snapshot, where only control frames may stand.
+        if not self._ended and not self._transport.is_closing():
+            self.write(self.framing.frame(envelope, None))
 
     def done(self, reply: bytes | None) -> None:
         """See dispatcher.Responder."""

@@ -209,6 +209,32 @@ async def test_snapshot_and_later_events_are_the_whole_truth(
         assert list(tasks.values()) == truth
 
 
+async def test_a_large_board_is_one_envelope_at_one_position(
+    site: Site, kind: type[Client]
+) -> None:
+    text = "x" * 1000
+    await site.publish(*(created(i, text=text) for i in range(300)))
+    await site.publish(*(created(f"r{i}", text=text) | {"room": "r"} for i in range(100)))
+    ended = [{"event": "task_completed", "data": {"id": i, "result": text}} for i in range(100)]
+    await site.publish(*ended)
+    client = await site.open(kind, ["r"])
+    first, second = client.greeting[-1], await board(site, kind)
+    assert [task["id"] for task in first["data"]["tasks"]] == [
+        *range(100, 300),
+        *(f"r{i}" for i in range(100)),
+    ]
+    assert [task["id"] for task in first["data"]["finished"]] == [*reversed(range(100))]
+    assert [task["id"] for task in second["tasks"]] == [*range(100, 300)]
+    # It goes on behind it, and a room's part is as large.
+    await site.publish({"event": "end"})
+    assert [event["event"] for event in await client.until("end")] == ["end"]
+    other = await site.open(kind)
+    await other.send({"event": "join", "data": {"room": "r"}, "ack": 1})
+    (part,) = [e for e in await other.until("active_tasks") if e.get("event") == "active_tasks"]
+    assert part["room"] == "r"
+    assert [task["id"] for task in part["data"]["tasks"]] == [f"r{i}" for i in range(100)]
+
+
 @pytest.mark.one_node
 async def test_the_board_outlives_a_restart(site: Site, kind: type[Client]) -> None:
     await site.publish(created(1, mode="m"), created(2))

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,7 +24,8 @@ from rtpush.hub import Hub
 from rtpush.log.base import Page
 from rtpush.log.entry import Draft, Entry
 from rtpush.log.memory import MemoryLog
-from rtpush.protocol import Envelope, Position
+from rtpush.protocol import Envelope, Position, dumps
+from rtpush.sessions import delivery, snapshots
 from rtpush.sessions.delivery import WRITE_BYTES, Runtime
 from rtpush.sessions.session import Session
 
@@ -74,11 +76,27 @@ class Connection:
         self.written: list[bytes] = []
         self.room_for = room_for
         self.held = 0
+        # An envelope that comes in parts, and what was written behind it.
+        self.parts: bytes | None = None
+        self.behind: list[bytes] = []
         self.beats = 0
         self.closed: tuple[int, str] | None = None
 
     def write(self, data: bytes) -> None:
-        self.written.append(data)
+        if self.parts is None:
+            self.written.append(data)
+        else:
+            self.behind.append(data)
+        self._fill(data)
+
+    def write_part(self, data: bytes, *, last: bool) -> None:
+        self.parts = (self.parts or b"") + data
+        if last:
+            self.written += [self.parts, *self.behind]
+            self.parts, self.behind = None, []
+        self._fill(data)
+
+    def _fill(self, data: bytes) -> None:
         self.held += len(data)
         if self.held >= self.room_for and self.session is not None:
             self.hub.pause(self.session)
@@ -301,6 +319,102 @@ def test_snapshots_follow_the_time() -> None:
     house.turns.now += 61
     house.hub.tick()
     assert house.open()[1].events[-1]["data"]["finished"] == []
+
+
+# ---- large boards ------------------------------------------------------------
+
+
+def task(id_: int, size: int, **fields: Any) -> Envelope:
+    return Envelope("task_created", {"id": id_, "text": "x" * size}, **fields)
+
+
+def tasks(connection: Connection) -> list[Any]:
+    return [task["id"] for task in connection.events[-1]["data"]["tasks"]]
+
+
+def test_a_large_board_is_encoded_once_for_readers_in_all_rooms(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.publish(*(task(n, 1000) for n in range(500)))
+    encoded = 0
+
+    def count(value: Any) -> bytes:
+        nonlocal encoded
+        data = dumps(value)
+        encoded += len(data)
+        return data
+
+    monkeypatch.setattr(snapshots, "dumps", count)
+    wires = [house.open(f"r{n}")[1] for n in range(50)]
+    house.turns.settle()
+    assert all(tasks(wire) == list(range(500)) for wire in wires)
+    assert encoded < 600_000
+    house.publish(Envelope("task_progress", {"id": 7, "progress": 1}))
+    late = house.open("late")[1]
+    house.turns.settle()
+    assert tasks(late) == list(range(500))
+    assert encoded < 700_000, "only the page that has changed is encoded again"
+
+
+def test_who_does_not_read_a_large_board_holds_none_of_it(house: House) -> None:
+    house.publish(*(task(n, 30_000) for n in range(100)))
+    wires = [house.open(f"r{n}", room_for=40_000)[1] for n in range(20)]
+    house.turns.settle()
+    assert all(wire.held < 80_000 for wire in wires)
+    house.publish(x(1))
+    for wire in wires:
+        while wire.held:
+            wire.drain()
+            house.turns.settle()
+        # The board at one position, and then what came after it.
+        board, after = wire.events[-2:]
+        assert [task["id"] for task in board["data"]["tasks"]] == list(range(100))
+        assert (board["id"], after["id"]) == (f"{house.log.epoch}-100", f"{house.log.epoch}-101")
+
+
+def test_many_joins_of_a_room_are_answered_as_they_are_read(house: House) -> None:
+    house.publish(*(task(n, 1000, room="a") for n in range(20)))
+    session, wire = house.open(framing=replace(JSON, name="websocket"), room_for=40_000)
+    for _ in range(1000):
+        house.hub.join(session, "a")
+    house.turns.settle()
+    assert wire.held < 80_000
+    wire.drain()
+    house.turns.settle()
+    boards = [event for event in wire.events if event.get("room") == "a"]
+    assert [len(board["data"]["tasks"]) for board in boards] == [20] * len(boards)
+    assert 2 <= len(boards) <= 4
+
+
+def test_a_large_room_comes_whole_to_who_loses_its_connection_amid_it(house: House) -> None:
+    house.publish(*(task(n, 30_000, room="a") for n in range(5)))
+    session, wire = house.open(room_for=40_000)
+    house.hub.join(session, "a")
+    house.turns.settle()
+    assert wire.parts
+    house.hub.close(session)
+    _, again = house.open(last=str(house.log.position), sid=session.sid)
+    house.turns.settle()
+    assert tasks(again) == list(range(5))
+    assert again.events[-1]["room"] == "a"
+
+
+def test_readers_cannot_hold_old_boards_without_end(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "MAX_OUTDATED_BYTES", 400_000)
+    house.publish(*(task(n, 30_000) for n in range(10)))
+    wires = []
+    for _ in range(10):
+        wires.append(house.open(room_for=10)[1])
+        house.publish(
+            *(Envelope("task_progress", {"id": n, "text": "y" * 30_000}) for n in range(10))
+        )
+    house.hub.tick()
+    assert house.log.board.index.outdated.bytes <= 400_000
+    closed = [wire.closed for wire in wires]
+    assert closed[0] == (4508, "too_slow")
+    assert closed[-1] is None
 
 
 # ---- time --------------------------------------------------------------------
@@ -854,11 +968,25 @@ class Reader:
         # What it may be missing: ends of stretches that a resync has skipped.
         self.gaps: set[int] = set()
         self.since: dict[str, int] = {}
+        # The active tasks that it knows of.
+        self.tasks: dict[Any, Event] = {}
+
+    def fold(self, event: Event) -> None:
+        """Keep the tasks, as PROTOCOL.md, section 6, asks of a client."""
+        data = event["data"]
+        if event["event"] == "active_tasks":
+            self.tasks = {task["id"]: task for task in data["tasks"]}
+        elif event["event"] == "task_completed":
+            self.tasks.pop(data["id"], None)
+        elif event["event"].startswith("task_"):
+            room = {"room": event["room"]} if "room" in event else {}
+            self.tasks[data["id"]] = self.tasks.get(data["id"], {}) | data | room
 
     def take(self) -> None:
         """Read what is on the wire, as PROTOCOL.md, section 3, asks of a client."""
         assert self.connection is not None
         for event in self.connection.events:
+            self.fold(event)
             if event["event"] == "active_tasks":
                 seq = int(event["id"].partition("-")[2])
                 if "room" in event:
@@ -889,7 +1017,7 @@ class AnyInterleaving(RuleBasedStateMachine):
         # Passes breathe after each handful of sessions.
         self.house.turns.step = 0.003
         self.readers: list[Reader] = []
-        self.published: list[tuple[int, str | None, str | None]] = []
+        self.published: list[tuple[int, str | None, tuple[str, str] | None]] = []
 
     def teardown(self) -> None:
         if hasattr(self, "house"):
@@ -906,10 +1034,27 @@ class AnyInterleaving(RuleBasedStateMachine):
     )
     def publish(self, events: list[tuple[str | None, str | None, int]]) -> None:
         first = self.house.log.last + 1
-        self.published += [(first + i, room, key) for i, (room, key, _) in enumerate(events)]
+        self.published += [
+            (first + i, room, ("x", key) if key else None)
+            for i, (room, key, _) in enumerate(events)
+        ]
         self.house.publish(
             *(x("y" * (size * WRITE_BYTES // 4), room=room, key=key) for room, key, size in events)
         )
+
+    @rule(
+        id_=st.integers(1, 6),
+        event=st.sampled_from(["task_created", "task_progress", "task_progress", "task_completed"]),
+        size=st.sampled_from([1, 1_000, 17_000]),
+    )
+    def work(self, id_: int, event: str, size: int) -> None:
+        """A task begins, goes on or ends; several together are a large board."""
+        room = (None, "a", "b")[id_ % 3]
+        before = self.house.log.last
+        self.house.publish(Envelope(event, {"id": id_, "x": f"{before:02}" * size}, room=room))
+        if self.house.log.last > before:
+            key = str(id_) if event == "task_progress" else None
+            self.published.append((before + 1, room, (event, key) if key else None))
 
     @rule()
     def turn(self) -> None:
@@ -987,12 +1132,15 @@ class AnyInterleaving(RuleBasedStateMachine):
             assert reader.connection is not None
             for _ in range(10_000):
                 self.house.turns.settle()
-                if not reader.connection.written:
+                if not reader.connection.written and not reader.connection.held:
                     break
                 reader.take()
                 reader.connection.drain()
             assert not reader.connection.written
             self._check(reader)
+            board = self.house.log.board.snapshot(sorted(reader.rooms), self.house.turns.now)
+            assert sorted(reader.tasks.items()) == sorted((t["id"], t) for t in board["tasks"])
+        assert self.house.log.board.index.outdated.bytes == 0
 
     def _check(self, reader: Reader) -> None:
         seen = set(reader.seen)
