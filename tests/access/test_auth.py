@@ -97,6 +97,8 @@ async def test_who_has_a_token_gets_in(kind: type[Client]) -> None:
         "nonsense",
         "a.b.c",
         "x" * 5_000,
+        token(filler="x" * 5_000),
+        token(rooms=["a", 5]),
         token(secret=OTHER),
         token(seconds=-60),
         token(nbf=time.time() + 3600),
