@@ -98,11 +98,6 @@ export class Outbox {
     }
   }
 
-  /** @returns {string[]} what was sent, and not answered */
-  unanswered() {
-    return [...this.#entries.values()].filter(({ sent }) => sent).map(({ text }) => text);
-  }
-
   /** The connection has ended for good: no entry will be answered. @param {Refusal} refusal */
   end(refusal) {
     // What the application adds while it is told belongs to the next connection.

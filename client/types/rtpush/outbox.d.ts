@@ -29,8 +29,6 @@ export class Outbox {
     add(envelope: object, limits: Limits, done: Done): void;
     /** There is a new connection: send all entries again. */
     resend(): void;
-    /** @returns {string[]} what was sent, and not answered */
-    unanswered(): string[];
     /** The connection has ended for good: no entry will be answered. @param {Refusal} refusal */
     end(refusal: Refusal): void;
     /** The server closed the connection because a message is too large: refuse the largest that was sent. */
