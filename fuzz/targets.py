@@ -27,9 +27,10 @@ with atheris.instrument_imports(include=["rtpush", "websockets"]):
 
     from rtpush.config.settings import Settings
     from rtpush.errors import RtpushError
-    from rtpush.protocol import Envelope, encode_data, parse, parse_many
+    from rtpush.protocol import Envelope, encode_data, parse
     from rtpush.server import Server
-    from rtpush.transports.websocket import WebSocketConnection
+    from rtpush.transports.websocket_connection import WebSocketConnection
+    from rtpush.web.batch import parse_many
 
 sys.path.append(str(Path(__file__).parent.parent / "tests/support"))
 from frames import frame
@@ -39,9 +40,8 @@ EVENTS = ("ping", "join", "leave", "auth", "chat", "task_created", "task_progres
 
 def envelopes(data: bytes) -> None:
     """`parse`, `parse_many` and what is encoded of it."""
-    found, _ = _or_refused(parse_many, data) or ([], False)
-    found.append(_or_refused(parse, data))
-    for envelope in found:
+    batch = _or_refused(parse_many, data, 100, 1 << 20) or ()
+    for envelope in (*batch, _or_refused(parse, data)):
         if isinstance(envelope, Envelope):
             _or_refused(encode_data, envelope.data)
 
@@ -98,12 +98,13 @@ class Connections:
         assert not list(self._server._hub.groups)
 
     async def _feed(self, data: bytes) -> None:
-        context = self._server._context
-        session = context.hub.prepare(["a"])
+        context = self._server._transport_context
+        session = context.hub.prepare()
         session.admitted = True
+        context.hub.join(session, "a")
         extensions = [PerMessageDeflate(True, True, 15, 15)]
         connection = WebSocketConnection(Transport(), extensions, context)
-        connection.start(session, None)
+        connection.start(session, None, b"")
         for piece in pieces(atheris.FuzzedDataProvider(data)):
             connection.data_received(piece)
         await self._server._log.wait_idle()
