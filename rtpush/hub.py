@@ -22,8 +22,8 @@ from .config.settings import Settings
 from .errors import Reason, RtpushError
 from .log.base import Log
 from .protocol import Position, check_room, encode
-from .sessions.delivery import Runtime
 from .sessions.membership import Membership
+from .sessions.runtime import Runtime
 from .sessions.session import Connection, Session
 from .sessions.shares import Shares
 from .sessions.snapshots import connect

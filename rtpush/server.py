@@ -42,7 +42,7 @@ from .log.entry import Draft
 from .log.factory import make_bus, make_log
 from .metrics import Metrics
 from .protocol import Envelope
-from .sessions.delivery import Runtime
+from .sessions.runtime import Runtime
 from .signals import StopSignals
 from .terminal.banner import banner, explain_bind_error, lan_address
 from .terminal.logs import set_up_logging

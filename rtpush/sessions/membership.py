@@ -19,7 +19,8 @@ from ..errors import RtpushError
 from ..framing import JSON
 from ..log.base import Log
 from ..protocol import check_room, encode
-from .delivery import Delivery, Runtime
+from .delivery import Delivery
+from .runtime import Runtime
 from .session import Session
 from .timers import Expiries
 

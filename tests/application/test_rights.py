@@ -30,7 +30,7 @@ from rtpush.log.bus import Bus
 from rtpush.log.memory import MemoryLog
 from rtpush.metrics import Metrics
 from rtpush.protocol import Envelope
-from rtpush.sessions.delivery import Runtime
+from rtpush.sessions.runtime import Runtime
 from rtpush.sessions.session import Session
 
 ROOMS = ["a", "b", "banned", "public"]

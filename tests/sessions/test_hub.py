@@ -25,8 +25,9 @@ from rtpush.log.base import Page
 from rtpush.log.entry import Draft, Entry
 from rtpush.log.memory import MemoryLog
 from rtpush.protocol import Envelope, Position, dumps
-from rtpush.sessions import delivery, snapshots
-from rtpush.sessions.delivery import WRITE_BYTES, Runtime
+from rtpush.sessions import catch_up, snapshots
+from rtpush.sessions.catch_up import WRITE_BYTES
+from rtpush.sessions.runtime import Runtime
 from rtpush.sessions.session import Session
 
 Event = dict[str, Any]
@@ -402,7 +403,7 @@ def test_a_large_room_comes_whole_to_who_loses_its_connection_amid_it(house: Hou
 def test_readers_cannot_hold_old_boards_without_end(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "MAX_OUTDATED_BYTES", 400_000)
+    monkeypatch.setattr(catch_up, "MAX_OUTDATED_BYTES", 400_000)
     house.publish(*(task(n, 30_000) for n in range(10)))
     wires = []
     for _ in range(10):

@@ -50,6 +50,7 @@ TARGETS: Final[dict[str, tuple[str, Sequence[str], str]]] = {
     "snapshots": ("sessions/snapshots.py", ["tests/sessions"], ""),
     "timers": ("sessions/timers.py", ["tests/sessions"], ""),
     "delivery": ("sessions/delivery.py", ["tests/sessions"], ""),
+    "catch_up": ("sessions/catch_up.py", ["tests/sessions"], ""),
     "shares": ("sessions/shares.py", ["tests/sessions"], ""),
     "membership": ("sessions/membership.py", ["tests/sessions", *CONNECTING], ONE),
     "hub": ("hub.py", ["tests/sessions", *CONNECTING], ONE),
