@@ -32,6 +32,7 @@ from ..protocol import LIGHT, Incoming, encode_error, parse, weigh
 from ..sessions.session import Session
 from .context import TransportContext
 from .frames import FrameError, FrameReader
+from .large_envelope import LargeEnvelope
 from .stream import StreamConnection
 
 __all__ = ["WebSocketConnection"]
@@ -381,24 +382,6 @@ class WebSocketConnection(StreamConnection):
             self._abort_later()
         else:
             self._transport.close()
-
-
-class LargeEnvelope:
-    """Where the outcome of a large envelope goes: its size counts until then."""
-
-    __slots__ = ("_connection", "_size")
-
-    def __init__(self, connection: WebSocketConnection, size: int) -> None:
-        self._connection = connection
-        self._size = size
-
-    def send(self, envelope: bytes) -> None:
-        """See dispatcher.Responder."""
-        self._connection.send(envelope)
-
-    def done(self, reply: bytes | None) -> None:
-        """See dispatcher.Responder."""
-        self._connection.large_done(self._size, reply)
 
 
 def _close_frame(code: int, reason: str) -> bytes:
