@@ -12,6 +12,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import codecs
 import http.client
 import time
 from collections import deque
@@ -34,6 +35,10 @@ from .request import (
 )
 
 __all__ = ["HttpClient"]
+
+# Connecting asks for this codec, which Python imports at the first use. A process forked while
+# another thread imports it could never import it: the lock of that import stays held.
+codecs.lookup("idna")
 
 # The shortest timeout of one attempt, in seconds: enough for a TLS handshake.
 _MIN_TIMEOUT: Final = 1.0
