@@ -17,11 +17,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from .access.auth import OPEN, Grant
-from .access.room_policy import FOREVER, RoomPolicy
+from .access.room_policy import RoomPolicy
 from .config.settings import Settings
 from .errors import Reason, RtpushError
 from .log.base import Log
 from .protocol import Position, check_room, encode
+from .sessions.handover import load_session
 from .sessions.membership import Membership
 from .sessions.runtime import Runtime
 from .sessions.session import Connection, Session
@@ -101,7 +102,7 @@ class Hub(Membership):
     def _restore(self, sid: str, grant: Grant) -> Session | None:
         session = self.find(sid)
         if session is None or session.grant.subject != grant.subject:
-            # Whoever has found a sid out does not become its owner by it.
+            # A client that has found a sid out does not become its owner by it.
             return None
         if session.eviction is not None:
             raise session.eviction
@@ -198,15 +199,7 @@ class Hub(Membership):
 
     def adopt(self, sid: str, moved: dict[str, Any], address: str, grant: Grant) -> Session:
         """Go on with a session of another node, which has no connection here yet."""
-        session = Session(sid, moved["conflate"], address, moved["opened"])
-        session.rooms = moved["rooms"]
-        for room, until in moved["kept_until"].items():
-            session.keep_in(room, FOREVER if until is None else until)
-        session.pending_snapshots = tuple(moved["pending_snapshots"])
-        session.notices = tuple(notice.encode() for notice in moved["notices"])
-        session.data = moved["data"]
-        session.grant = grant
-        session.admitted = True
+        session = load_session(sid, moved, address, grant)
         self._leave_lost_rooms(session)
         if moved["lapsed"]:
             self._lapsed.add(session, self._runtime.clock())
@@ -277,7 +270,7 @@ class Hub(Membership):
             # It ended while the token was looked at.
             raise RtpushError("not_found", "No such session: it ended.")
         if grant.subject != session.grant.subject:
-            raise RtpushError("forbidden", "This session belongs to somebody else.")
+            raise RtpushError("forbidden", "This session belongs to another user.")
         if grant != session.grant:
             session.grant = grant
             self._expiries.set(session, grant.expires)

@@ -18,13 +18,11 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-import orjson
-
 from ..access.auth import Grant
-from ..access.room_policy import FOREVER
 from ..errors import RtpushError
 from ..hub import Hub
 from ..log.bus import Bus
+from ..sessions.handover import dump_session
 from ..sessions.session import Session
 
 __all__ = ["Nodes"]
@@ -64,14 +62,14 @@ class Nodes:
         return await self._gather("connections", self._answer_connections)
 
     async def rooms(self) -> dict[str, int]:
-        """Every room that somebody is in, and how many are."""
+        """Every room that has sessions, and how many."""
         rooms = Counter(await self._answer_rooms({}))
         for others in await self.bus.ask_all("rooms"):
             rooms.update(others)
         return dict(rooms)
 
     async def members(self, room: str) -> list[dict[str, Any]]:
-        """Who is in a room."""
+        """The sessions in a room, on all nodes."""
         return await self._gather("members", self._answer_members, room=room)
 
     async def knows(self, sid: str) -> bool:
@@ -165,7 +163,7 @@ class Nodes:
     def send_volatile(
         self, event: str, data: Any, room: str | None, skip: Collection[str] = ()
     ) -> None:
-        """To those who are connected to any node, and keep up now."""
+        """To the sessions that are connected to any node, and keep up now."""
         self._hub.send_volatile(event, data, room, skip)
         self.bus.broadcast("volatile", event=event, data=data, room=room, skip=list(skip))
 
@@ -206,35 +204,14 @@ class Nodes:
     async def _answer_take(self, fields: dict[str, Any]) -> dict[str, Any] | None:
         found = self._hub.find(fields["sid"])
         if found is None or found.grant.subject != fields["subject"] or not found.admitted:
-            # Whoever has found a sid out does not become its owner by it.
+            # A client that has found a sid out does not become its owner by it.
             return None
         if found.eviction is not None:
             return {"eviction": found.eviction.as_data()}
-        moved = {
-            "rooms": found.rooms,
-            # JSON has no infinity.
-            "kept_until": {
-                room: None if until == FOREVER else until
-                for room, until in found.kept_until.items()
-            },
-            "conflate": found.conflate,
-            "opened": found.opened,
-            "pending_snapshots": found.pending_snapshots,
-            "notices": [notice.decode() for notice in found.notices],
-            "data": _as_json(found),
+        moved = dump_session(found) | {
             "polls": found.lease_until is not None,
             "lapsed": found.sid not in self._hub.sessions,
         }
         self._hub.release(found)
         self.on_released(found)
         return moved
-
-
-def _as_json(session: Session) -> dict[str, Any] | None:
-    """What the application keeps with a session, if it can travel."""
-    try:
-        orjson.dumps(session.data)
-    except TypeError:
-        logger.warning("what is saved with a session is not JSON: it is lost on a change of node")
-        return None
-    return session.data
