@@ -79,7 +79,7 @@ def deflated_frame(payload: bytes, _position: str | None = None) -> bytes:
     """The same under permessage-deflate without context takeover (RFC 7692).
 
     No context is carried from frame to frame, so one compressed frame is
-    right for everybody who negotiated the extension.
+    right for every client that negotiated the extension.
     """
     if len(payload) < DEFLATE_FROM:
         return text_frame(payload)

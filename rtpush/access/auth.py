@@ -1,4 +1,4 @@
-"""Who somebody is, and what they may do.
+"""Who a client is, by its token or key, and what it may do.
 
 Rules that hold here:
 
@@ -6,7 +6,7 @@ Rules that hold here:
   it is never part of a message that could be logged.
 - A key says which algorithm it is for, and the token does not: `none`, or a
   public key taken for a secret, cannot be asked for (RFC 8725, section 3.1).
-- Without any key configured, whoever connects may do everything: that is for
+- Without any key configured, every client may do everything: that is for
   development, and refused beyond loopback (see `server`).
 """
 
@@ -275,7 +275,7 @@ class Authenticator:
 _EXPLAINED: Final = {
     "ExpiredSignatureError": "it has expired",
     "ImmatureSignatureError": "it is not valid yet",
-    "InvalidAudienceError": "it is for somebody else (`aud`)",
+    "InvalidAudienceError": "it is for another audience (`aud`)",
     "MissingRequiredClaimError": "it has no `exp`, or no `aud`",
 }
 

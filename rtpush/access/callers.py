@@ -76,7 +76,7 @@ class Caller:
 
 
 class Callers:
-    """Finds out who sends a request."""
+    """Finds out which address a request comes from."""
 
     def __init__(self, settings: Settings) -> None:
         self._proxies: list[IPv4Network | IPv6Network] = [

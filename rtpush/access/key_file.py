@@ -1,7 +1,7 @@
 """The key file: an API key beside the log, for the server and programs of its user.
 
 The server, `rtpush publish` and `Publisher` find it by themselves, so that a key costs
-nobody a setting. Only its owner may read it: whoever reads it may publish.
+nobody a setting. Only its owner may read it: a program that reads it may publish.
 """
 
 from __future__ import annotations

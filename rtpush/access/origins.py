@@ -33,7 +33,7 @@ _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Za-z._~-]+))(?::[0-9]
 
 
 class Origins:
-    """Decides who may come in from where."""
+    """Decides from which origins and hosts requests are accepted."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -33,7 +33,7 @@ class RoomPolicy:
     """Decides by the server's settings, the client's token and the application's handlers.
 
     A server that knows its clients keeps rooms private. A server that has neither tokens nor an
-    application has nobody to decide who enters: there every room is open.
+    application has nothing that decides on entries: there every room is open.
     """
 
     def __init__(self, settings: Settings, application: Application) -> None:

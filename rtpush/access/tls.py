@@ -1,4 +1,4 @@
-"""TLS by the server itself, for those who have no proxy in front.
+"""TLS by the server itself, where there is no proxy in front.
 
 Rules that hold here:
 

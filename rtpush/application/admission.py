@@ -155,7 +155,7 @@ class Admission:
         """What a token for one room allows. Raises RtpushError."""
         grant = await self._grant(token)
         if grant.subject not in (None, session.grant.subject):
-            raise RtpushError("forbidden", "The token is for somebody else.")
+            raise RtpushError("forbidden", "The token is for another user.")
         if not grant.lists(room):
             raise RtpushError("forbidden", "The token does not list this room in `rooms`.")
         return grant

@@ -4,10 +4,10 @@ Rules that hold here:
 
 - The names and habits are those of python-socketio's `AsyncServer`, so that an
   application moves by changing its import.
-- HandlerRegistry can be added at any time. Everything else needs a running server
+- Handlers can be added at any time. Everything else needs a running server
   and is called on its event loop.
 - What is emitted is logged like every other event: `await emit(…)` returns
-  when it is stored, and whoever is away gets it on coming back.
+  when it is stored, and a client that is away gets it on coming back.
 - A room named like a session's `sid` is that session alone.
 """
 

@@ -166,7 +166,7 @@ class Dispatcher:
             self._append(session, envelope, responder)
 
     def _check_open(self) -> None:
-        # Whoever stops waits until what was taken is delivered: that has to end.
+        # A stop waits until what was taken is delivered: that has to end.
         if self._hub.stopping:
             raise RtpushError("going_away", "The server is stopping; send it again in a moment.")
 

@@ -8,7 +8,7 @@ Rules that hold here:
 - The work itself is one blocking function in a thread; see `Work`. It can be
   replaced by anything that takes a task and returns a result.
 - What the worker reports is stored before the function goes on. When the task
-  has ended meanwhile (somebody cancelled it), the report raises `TaskEnded`.
+  has ended meanwhile (a client cancelled it), the report raises `TaskEnded`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Worker:
         """Make ready; the first `tick` that leads takes up work."""
         self._loop = asyncio.get_running_loop()
         for number in range(AT_ONCE):
-            # Daemons: a stop does not wait for a long step of somebody's model.
+            # Daemons: a stop does not wait for a long step of a model.
             Thread(target=self._run, name=f"rtpush-worker-{number}", daemon=True).start()
 
     async def tick(self) -> None:
@@ -170,7 +170,7 @@ class Worker:
         except ValueError as exc:
             self._fail(key, str(exc))
         except Exception as exc:
-            # What it says is for who runs the server, not for everybody's screen.
+            # Its message is for the operator, not for every screen.
             logger.exception("task %s failed", key)
             self._fail(key, f"The work failed ({type(exc).__name__}).")
 

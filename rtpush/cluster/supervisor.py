@@ -121,7 +121,7 @@ class Supervisor:
         addresses = list(dict.fromkeys((family, address) for family, *_, address in found))
         slots: list[list[socket.socket]] = [[] for _ in range(settings.workers)]
         for family, address in addresses:
-            # Whoever shares the port with strangers loses connections to them.
+            # A server that shares its port with strangers loses connections to them.
             _bind(family, address, reuse=False).close()
             for slot in slots:
                 sock = _bind(family, address, reuse=True)

@@ -115,7 +115,7 @@ class Settings:
         False,
         SWITCH,
         "Authentication",
-        "let everybody in who can reach the server, and do everything",
+        "let every client in that can reach the server, to do everything",
     )
     allow_origins: tuple[str, ...] = _setting(
         (),
@@ -309,7 +309,7 @@ BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One value as it was given; `where` names it to the user who gave it."""
+    """One value as it was given; `where` names its source in errors."""
 
     setting: Setting
     where: str

@@ -2,7 +2,7 @@
 
 Rules that hold here:
 
-- All chance comes from one generator, seeded by whoever makes the brush.
+- All chance comes from one generator, seeded by the caller that makes the brush.
 - Numbers are written as short as they can be: a picture has a thousand of them.
 """
 

@@ -7,7 +7,7 @@ Rules that hold here:
   position gives what is newer. EPOCH names one life of the log: a log that
   lost entries it had handed out begins another.
 - Entries and the task board change together or not at all, and only after
-  the change is stored. Whoever sees an entry can rely on it.
+  the change is stored. A reader can rely on every entry that it sees.
 - `append` answers when the entries are stored, never earlier.
 """
 
@@ -59,7 +59,7 @@ def new_board(settings: Settings) -> TaskBoard:
 class Page(NamedTuple):
     """Entries that were read, and the number up to which nothing is missing from them.
 
-    Who wants more reads on at `upto`. It rises with every page while there is
+    A reader that wants more reads on at `upto`. It rises with every page while there is
     something newer, also when each entry that was looked at was left out.
     """
 

@@ -12,7 +12,7 @@ Rules that hold here:
   a fork and its parent can share all that neither of them changed.
 - Finished tasks go in the order in which they ended. `_floor` says how far
   they have gone: whatever ended before it is no longer held.
-- Someone outside a room learns that an id is taken, and nothing else: not by
+- A client outside a room learns that an id is taken, and nothing else: not by
   which room, nor whether the task is active. The room is compared first.
 - `size` is exact: the length of the task's JSON. It is kept by encoding only
   the fields that an event brings and those that they replace.
@@ -219,7 +219,7 @@ class TaskBoard:
     def _prune(self, time: float) -> None:
         while self._finished and time - self._ended_at(0).time > self._finished_for:
             self._drop_oldest()
-        # The newest is kept whatever its size: somebody waits to hear how it ended.
+        # The newest is kept whatever its size: its client waits to hear how it ended.
         while self._finished > 1 and (
             self._finished > self._max_finished or self._finished_bytes > self._max_finished_bytes
         ):
@@ -336,7 +336,7 @@ class TaskBoard:
         if task is None:
             return None
         row = {name: getattr(task, name) for name in ("data", "born", "number", "time", "ended")}
-        # Who stores rows is told which task changed, not which ones were
+        # A log that stores rows is told which task changed, not which ones were
         # dropped because of it. The floor tells `restore`.
         return orjson.dumps(row | {"floor": self._floor})
 

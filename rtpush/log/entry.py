@@ -45,7 +45,7 @@ class Draft:
         """
         key = envelope.key
         if key is None and envelope.event == "task_progress":
-            # Of a task's progress only the newest matters to who is behind.
+            # A reader that is behind needs only the newest progress of a task.
             key = task_key(envelope.data)
         return cls(
             envelope.event,
@@ -93,8 +93,8 @@ class Entry:
     def conflation_key(self) -> tuple[str | None, str, str] | None:
         """A later entry with the same one supersedes this one.
 
-        None when not everybody sees the entry: for whom it skips, the one
-        before is still the newest.
+        None when the entry skips sessions: for those, the one before is still
+        the newest.
         """
         return None if self.key is None or self.skip else (self.room, self.event, self.key)
 

@@ -41,7 +41,7 @@ _MAX_WAITING_BYTES: Final = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of `append`, and who waits for its outcomes."""
+    """One call of `append`, and the future that its caller awaits."""
 
     drafts: Sequence[Draft]
     future: asyncio.Future[list[Outcome]]

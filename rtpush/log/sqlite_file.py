@@ -132,7 +132,7 @@ class SqliteFile:
         """Close, and leave the files as they are.
 
         The last connection to go folds the write-ahead log into the file and
-        removes it, which is no help to who has to repair a damaged file. An
+        removes it, which does not help a person who has to repair a damaged file. An
         interrupt that nothing has answered yet stops that before its first page.
         """
         with suppress(sqlite3.ProgrammingError):  # it is closed already

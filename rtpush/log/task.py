@@ -101,7 +101,7 @@ def changes_of(old: Task | None, fields: dict[str, Any], room: str | None) -> di
     """The fields that an event sets.
 
     A field called `room` is left out: in a snapshot it is the server's word
-    on who sees the task, and nobody else's. The id stays as first given.
+    on which clients see the task, not the sender's. The id stays as first given.
     """
     if old is not None:
         return {name: fields[name] for name in fields if name not in ("id", "room")}

@@ -144,7 +144,7 @@ class CatchUp(ABC):
     def position_of(self, session: Session) -> Position:
         """The position up to which a session has been given everything."""
         if session.cursor == LOST:
-            # Of no log: whoever reads on from it is told so.
+            # Of no log: a client that reads on from it is told so.
             return Position("lost", 0)
         return Position(self.log.epoch, self._cursor_of(session))
 

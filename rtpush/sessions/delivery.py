@@ -59,7 +59,7 @@ class Delivery(CatchUp):
     def send_volatile(
         self, event: str, data: Any, room: str | None, skip: Collection[str] = ()
     ) -> None:
-        """To those who are connected and keep up now; nobody else will see it."""
+        """To the sessions that are connected and keep up now; no other will see it."""
         envelope = encode(event, data, room=room)
         alone = self.sessions.get(room or "")
         if alone is not None:
@@ -101,7 +101,7 @@ class Delivery(CatchUp):
         """All sessions, readers without one of their own included."""
 
     def _resync_all(self) -> Iterator[None]:
-        """Let everybody who can take it begin anew; the others do when they read on."""
+        """Let every session that can take it begin anew; the others do when they read on."""
         yield_at = self._runtime.clock() + YIELD_AFTER
         for session in self._all_sessions():
             waits = session.paused or session.reading or session.snapshot is not None

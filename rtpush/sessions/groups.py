@@ -46,12 +46,12 @@ class Groups:
         return list(set().union(*found))
 
     def members(self, room: str) -> list[Session]:
-        """Who is in a room; readers without a session of their own are not listed."""
+        """The sessions in a room; readers without a session of their own are not listed."""
         groups = self._by_room.get(room, ())
         return [session for group in groups for session in group.sessions if session.sid]
 
     def rooms(self) -> dict[str, int]:
-        """Every room that somebody is in, and how many are."""
+        """Every room that has sessions, and how many."""
         return {room: len(self.members(room)) for room in self._by_room}
 
     def assign(self, session: Session, framing: Framing) -> None:

@@ -6,7 +6,7 @@ Rules that hold here:
   log's newest entry when it is begun.
 - A small one is one write. A large one is written in parts, as its connection
   takes them, so that a reader holds no bytes of it but a list of pages.
-- Pages are encoded, framed and compressed once, and shared by all who read them
+- Pages are encoded, framed and compressed once, and shared by all that read them
   in whatever rooms. What is kept of that has a bound in bytes; a page that has
   been let go is encoded again.
 """
@@ -32,7 +32,7 @@ __all__ = ["MAX_OUTDATED_BYTES", "SnapshotStream", "Snapshots", "connect"]
 MAX_SMALL_BYTES: Final = 4 << 20
 MAX_PAGE_BYTES: Final = 64 << 20
 # Bytes of tasks that the board no longer has and that slow readers of a snapshot
-# still hold. Beyond this the readers who are longest at it are closed.
+# still hold. Beyond this the readers that are longest at it are closed.
 MAX_OUTDATED_BYTES: Final = 32 << 20
 
 

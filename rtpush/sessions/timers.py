@@ -39,7 +39,7 @@ class Heartbeats:
         self._slots[session.heartbeat_slot].pop(session, None)
 
     def tick(self) -> list[Session]:
-        """One second has passed: who is due."""
+        """One second has passed: the sessions that are due."""
         self._now = (self._now + 1) % len(self._slots)
         return list(self._slots[self._now])
 

@@ -192,7 +192,7 @@ class LongPollTransport:
         if session is None:
             raise _no_session()
         if session.grant.subject != fields["subject"]:
-            raise RtpushError("forbidden", "This session belongs to somebody else.")
+            raise RtpushError("forbidden", "This session belongs to another user.")
         answers = await self._post(session, nullcontext(b64decode(fields["body"])))
         self._end_if_asked(session, fields["close"])
         return answers.decode()

@@ -106,7 +106,7 @@ class WebSocketConnection(StreamConnection):
         # ---- what it counts
         # Bytes that have not been charged to the client's rate.
         self._unpaid = 0
-        # Bytes that were received and not handled, as far as they are charged, and to whom.
+        # Received bytes that are charged and not handled yet, and the share that pays.
         self._held = 0
         self._charged_to = ""
         # Messages that were whole and bytes held at the last heartbeat.

@@ -915,7 +915,7 @@ def test_a_session_that_lost_its_right_to_a_room_is_told() -> None:
 def test_a_token_that_expires_ends_the_session_unless_it_is_renewed(house: House) -> None:
     grant = Grant(subject="ada", expires=house.turns.now + 10)
     (one, first), (two, second) = (house.open(grant=grant) for _ in range(2))
-    with pytest.raises(RtpushError, match="somebody else"):
+    with pytest.raises(RtpushError, match="another user"):
         house.hub.renew(one, Grant(subject="eve"))
     house.hub.renew(one, Grant(subject="ada", expires=house.turns.now + 20))
     house.turns.now += 10

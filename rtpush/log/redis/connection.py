@@ -247,7 +247,7 @@ class RedisConnection:
         return self._connection is not None
 
     async def send(self, *command: Any) -> None:
-        """Send a command whose answer somebody else will hear. Raises RedisUnavailable."""
+        """Send a command whose answer comes elsewhere. Raises RedisUnavailable."""
         if self._connection is None:
             raise RedisUnavailable("it is not connected")
         try:

@@ -195,7 +195,7 @@ class RedisLog(FollowedLog):
     # ----------------------------------------------------------------- reading
 
     async def sync(self) -> bool:
-        """See `Log.sync`. Who comes while one is asked for shares the next."""
+        """See `Log.sync`. Callers that come while one is asked for share the next."""
         if self._failing:
             return False
         if self._synced is None:
@@ -261,7 +261,7 @@ class RedisLog(FollowedLog):
             if epoch == self.epoch:
                 self.first = max(self.first, first)
                 return page_of(epoch, upto, found)
-        # Whoever asked is told that all is different: see `on_lost`.
+        # The reader is told that all is different: see `on_lost`.
         return Page([], self.last)
 
 
