@@ -12,11 +12,12 @@
  *   client reconnects.
  */
 
+import { openTransport } from './connector.js';
 import { Cursor } from './cursor.js';
 import { addressOf, roomsWithoutToken } from './endpoint.js';
 import { Fallback, backoff } from './fallback.js';
 import { Heartbeat, RESUME_TIMEOUT } from './heartbeat.js';
-import { PING_TIMEOUT, openTransport } from './transports.js';
+import { PING_TIMEOUT } from './transports.js';
 
 /** @typedef {import('./transports.js').Envelope} Envelope */
 /** @typedef {import('./transports.js').CloseDetails} CloseDetails */

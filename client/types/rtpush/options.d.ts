@@ -25,7 +25,7 @@ export type Credentials = string | null | {
 };
 export type Auth = Credentials | ((done: (auth: any) => void) => any);
 export type UserOptions = {
-    transports?: ("poll" | "websocket" | "sse" | "polling" | "webtransport")[] | undefined;
+    transports?: ("websocket" | "sse" | "poll" | "polling" | "webtransport")[] | undefined;
     /**
      * whether to reconnect; true by default
      */

@@ -1,10 +1,17 @@
+/** Text that is no JSON becomes null, which `receive` ignores. @param {string} text */
+export function parse(text: string): any;
 /**
- * @param {TransportName} name
- * @param {Link} link
- * @returns {Transport}
- * @throws {SyntaxError} when a WebSocket subprotocol cannot carry the token
+ * What every transport is: WebSocket, Server-Sent Events and long-poll have one interface.
+ *
+ * Rules that hold here:
+ * - A transport connects when it is constructed. It gives envelopes to
+ *   `link.receive`, and tells `link.closed` once when it closes without being asked.
+ * - After `close()` a transport calls nothing of the link again.
+ * - The connection calls `connected` when the `connect` envelope has come. Until
+ *   then HTTP transports hold their send queue.
+ * - Credentials travel in a header or a WebSocket subprotocol, never in an address,
+ *   which servers and proxies log.
  */
-export function openTransport(name: TransportName, link: Link): Transport;
 /** The message of a close for want of an answer, as Socket.IO words it. */
 export const PING_TIMEOUT: "ping timeout";
 /** One envelope, as PROTOCOL.md describes it. The client trusts no field of it.
@@ -24,8 +31,6 @@ export const PING_TIMEOUT: "ping timeout";
  * @property {(transport: Transport, details: CloseDetails) => void} closed
  */
 /** @typedef {'websocket'|'sse'|'poll'} TransportName */
-/** `body`: null where it is no JSON; `error`: of the protocol, with a code.
- * @typedef {{status: number, body: any, error?: {code: string, message: string}, retryAfter?: number}} Answer */
 export class Transport {
     /**
      * @param {TransportName} name
@@ -108,15 +113,3 @@ export type Link = {
     closed: (transport: Transport, details: CloseDetails) => void;
 };
 export type TransportName = "websocket" | "sse" | "poll";
-/**
- * `body`: null where it is no JSON; `error`: of the protocol, with a code.
- */
-export type Answer = {
-    status: number;
-    body: any;
-    error?: {
-        code: string;
-        message: string;
-    };
-    retryAfter?: number;
-};

@@ -10,6 +10,7 @@ import { Fallback, backoff } from '../../../client/rtpush/fallback.js';
 import { newId } from '../../../client/rtpush/ids.js';
 import { readOptions, tokenOf } from '../../../client/rtpush/options.js';
 import { Outbox } from '../../../client/rtpush/outbox.js';
+import { SseParser } from '../../../client/rtpush/sse_parser.js';
 import { TaskList } from '../../../client/rtpush/tasks.js';
 
 const TRANSPORTS = ['websocket', 'sse', 'poll'];
@@ -315,6 +316,33 @@ test('a list of tasks is its snapshot and what came after', () => {
   // Names that are those of properties, which every object has.
   for (const event of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) assert.equal(list.apply({ event, id: 'e-20', data: { id: 3 } }), false);
   assert.equal(list.value, before);
+});
+
+test('events of a stream come in pieces of any size', () => {
+  const stream = 'retry: 1000\n\nid: e-1\ndata: {"a":1}\n\n: nothing\n\ndata: one\ndata: two\n\nevent: x\ndata: three';
+  for (const size of [1, 2, 3, 7, 1000]) {
+    const parser = new SseParser();
+    const found = [];
+    for (let at = 0; at < stream.length; at += size) found.push(...parser.feed(stream.slice(at, at + size)));
+    assert.deepEqual([...found, ...parser.feed(''), ...parser.feed('\n\n')].filter(Boolean), [' {"a":1}', ' one\n two', ' three']);
+  }
+});
+
+test('a long event is searched once, in however many pieces it comes', (context) => {
+  const { split, includes } = String.prototype;
+  let searched = 0;
+  for (const [name, method] of Object.entries({ split, includes })) {
+    context.mock.method(String.prototype, name, function counted(...args) {
+      searched += this.length;
+      return method.apply(this, args);
+    });
+  }
+  const parser = new SseParser();
+  parser.feed('data: ');
+  for (let index = 0; index < 1000; index += 1) parser.feed('x'.repeat(1000));
+  const [data] = parser.feed('\n\n');
+  assert.equal(data.length, 1_000_001);
+  assert.ok(searched < 4_000_000, String(searched));
 });
 
 test('both languages say everything, with the same values', () => {

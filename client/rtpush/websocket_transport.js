@@ -1,0 +1,35 @@
+/**
+ * WebSocket: envelopes in frames, both ways.
+ */
+
+import { Transport, parse } from './transports.js';
+
+/** @typedef {import('./transports.js').Link} Link */
+
+export class WebSocketTransport extends Transport {
+  /** @type {WebSocket} */
+  #socket;
+
+  /** @param {Link} link */
+  constructor(link) {
+    super('websocket', link);
+    const url = link.address('ws', link.resume());
+    url.protocol = url.protocol.replace('http', 'ws');
+    this.#socket = new WebSocket(url, link.token === null ? [] : ['rtpush', `bearer.${link.token}`]);
+    this.#socket.onmessage = ({ data }) => this.receive([parse(data)]);
+    const lost = (/** @type {number} */ code, /** @type {string} */ reason) => this.closeWith(code, reason || 'the connection was lost');
+    this.#socket.onclose = ({ code, reason }) => lost(code, reason);
+    // Node fires no `close` when the server refuses; a browser fires it right behind, and it knows the code.
+    this.#socket.onerror = () => setTimeout(lost, 0, 1006, '');
+  }
+
+  /** @param {string[]} texts */
+  send(texts) {
+    for (const text of texts) this.#socket.send(text);
+  }
+
+  close() {
+    super.close();
+    this.#socket.close();
+  }
+}
