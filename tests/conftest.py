@@ -37,6 +37,12 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "some"))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Tests wait for programs and pages nearly as long as they compute."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 2 * (cores or 1)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Tests run in random order; `-q` hides the header that names the seed."""
     seed = terminalreporter.config.getoption("randomly_seed", None)

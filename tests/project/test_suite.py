@@ -84,7 +84,9 @@ async def test_what_is_left_behind_is_named_with_its_test(tmp_path: Path) -> Non
 
 
 HANGS = """
-import asyncio, threading, weakref
+import asyncio, leaks, threading, weakref
+
+leaks.PATIENCE = 0.1
 
 class Gone:
     pass

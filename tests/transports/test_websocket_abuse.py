@@ -19,6 +19,7 @@ from frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, Raw, close, deflated, 
 
 from rtpush.config.settings import Settings
 from rtpush.server import Server
+from rtpush.transports import stream
 from rtpush.transports.websocket_connection import (
     MAX_AFTER_CLOSE,
     MAX_TURN_FRAMES,
@@ -35,6 +36,12 @@ LIMIT = 2**20
 async def server() -> AsyncIterator[Server]:
     async with Server(Settings(port=0, log="memory:", max_message=LIMIT)) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _short_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that has stopped reading a client does not see it go, and waits at its stop."""
+    monkeypatch.setattr(stream, "CLOSE_TIMEOUT", 0.1)
 
 
 def echo(data: Any) -> bytes:
