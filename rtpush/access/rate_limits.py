@@ -13,9 +13,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from .addresses import is_loopback
+from .addresses import is_loopback, rate_limit_address
+from .key_scope import CLIENTS, PUBLISHERS
 
-__all__ = ["MemoryBudget", "RateLimit"]
+__all__ = ["MemoryBudget", "Owners", "RateLimit", "owners_of"]
+
+# Names in one budget: addresses, and digests of subjects and API keys.
+Owners = tuple[str, ...]
 
 # Seconds' worth of its rate that a client may send at once.
 BURST: Final = 10.0
@@ -54,10 +58,9 @@ class RateLimit:
 
 
 class MemoryBudget:
-    """Bytes that may be held at the same time: by all owners, and by each of them.
+    """Bytes that may be held at the same time: by all together, and by each owner.
 
-    An owner is the address of a client. This machine's own has no share of its
-    own: it may be a proxy with all the clients behind it.
+    Bytes have several owners: those of `owners_of`. Each has a share.
     """
 
     def __init__(self, total: int, share: int) -> None:
@@ -67,19 +70,32 @@ class MemoryBudget:
         self.held = 0
         self._by_owner: Counter[str] = Counter()
 
-    def take(self, owner: str, size: int) -> bool:
-        """Hold `size` more bytes for an owner, if there is room for them."""
+    def take(self, owners: Owners, size: int) -> bool:
+        """Hold `size` more bytes for their owners, if there is room for them."""
         if self.held + size > self._total:
             return False
-        if self._by_owner[owner] + size > self._share and not is_loopback(owner):
+        if any(self._by_owner[owner] + size > self._share for owner in owners):
             return False
         self.held += size
-        self._by_owner[owner] += size
+        for owner in owners:
+            self._by_owner[owner] += size
         return True
 
-    def give_back(self, owner: str, size: int) -> None:
+    def give_back(self, owners: Owners, size: int) -> None:
         """Hold `size` fewer bytes; an owner that holds none is not kept."""
         self.held -= size
-        self._by_owner[owner] -= size
-        if not self._by_owner[owner]:
-            del self._by_owner[owner]
+        for owner in owners:
+            self._by_owner[owner] -= size
+            if self._by_owner[owner] <= 0:
+                del self._by_owner[owner]
+
+
+def owners_of(address: str, scope: str) -> Owners:
+    """Those who answer for what a sender makes the server hold: its address, and its scope.
+
+    `scope` is that of its idempotency keys: its subject or API key. This machine's own address
+    has no share: it may be a proxy with all the clients behind it. Nor have senders without
+    a subject and a key, since they have one scope together.
+    """
+    by_address = () if is_loopback(address) else (rate_limit_address(address),)
+    return by_address if scope in (CLIENTS, PUBLISHERS) else (*by_address, scope)

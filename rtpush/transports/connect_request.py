@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from ..errors import RtpushError
-from ..web.middleware import CALLER
+from ..web.request_keys import CALLER
 
 __all__ = ["ConnectRequest", "environ_of", "flag", "read_connect_request"]
 

@@ -23,7 +23,8 @@ from ..metrics import Metrics
 from ..protocol import Position
 from ..sessions.session import Session
 from ..web.body import BodyReader
-from ..web.middleware import CALLER, AccessControl
+from ..web.middleware import AccessControl
+from ..web.request_keys import CALLER
 from .connect_request import ConnectRequest, environ_of
 
 __all__ = ["Abortable", "TransportContext"]

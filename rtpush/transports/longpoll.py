@@ -22,13 +22,14 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from ..access.addresses import rate_limit_address
+from ..access.auth import Grant
+from ..access.rate_limits import owners_of
 from ..errors import Reason, RtpushError
 from ..protocol import encode_error, weigh
 from ..sessions.session import Session
 from ..web.batch import Batch, parse_many
 from ..web.body import checked
-from ..web.middleware import CALLER
+from ..web.request_keys import CALLER
 from .connect_request import ConnectRequest, flag, read_connect_request
 from .context import TransportContext
 from .pending_poll import PendingPoll
@@ -146,14 +147,16 @@ class LongPollTransport:
             body = await self._forward(request, sid)
         else:
             await self._context.check_owner(request, session)
-            body = await self._post(session, self._reading(request))
+            body = await self._post(session, self._reading(request, session.grant))
             self._end_if_asked(session, request.query.get("close"))
         return web.Response(
             body=body, content_type="application/json", headers={"Cache-Control": "no-store"}
         )
 
-    def _reading(self, request: web.Request) -> AbstractAsyncContextManager[bytes]:
-        return self._context.body_reader.read(request, rate_limit_address(request[CALLER].address))
+    def _reading(self, request: web.Request, grant: Grant) -> AbstractAsyncContextManager[bytes]:
+        bodies = self._context.body_reader
+        owners = owners_of(request[CALLER].address, grant.key_scope)
+        return bodies.read(request, bodies.clients, owners)
 
     async def _post(self, session: Session, reading: AbstractAsyncContextManager[bytes]) -> bytes:
         if not session.admitted:
@@ -178,7 +181,7 @@ class LongPollTransport:
         if node is None:
             raise _no_session()
         grant, _ = await self._context.access.grant(request)
-        async with self._reading(request) as body:
+        async with self._reading(request, grant) as body:
             fields = {"sid": sid, "subject": grant.subject, "body": b64encode(body).decode()}
             fields["close"] = request.query.get("close")
             answer: str = await bus.ask_node(node, "post", timeout=FORWARD_TIMEOUT, **fields)

@@ -24,7 +24,6 @@ from websockets.exceptions import ProtocolError
 from websockets.extensions import Extension
 from websockets.frames import Close, CloseCode, Opcode
 
-from ..access.addresses import rate_limit_address
 from ..application.commands import Responder
 from ..errors import Reason, RtpushError
 from ..framing import WEBSOCKET, WEBSOCKET_DEFLATE, control_frame
@@ -32,6 +31,7 @@ from ..protocol import LIGHT, Incoming, encode_error, parse, weigh
 from ..sessions.session import Session
 from .context import TransportContext
 from .frames import FrameError, FrameReader
+from .held_memory import UNCHARGED, HeldMemory
 from .large_envelope import LargeEnvelope
 from .stream import StreamConnection
 
@@ -48,9 +48,6 @@ MAX_TURN_FRAMES: Final = 64
 MAX_TURN_BYTES: Final = 64 << 10
 # Bytes that are read behind our close frame, to find the client's.
 MAX_AFTER_CLOSE: Final = 8 << 10
-# Bytes of unfinished messages that count against nobody's share of memory: a message
-# that TCP cuts in two is no attack.
-UNCHARGED: Final = 4 << 10
 # The pace that an unfinished message must keep, in bytes a second.
 SLOWEST: Final = 16 << 10
 # Heartbeats without a sign of life.
@@ -70,12 +67,11 @@ class WebSocketConnection(StreamConnection):
 
     __slots__ = (
         "_after_close",
-        "_charged_to",
         "_close_sent",
         "_ended",
-        "_held",
         "_in_flight",
         "_in_flight_bytes",
+        "_memory",
         "_missed_heartbeats",
         "_reader",
         "_reading_paused",
@@ -106,9 +102,8 @@ class WebSocketConnection(StreamConnection):
         # ---- what it counts
         # Bytes that have not been charged to the client's rate.
         self._unpaid = 0
-        # Received bytes that are charged and not handled yet, and the share that pays.
-        self._held = 0
-        self._charged_to = ""
+        # What it makes the server hold; None as long as that is little.
+        self._memory: HeldMemory | None = None
         # Messages that were whole and bytes held at the last heartbeat.
         self._seen = (0, 0)
 
@@ -142,8 +137,8 @@ class WebSocketConnection(StreamConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         super().connection_lost(exc)
-        if self._held:
-            self._context.body_reader.clients.give_back(self._charged_to, self._held)
+        if self._memory is not None:
+            self._memory.set_unread(0)
 
     def pause_writing(self) -> None:
         """See asyncio.Protocol."""
@@ -197,19 +192,16 @@ class WebSocketConnection(StreamConnection):
         self._set_reading(not self._turn_due and not self._is_held_back())
 
     def _hold(self, session: Session) -> None:
-        held = self._reader.held if self._reader.held > UNCHARGED else 0
-        if held == self._held:
+        held = self._reader.held
+        if self._memory is None and held <= UNCHARGED:
             return
-        budget = self._context.body_reader.clients
-        self._charged_to = self._charged_to or rate_limit_address(session.address)
-        if held < self._held:
-            budget.give_back(self._charged_to, self._held - held)
-        elif not budget.take(self._charged_to, held - self._held):
-            self._context.hub.disconnect(
-                session, RtpushError("unavailable", "Too much is being sent at once; try again.")
-            )
-            return
-        self._held = held
+        if not self._memory_of(session).set_unread(held):
+            self._context.hub.disconnect(session, _no_memory())
+
+    def _memory_of(self, session: Session) -> HeldMemory:
+        if self._memory is None:
+            self._memory = HeldMemory(self._context.body_reader.clients, session)
+        return self._memory
 
     def _unthrottle(self) -> None:
         self._throttled = False
@@ -265,13 +257,18 @@ class WebSocketConnection(StreamConnection):
             # RFC 6455, section 8.1.
             self._fail(CloseCode.INVALID_DATA, f"invalid UTF-8 at byte {exc.start}")
             return
+        session = self._session
+        assert session is not None
         self._in_flight += 1
         responder: Responder = self
         if size > SMALL:
+            if not self._memory_of(session).take(size):
+                self._context.metrics.refusals["unavailable"] += 1
+                self.done(encode_error(_no_memory(), envelope.ack))
+                return
             self._in_flight_bytes += size
             responder = LargeEnvelope(self, size)
-        assert self._session is not None
-        self._context.dispatcher.dispatch(self._session, envelope, responder)
+        self._context.dispatcher.dispatch(session, envelope, responder)
 
     def send(self, envelope: bytes) -> None:
         """See dispatcher.Responder."""
@@ -290,6 +287,8 @@ class WebSocketConnection(StreamConnection):
     def large_done(self, size: int, reply: bytes | None) -> None:
         """`done` for an envelope of so many bytes."""
         self._in_flight_bytes -= size
+        if self._memory is not None:
+            self._memory.give_back(size)
         self.done(reply)
 
     # -------------------------------------------------------------- Connection
@@ -390,3 +389,7 @@ def _close_frame(code: int, reason: str) -> bytes:
 
 def _not_text() -> RtpushError:
     return RtpushError("bad_envelope", "Send envelopes as text frames, not binary ones.")
+
+
+def _no_memory() -> RtpushError:
+    return RtpushError("unavailable", "Too much is being sent at once; try again.")

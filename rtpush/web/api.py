@@ -20,6 +20,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from ..access.rate_limits import owners_of
 from ..application.dispatcher import Dispatcher, position_of
 from ..cluster.nodes import Nodes
 from ..config.settings import Settings
@@ -31,13 +32,13 @@ from ..protocol import Position, check_room
 from .batch import parse_many
 from .body import BodyReader, checked
 from .openapi import document
+from .request_keys import CALLER, KEY_SCOPE
 
 __all__ = ["PROBES", "Api", "answer_errors", "error_response"]
 
 # Returns the scope of the publisher's idempotency keys; raises RtpushError when the sender
 # of a request may not use the API.
 Guard = Callable[[web.Request], Awaitable[str]]
-KEY_SCOPE: Final = web.RequestKey("key_scope", str)
 
 logger = logging.getLogger("rtpush.api")
 
@@ -157,8 +158,9 @@ class Api:
 
     async def publish(self, request: web.Request) -> web.Response:
         """One envelope, an array or NDJSON. See PROTOCOL.md, section 8."""
-        settings = self._settings
-        async with self._body_reader.read(request) as body:
+        settings, bodies = self._settings, self._body_reader
+        owners = owners_of(request[CALLER].address, request[KEY_SCOPE])
+        async with bodies.read(request, bodies.publishers, owners) as body:
             batch = parse_many(body, settings.max_batch, settings.max_message)
             envelopes = [envelope async for envelope in checked(batch)]
             # Shielded: a publisher that hangs up does not undo what it sent.

@@ -3,8 +3,9 @@
 Rules that hold here:
 
 - A body counts with what has arrived of it, from its first byte until the request
-  is answered. Clients have a budget together, with a share for each address;
-  publishers have one of their own, so no client can keep them from publishing.
+  is answered. Clients have a budget together, with a share for each address and each
+  subject. Publishers have another, with a share for each address and each API key or
+  subject: no client can keep them from publishing, nor one of them the others.
 - Compressed bodies are refused: a kilobyte of them would cost what a mebibyte does.
 - A client that sends a body byte by byte is not waited for.
 """
@@ -18,17 +19,18 @@ from typing import Final
 
 from aiohttp import web
 
-from ..access.rate_limits import MemoryBudget
+from ..access.rate_limits import MemoryBudget, Owners
 from ..errors import RtpushError
 from ..protocol import Incoming
 from .batch import Batch
 
 __all__ = ["BodyReader", "checked"]
 
-# Bodies and messages of the largest size that may be on their way at the same time,
-# of all clients and of one address.
+# Bodies and messages of the largest size that may be on their way at the same time: of all,
+# of one client's address or subject, and of one publisher's.
 AT_ONCE: Final = 8
-AT_ONCE_OF_ONE: Final = 2
+AT_ONCE_OF_CLIENT: Final = 2
+AT_ONCE_OF_PUBLISHER: Final = 4
 # A body may take its time at this many bytes a second.
 SLOWEST: Final = 16 << 10
 # Bytes of envelopes that are checked before other work has its turn.
@@ -44,24 +46,24 @@ class BodyReader:
         largest = max(max_body, max_message)
         # What clients have sent that is not answered yet: bodies, and on WebSockets
         # messages that are not whole.
-        self.clients = MemoryBudget(AT_ONCE * largest, AT_ONCE_OF_ONE * largest)
-        self._publishers = MemoryBudget(AT_ONCE * largest, AT_ONCE * largest)
+        self.clients = MemoryBudget(AT_ONCE * largest, AT_ONCE_OF_CLIENT * largest)
+        self.publishers = MemoryBudget(AT_ONCE * largest, AT_ONCE_OF_PUBLISHER * largest)
 
     @asynccontextmanager
-    async def read(self, request: web.Request, address: str | None = None) -> AsyncIterator[bytes]:
-        """The body; it counts as held until the block ends.
+    async def read(
+        self, request: web.Request, budget: MemoryBudget, owners: Owners
+    ) -> AsyncIterator[bytes]:
+        """The body; it counts in the budget until the block ends.
 
-        `address` is that of the client; None for a publisher. Raises RtpushError
-        (`too_large`, `request_timeout`, `unavailable`, `unsupported_encoding`).
+        Raises RtpushError (`too_large`, `request_timeout`, `unavailable`, `unsupported_encoding`).
         """
         self._check_head(request)
-        budget = self._publishers if address is None else self.clients
         body = bytearray()
         try:
-            await self._fill(body, request, lambda size: budget.take(address or "", size))
+            await self._fill(body, request, lambda size: budget.take(owners, size))
             yield bytes(body)
         finally:
-            budget.give_back(address or "", len(body))
+            budget.give_back(owners, len(body))
 
     def _check_head(self, request: web.Request) -> None:
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":

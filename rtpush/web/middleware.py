@@ -19,16 +19,16 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from ..access.auth import Authenticator, Grant
-from ..access.callers import Caller, Callers, is_private
+from ..access.callers import Callers, is_private
 from ..access.key_scope import PUBLISHERS, scope_of_api_key
 from ..access.origins import Origins
 from ..config.settings import Settings
 from ..errors import RtpushError
 from .api import PROBES, error_response
+from .request_keys import CALLER
 
-__all__ = ["CALLER", "AccessControl"]
+__all__ = ["AccessControl"]
 
-CALLER: Final = web.RequestKey("caller", Caller)
 # How a browser sends a token with a WebSocket: as a second subprotocol.
 IN_PROTOCOL: Final = "bearer."
 

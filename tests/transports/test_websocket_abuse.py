@@ -516,7 +516,7 @@ async def test_a_message_that_is_not_finished_ends_the_connection() -> None:
         (connection,) = server._transport_context.connections
         assert isinstance(connection, WebSocketConnection)
         raw.send(frame(TEXT, b"x" * 5000, fin=False))
-        await until(lambda: connection._held > 0)
+        await until(lambda: connection._memory is not None)
         connection.heartbeat()
         connection.data_received(frame(PONG))
         connection.heartbeat()
