@@ -13,7 +13,8 @@ help: ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## start the server with the demo; ARGS="--port 8080" adds options
-	@$(BIN)/python -m rtpush --demo $(ARGS)
+	@$(BIN)/python -m rtpush --demo $(ARGS) || { code=$$?; [ $$code -gt 2 ] || \
+	  echo "make: options go into ARGS, as in: make run ARGS='--port 5001'" >&2; exit $$code; }
 
 test: $(VENV)/.dev ## run all tests; installs redis, nginx, haproxy and chromium where it may
 	@sh tests/setup.sh
@@ -78,7 +79,7 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.run: $(VENV)/.made pyproject.toml
-	@$(PIP) -e .
+	@$(PIP) -e '.[cli]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml

@@ -17,15 +17,19 @@
  * @typedef {object} Task
  * @property {string} id
  * @property {'active'|'completed'|'failed'} status
- * @property {string} prompt
+ * @property {string} prompt         or else its title
  * @property {string} mode
+ * @property {string|null} worker    the program that does it; null: any
  * @property {object|null} formData  unchanged, so that a retry sends the same
  * @property {string|null} room
  * @property {number} startedAt      milliseconds
  * @property {number|null} endedAt   milliseconds
  * @property {number} progress       0 to 100
+ * @property {boolean} taken          whether a program has reported on it
  * @property {string} message
+ * @property {object|null} stage     the message as a name and numbers, to be translated
  * @property {string|null} picture   a data URL: the result, or a preview of it
+ * @property {string} text           the result as text
  * @property {string} error
  * @property {boolean} draft         created in this tab and not yet confirmed by the server
  */
@@ -107,10 +111,10 @@ export function tasksByStart(board) {
 
 /**
  * @param {Board} board
- * @returns {Task[]} the finished tasks, the latest end first
+ * @returns {boolean} whether a program works on tasks that are for any
  */
-export function finishedByEnd(board) {
-  return [...board.finished.values()].reverse().sort((a, b) => b.endedAt - a.endedAt);
+export function hasWorker(board) {
+  return [...board.tasks.values()].some((task) => task.taken && task.worker === null);
 }
 
 const HANDLERS = new Map([
@@ -174,24 +178,29 @@ function addFinished(board, raw, now) {
 
 function newTask(id, data, now, startedAt = now) {
   const blank = {
-    id, status: 'active', prompt: '', mode: '', formData: null, room: null, startedAt, endedAt: null,
-    progress: 0, message: '', picture: null, error: '', draft: false,
+    id, status: 'active', prompt: '', mode: '', worker: null, formData: null, room: null, startedAt, endedAt: null,
+    progress: 0, taken: false, message: '', stage: null, picture: null, text: '', error: '', draft: false,
   };
   return merge(blank, data, now);
 }
 
 function merge(task, data, now) {
   const form = asObject(data.formData);
+  const message = asText(data.message);
   return {
     ...task,
     formData: form ?? task.formData,
-    prompt: asText(form?.prompt) ?? asText(data.prompt) ?? task.prompt,
+    prompt: asText(form?.prompt) ?? asText(data.prompt) ?? asText(form?.title) ?? asText(data.title) ?? task.prompt,
+    worker: asText(data.worker) ?? task.worker,
     mode: asText(data.mode) ?? asText(form?.mode) ?? task.mode,
     room: asText(data.room) ?? task.room,
     startedAt: asTime(data.startTime, now) ?? task.startedAt,
     progress: asPercent(data.progress) ?? task.progress,
-    message: asText(data.message) ?? task.message,
+    taken: task.taken || message !== null || data.progress !== undefined,
+    message: message ?? task.message,
+    stage: message === null ? task.stage : asObject(data.stage),
     picture: pictureOf(data) ?? task.picture,
+    text: asText(asObject(data.result)?.text) ?? asText(data.result) ?? task.text,
   };
 }
 
@@ -207,7 +216,8 @@ function asEnded(task, status, data, now) {
 }
 
 function trimFinished(board) {
-  const surplus = finishedByEnd(board).slice(MAX_FINISHED);
+  const byEnd = [...board.finished.values()].reverse().sort((a, b) => b.endedAt - a.endedAt);
+  const surplus = byEnd.slice(MAX_FINISHED);
   for (const task of surplus) board.finished.delete(task.id);
 }
 

@@ -9,12 +9,14 @@
  *   the others.
  */
 
-import { tasksByStart } from './board.js';
+import { hasWorker, tasksByStart } from './board.js';
 import { setChildren, el, icon, setAttribute, setIcon, setText } from './dom.js';
-import { durationOf, errorOf, modeIcon, modeOf, titleOf } from './format.js';
+import { agoOf, durationOf, errorOf, modeIcon, modeOf, newsOf, statusOf, titleOf } from './format.js';
 import { t } from './i18n.js';
 
 const MAX_SHOWN = 60;
+// Milliseconds after which a task that no program has taken is not just waiting for its turn.
+const UNTAKEN = 10_000;
 
 /**
  * @typedef {object} Actions
@@ -26,6 +28,7 @@ const MAX_SHOWN = 60;
 
 export class Cards {
   #cards = new Map();
+  #hasWorker = false;
 
   /** @param {HTMLElement} grid @param {Actions} actions */
   constructor(grid, actions) {
@@ -40,6 +43,7 @@ export class Cards {
    */
   show(board, now) {
     const tasks = tasksByStart(board);
+    this.#hasWorker = hasWorker(board);
     const shown = tasks.slice(0, MAX_SHOWN);
     const ids = new Set(shown.map((task) => task.id));
     for (const id of [...this.#cards.keys()]) if (!ids.has(id)) this.#cards.delete(id);
@@ -49,7 +53,12 @@ export class Cards {
 
   /** @param {number} now */
   tick(now) {
-    for (const card of this.#cards.values()) card.tick(now);
+    for (const card of this.#cards.values()) card.tick(now, this.#hasWorker);
+  }
+
+  /** Bring a task's card into view. @param {string} id */
+  reveal(id) {
+    this.#cards.get(id)?.node.scrollIntoView({ block: 'nearest' });
   }
 
   /** Forget all cards, so that the next `show` makes them in the current language. */
@@ -60,7 +69,8 @@ export class Cards {
   #card(task, now) {
     const card = this.#cards.get(task.id) ?? new Card(task.id, this.actions);
     this.#cards.set(task.id, card);
-    card.update(task, now);
+    card.update(task);
+    card.tick(now, this.#hasWorker);
     return card;
   }
 }
@@ -76,10 +86,13 @@ class Card {
     this.title = el('h3', { dir: 'auto' });
     this.mode = el('span', { class: 'mode' });
     this.badge = el('span', { class: 'badge' });
-    this.time = el('span', { class: 'time', title: t('elapsed') });
+    this.time = el('span', { class: 'time' });
     this.fill = el('div', { class: 'fill' });
     this.bar = el('div', { class: 'bar', role: 'progressbar', 'aria-valuemin': '0', 'aria-valuemax': '100' }, this.fill);
     this.message = el('p', { class: 'message', dir: 'auto' });
+    this.more = el('button', { type: 'button', class: 'more', hidden: true, onclick: () => this.#unfold() });
+    setText(this.more, t('show_all'));
+    new ResizeObserver(() => this.#showMore()).observe(this.message);
     this.percent = el('span', { class: 'percent', 'aria-hidden': 'true' });
     this.cancel = button('cancel', 'close', act('cancel'));
     this.retry = button('retry', 'retry', act('retry'));
@@ -89,36 +102,53 @@ class Card {
       el('div', { class: 'caption' },
         this.title,
         el('p', { class: 'meta' }, this.badge, this.mode, this.time),
-        el('p', { class: 'news' }, this.message, this.percent),
+        el('div', { class: 'news' }, this.message, this.percent),
+        this.more,
         el('div', { class: 'actions' }, this.cancel, this.retry, this.download)));
   }
 
-  update(task, now) {
+  update(task) {
     if (task === this.#task) return;
     const hadFocus = this.node.contains(document.activeElement);
     const ended = this.#task !== null && this.#task.status !== task.status;
     this.#task = task;
-    this.node.dataset.status = task.status;
+    this.node.dataset.status = statusOf(task);
     this.node.classList.toggle('draft', task.draft);
     this.#showWords(task);
     this.#showProgress(task);
     this.#showPicture(task);
     this.#showButtons(task);
-    this.tick(now);
     // The button that had the focus is gone; without this the focus falls to the page's top.
     if (ended && hadFocus) this.node.focus({ preventScroll: true });
   }
 
-  tick(now) {
-    setText(this.time, durationOf(this.#task, now));
+  /** What changes with time. @param {number} now @param {boolean} hasWorker */
+  tick(now, hasWorker) {
+    const task = this.#task;
+    const duration = durationOf(task, now);
+    setText(this.time, task.endedAt === null ? duration : agoOf(task.endedAt, now));
+    setAttribute(this.time, 'title', `${t('elapsed')}: ${duration}`);
+    const untaken = !task.taken && task.worker === null && !hasWorker && now - task.startedAt > UNTAKEN;
+    setText(this.message, messageOf(task, untaken));
+    this.#showMore();
+  }
+
+  #unfold() {
+    const open = this.message.classList.toggle('open');
+    setText(this.more, t(open ? 'show_less' : 'show_all'));
+  }
+
+  /** The button that unfolds a message is there while the message does not fit. */
+  #showMore() {
+    const { message } = this;
+    if (!message.classList.contains('open')) this.more.hidden = message.scrollHeight <= message.clientHeight;
   }
 
   #showWords(task) {
     setText(this.title, titleOf(task));
     setAttribute(this.node, 'aria-label', titleOf(task));
     setText(this.mode, modeOf(task));
-    setText(this.badge, t(`status_${task.status}`));
-    setText(this.message, messageOf(task));
+    setText(this.badge, t(`status_${statusOf(task)}`));
   }
 
   #showProgress(task) {
@@ -145,7 +175,8 @@ class Card {
   #showButtons(task) {
     const name = titleOf(task);
     this.cancel.hidden = task.status !== 'active';
-    this.retry.hidden = task.status !== 'failed';
+    // Another program's task is begun again by that program: nobody here would take it.
+    this.retry.hidden = task.status !== 'failed' || task.worker !== null;
     this.download.hidden = task.status !== 'completed' || task.picture === null;
     for (const [key, node] of [['cancel', this.cancel], ['retry', this.retry], ['download', this.download]]) {
       setAttribute(node, 'aria-label', `${t(key)}: ${name}`);
@@ -157,8 +188,15 @@ function button(key, symbol, onclick) {
   return el('button', { type: 'button', class: `small ${key}`, onclick }, icon(symbol), t(key));
 }
 
-function messageOf(task) {
-  if (task.status === 'failed') return errorOf(task);
-  if (task.status === 'completed') return '';
-  return task.draft ? t('draft') : task.message || t('waiting');
+function messageOf(task, untaken) {
+  switch (statusOf(task)) {
+    case 'failed':
+      return errorOf(task);
+    case 'completed':
+      return task.text;
+    case 'cancelled':
+      return '';
+    default:
+      return task.draft ? t('draft') : newsOf(task) || t(untaken ? 'untaken' : 'waiting');
+  }
 }

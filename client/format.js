@@ -12,7 +12,12 @@ export const MODES = ['landscape', 'orbits', 'weave', 'bloom'];
 
 /** @param {import('./board.js').Task} task */
 export function titleOf(task) {
-  return task.prompt.trim() || t('untitled');
+  return task.prompt.trim() || task.id;
+}
+
+/** @param {import('./board.js').Task} task @returns {'active'|'completed'|'failed'|'cancelled'} */
+export function statusOf(task) {
+  return task.status === 'failed' && task.error === 'cancelled' ? 'cancelled' : task.status;
 }
 
 /** @param {import('./board.js').Task} task */
@@ -27,8 +32,16 @@ export function modeIcon(mode) {
 
 /** @param {import('./board.js').Task} task @returns {string} why it failed */
 export function errorOf(task) {
-  if (task.error === 'cancelled') return t('cancelled');
   return has(`error_${task.error}`) ? t(`error_${task.error}`) : task.error || t('no_reason');
+}
+
+/**
+ * @param {import('./board.js').Task} task
+ * @returns {string} what the program says that works on it; '' when it says nothing
+ */
+export function newsOf(task) {
+  const key = `stage_${task.stage?.name}`;
+  return has(key) ? t(key, task.stage) : task.message;
 }
 
 /** @param {{code?: unknown, message?: unknown}} error  as the server sends it */

@@ -11,9 +11,8 @@
 import { addDraft, applyEvent, confirmDraft, emptyBoard, refuseDraft } from './board.js';
 import { Cards } from './cards.js';
 import { setAttribute, setText } from './dom.js';
-import { FinishedList } from './finished.js';
 import { TaskForm } from './form.js';
-import { errorOf, refusalOf, titleOf } from './format.js';
+import { errorOf, refusalOf, statusOf, titleOf } from './format.js';
 import { otherLanguage, pickLanguage, setLanguage, t, translate } from './i18n.js';
 import { load, save } from './prefs.js';
 import { newId } from './rtpush/ids.js';
@@ -33,7 +32,6 @@ let drawRequested = false;
 
 const viewer = new Viewer(find('viewer'));
 const cards = new Cards(find('cards'), { cancel, retry, download, enlarge: (task) => viewer.open(task) });
-const finished = new FinishedList(find('finished'), openFinished);
 const form = new TaskForm(find('task-form'), (formData) => createTask(formData, formData.mode, null));
 // Relative to the page, so that a reverse proxy may mount the server below any path.
 const path = new URL('.', document.baseURI).pathname;
@@ -90,7 +88,9 @@ function createTask(formData, mode, room) {
   ownTasks.add(data.id);
   addDraft(board, data, Date.now());
   publish('task_created', data, room).then(() => confirmDraft(board, data.id), (error) => onRefused(data.id, error));
-  requestDraw();
+  draw();
+  // On a phone the board lies below the form.
+  cards.reveal(data.id);
 }
 
 function onRefused(id, error) {
@@ -112,13 +112,6 @@ function toastError(error) {
   toast('error', 'bad', t('toast_error', { reason: refusalOf(error) }));
 }
 
-function openFinished(task) {
-  if (task.picture !== null) return viewer.open(task);
-  const card = [...find('cards').children].find((node) => node.dataset.taskId === task.id);
-  card?.scrollIntoView({ block: 'center' });
-  return card?.focus({ preventScroll: true });
-}
-
 function requestDraw() {
   if (drawRequested) return;
   drawRequested = true;
@@ -131,10 +124,8 @@ function draw() {
   drawRequested = false;
   const now = Date.now();
   const hidden = cards.show(board, now);
-  finished.show(board, now);
   viewer.follow(board);
   find('board-empty').hidden = board.tasks.size + board.finished.size > 0;
-  find('finished-empty').hidden = board.finished.size > 0;
   find('hidden-count').hidden = hidden === 0;
   setText(find('hidden-count'), t('hidden_count', { n: hidden }));
   find('active-count').hidden = board.tasks.size === 0;
@@ -148,8 +139,9 @@ function announceOwn() {
     const task = board.finished.get(id);
     if (!task) continue;
     ownTasks.delete(id);
-    const words = t(`announce_${task.status}`, { prompt: titleOf(task) });
-    setText(find('announcer'), task.status === 'failed' ? `${words}. ${errorOf(task)}` : words);
+    const status = statusOf(task);
+    const words = t(`announce_${status}`, { prompt: titleOf(task) });
+    setText(find('announcer'), status === 'failed' ? `${words}. ${errorOf(task)}` : words);
   }
 }
 
@@ -163,7 +155,6 @@ function applyLanguage(language) {
   setLanguage(language);
   translate(document);
   cards.clear();
-  finished.clear();
   form.refresh();
   showCommand(find('terminal'));
   drawThemeButton();
@@ -191,9 +182,6 @@ setUpTerminal(find('terminal'));
 find('lang').addEventListener('click', switchLanguage);
 find('theme').addEventListener('click', switchTheme);
 applyLanguage(load('localStorage', 'lang') ?? pickLanguage(navigator.languages ?? [navigator.language]));
-setInterval(() => {
-  cards.tick(Date.now());
-  finished.tick(Date.now());
-}, TICK);
+setInterval(() => cards.tick(Date.now()), TICK);
 socket.onEnvelope(onEvent);
 manager.on('status', onStatus);

@@ -161,7 +161,7 @@ async def test_a_busy_port_is_one_line_with_the_way_out(
         line = await refusal(tmp_path / "other", f"--port={server.port}")
         assert line == (
             f"port {server.port} on 127.0.0.1 is taken by another program; stop it or choose "
-            f"another: python -m rtpush --port {server.port + 1}"
+            f"another: --port {server.port + 1}"
         )
         await publish(http, server.url, "undisturbed")
 
@@ -406,7 +406,7 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 async def healthy(raw: Raw) -> None:
     assert (await raw.head()).startswith(b"HTTP/1.1 200 ")
-    assert await raw.reader.readexactly(15) == b'{"status":"ok"}'
+    assert await raw.reader.readexactly(16) == b'{"status":"ok"}\n'
 
 
 def ping(data: str) -> bytes:

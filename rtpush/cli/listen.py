@@ -19,7 +19,7 @@ from .common import FAILED, UNREACHABLE, USAGE, Parser, add_server_options, fail
 if TYPE_CHECKING:
     from ..client.async_client import Client, Event
 
-__all__ = ["connect", "main", "make_parser", "run"]
+__all__ = ["connect", "connect_silently", "main", "make_parser", "run"]
 
 EXAMPLES: Final = """\
 examples:
@@ -86,10 +86,17 @@ async def connect(client: Client, args: argparse.Namespace, last: str | None = N
     The client resumes from its position, so no event is missing between two
     lines unless the server says so (`resync`). Raises RtpushError.
     """
-    url, token = resolve_server(args.url, args.token)
-    await client.connect(url, auth=token, rooms=args.room, last=last)
+    await connect_silently(client, args, last)
     client.on("disconnect", _on_disconnect)
     client.on("connect", lambda: print_message("the connection is back"))
+
+
+async def connect_silently(
+    client: Client, args: argparse.Namespace, last: str | None = None
+) -> None:
+    """Connect. Raises RtpushError."""
+    url, token = resolve_server(args.url, args.token)
+    await client.connect(url, auth=token, rooms=args.room, last=last)
 
 
 def _on_disconnect(reason: str) -> None:

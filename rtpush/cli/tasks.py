@@ -17,7 +17,7 @@ import orjson
 
 from ..terminal.task_table import TaskTable
 from .common import Parser, add_server_options
-from .listen import connect, run
+from .listen import connect, connect_silently, run
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -82,11 +82,26 @@ def _columns(table: TaskTable) -> Iterator[str]:
     return columns(table.rows(time.time()))
 
 
+class _Away:
+    """Since when the server is away, in seconds since 1970; None while it is connected."""
+
+    def __init__(self, client: Client, changed: asyncio.Event) -> None:
+        self.since: float | None = None
+        self._changed = changed
+        client.on("disconnect", lambda _reason: self._set(time.time()))
+        client.on("connect", lambda: self._set(None))
+
+    def _set(self, since: float | None) -> None:
+        self.since = since
+        self._changed.set()
+
+
 async def _show_live(client: Client, args: argparse.Namespace) -> None:
     table, changed = TaskTable(), asyncio.Event()
     events = client.events("active_tasks", "task_*")
-    await connect(client, args)
-    with _full_screen(table) as live:
+    # A message would land in the middle of the screen, which tells it itself.
+    await connect_silently(client, args)
+    with _full_screen(table, _Away(client, changed)) as live:
         following = asyncio.create_task(_follow(events, table, changed))
         while not following.done():
             live.refresh()
@@ -108,7 +123,7 @@ async def _follow(events: AsyncIterator[Event], table: TaskTable, changed: async
 
 
 @contextmanager
-def _full_screen(table: TaskTable) -> Iterator[Live]:
+def _full_screen(table: TaskTable, away: _Away) -> Iterator[Live]:
     """The table on the terminal's alternate screen, which is left however the block ends."""
     from rich.console import Console
     from rich.live import Live
@@ -116,7 +131,8 @@ def _full_screen(table: TaskTable) -> Iterator[Live]:
     from ..terminal.task_view import screen
 
     def view() -> RenderableType:
-        return screen(table, time.time(), *console.size)
+        # Run times stand still while nothing is heard of the tasks.
+        return screen(table, away.since or time.time(), *console.size, away=bool(away.since))
 
     console = Console()
     live = Live(

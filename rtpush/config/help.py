@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from ..version import __version__
 from .kinds import SWITCH
 from .settings import SETTINGS, ConfigError, Setting
 
-__all__ = ["DEFAULT_FILE", "make_parser", "markdown_table"]
+__all__ = ["DEFAULT_FILE", "documentation_dir", "make_parser", "markdown_table"]
 
 DEFAULT_FILE: Final = "rtpush.toml"
 
@@ -19,8 +20,15 @@ a line of rtpush.toml (max_rooms = 50). A flag wins over the environment, and
 the environment over the file.
 Durations are written 30s, 10m, 24h or 7d, and sizes 4096, 64KiB or 256MB.
 
-Documentation: docs/configuration.md.
+Documentation: {directory}
 """
+
+
+def documentation_dir() -> Path:
+    """The directory with README.md and docs/: in the wheel, else the checkout."""
+    package = Path(__file__).resolve().parent.parent
+    packaged = package / "_documentation"
+    return packaged if packaged.is_dir() else package.parent
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,7 +44,7 @@ def make_parser(
         prog="rtpush",
         usage=usage,
         description=description,
-        epilog=POINTER,
+        epilog=POINTER.format(directory=documentation_dir() / "docs"),
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
             prog, max_help_position=28
         ),

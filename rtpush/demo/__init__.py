@@ -34,7 +34,8 @@ def draw_picture(task: dict[str, Any], report: Report) -> dict[str, str]:
         if stage.svg is not None:
             picture = _data_url(stage.svg)
         if stage.progress < 100:
-            report(stage.progress, stage.message, result={"image": picture})
+            said = {"name": stage.name, **stage.numbers}
+            report(stage.progress, stage.message, stage=said, result={"image": picture})
             time.sleep(PAUSE)
     return {"image": picture}
 

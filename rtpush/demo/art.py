@@ -15,10 +15,11 @@ Rules that hold here:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import pi, sin, sqrt, tau
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from .brush import (
@@ -37,6 +38,7 @@ from .brush import (
     petal,
     shape,
 )
+from .stages import MESSAGES
 
 __all__ = ["MODES", "Stage", "draw"]
 
@@ -48,21 +50,29 @@ _GOLDEN_ANGLE: Final = pi * (3 - sqrt(5))
 class Stage:
     """One step of a picture.
 
-    `progress` is from 0 to 100; `message` says what was just done; `svg` is
-    the picture so far, None while there is nothing to see.
+    `progress` is from 0 to 100; `name` (one of `MESSAGES`) says what was just done and
+    `numbers` which of how many; `svg` is the picture so far, None while there is nothing
+    to see.
     """
 
     progress: float
-    message: str
+    name: str
+    numbers: Mapping[str, int]
     svg: str | None
+
+    @property
+    def message(self) -> str:
+        """What was just done, in English."""
+        return MESSAGES[self.name].format(**self.numbers)
 
 
 class Step(NamedTuple):
-    """A part of a picture: what it is called, how many marks it sets, how it is drawn."""
+    """A part of a picture: its name, how many marks it sets, how it is drawn, its numbers."""
 
-    message: str
+    name: str
     work: int
     draw: Callable[[], str]
+    numbers: Mapping[str, int] = MappingProxyType({})
 
 
 def draw(prompt: str, mode: str) -> Iterator[Stage]:
@@ -84,12 +94,12 @@ def draw(prompt: str, mode: str) -> Iterator[Stage]:
 
 def _stages(steps: list[Step]) -> Iterator[Stage]:
     total = 1 + sum(step.work for step in steps)
-    yield Stage(round(100 / total, 1), "Mixing the colours", None)
+    yield Stage(round(100 / total, 1), "colours", {}, None)
     done, body = 1, ""
     for step in steps:
         body += step.draw()
         done += step.work
-        yield Stage(round(100 * done / total, 1), step.message, _svg(body))
+        yield Stage(round(100 * done / total, 1), step.name, step.numbers, _svg(body))
 
 
 def _svg(body: str) -> str:
@@ -146,13 +156,13 @@ def landscape(b: Brush) -> list[Step]:
             trees.append(f"M{pair((x, y - h))}l{half} {number(h * 1.25)}h-{number(h * 0.4)}z")
         return shape("".join(trees), b.colour(near + 0.05 * (5 - i), 0.05, 0.1))
 
-    high = Step("Hanging out the stars", 90, lambda: b.stars(b.scatter(90, 12, 0, 240), "#fff"))
-    ranges = [Step(f"Raising range {i + 1} of 6", 82, partial(ridge, i)) for i in range(6)]
+    high = Step("stars", 90, lambda: b.stars(b.scatter(90, 12, 0, 240), "#fff"))
+    ranges = [Step("range", 82, partial(ridge, i), {"n": i + 1, "of": 6}) for i in range(6)]
     return [
-        Step("Filling the sky", 20, air),
+        Step("sky", 20, air),
         *([high] if night else []),
-        Step("Drawing out clouds", 27, clouds),
-        Step("Lighting the moon" if night else "Lighting the sun", 20, light),
+        Step("clouds", 27, clouds),
+        Step("moon" if night else "sun", 20, light),
         *ranges,
     ]
 
@@ -226,15 +236,15 @@ def orbits(b: Brush) -> list[Step]:
         return body + dots(moons, b.colour(0.92, 0.03, hue), 2.6)
 
     return [
-        Step("Darkening space", 20, space),
-        Step("Blowing gas clouds", 48, nebula),
-        Step("Scattering stars", 220, lambda: b.stars(b.scatter(220, 10, 0, HEIGHT), "#fff")),
-        Step("Lighting the star", 20, star),
-        Step("Bending the orbits", 24, tracks),
-        Step("Sowing the asteroid belt", 130, belt),
-        Step("Setting off the inner planets", 60, lambda: planets(0, 1)),
-        Step("Setting off the middle planets", 70, lambda: planets(2, 3)),
-        Step("Setting off the giants", 80, lambda: planets(4, 5)),
+        Step("space", 20, space),
+        Step("nebula", 48, nebula),
+        Step("field", 220, lambda: b.stars(b.scatter(220, 10, 0, HEIGHT), "#fff")),
+        Step("star", 20, star),
+        Step("orbits", 24, tracks),
+        Step("belt", 130, belt),
+        Step("inner", 60, lambda: planets(0, 1)),
+        Step("middle", 70, lambda: planets(2, 3)),
+        Step("giants", 80, lambda: planets(4, 5)),
     ]
 
 
@@ -267,8 +277,8 @@ def weave(b: Brush) -> list[Step]:
         width = number(b.between(1.0, 2.6))
         return f'<g stroke-width="{width}" stroke-opacity=".8">{ribbon(i)}</g>'
 
-    ribbons = [Step(f"Weaving ribbon {i + 1} of 7", 60, partial(laid, i)) for i in range(7)]
-    return [Step("Stretching the cloth", 20, cloth), *ribbons]
+    ribbons = [Step("ribbon", 60, partial(laid, i), {"n": i + 1, "of": 7}) for i in range(7)]
+    return [Step("cloth", 20, cloth), *ribbons]
 
 
 def bloom(b: Brush) -> list[Step]:
@@ -333,15 +343,15 @@ def bloom(b: Brush) -> list[Step]:
     def pollen() -> str:
         return b.stars(b.scatter(90, 16, 0, HEIGHT), b.colour(0.95 if dark else 0.75, 0.1, 1))
 
-    rings = [Step(f"Opening ring {i + 1} of 5", 5 * count, partial(layer, i)) for i in range(5)]
+    rings = [Step("ring", 5 * count, partial(layer, i), {"n": i + 1, "of": 5}) for i in range(5)]
     return [
-        Step("Preparing the ground", 20, ground),
-        Step("Letting light through", 28, bokeh),
-        Step("Unfolding leaves", 36, leaves),
-        Step("Planting small blossoms", 60, blossoms),
+        Step("ground", 20, ground),
+        Step("bokeh", 28, bokeh),
+        Step("leaves", 36, leaves),
+        Step("blossoms", 60, blossoms),
         *rings,
-        Step("Setting the seeds by the golden angle", 120, seeds),
-        Step("Shaking out pollen", 90, pollen),
+        Step("seeds", 120, seeds),
+        Step("pollen", 90, pollen),
     ]
 
 

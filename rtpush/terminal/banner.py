@@ -108,10 +108,10 @@ def explain_bind_error(exc: OSError, settings: Settings) -> str:
     if exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
         return f"{host} is not an address of this machine; listen on another: --host 127.0.0.1"
     if exc.errno in (errno.EACCES, errno.EPERM):
-        return f"{place} needs privileges; choose one above 1023: python -m rtpush --port 8080"
+        return f"{place} needs privileges; choose one above 1023: --port 8080"
     if exc.errno == errno.EADDRINUSE:
         other = port + 1 if port < 65535 else 5000
-        way_out = f"{_occupant(port)} or choose another: python -m rtpush --port {other}"
+        way_out = f"{_occupant(port)} or choose another: --port {other}"
         return f"{place} is taken by {way_out}"
     return f"cannot listen on {place}: {exc.strerror or exc}"
 

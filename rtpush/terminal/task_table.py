@@ -24,7 +24,7 @@ _STATUS: Final = {"task_completed": "completed", "task_failed": "failed"}
 class Row:
     """One task, as text that is safe to print."""
 
-    # active, completed or failed; from a snapshot, whatever the server says.
+    # active, completed, failed or cancelled; from a snapshot, whatever the server says.
     status: str
     # Per cent; None when the task does not tell.
     progress: float | None
@@ -108,16 +108,23 @@ def _outside(room: str | None, tasks: dict[str, dict[str, Any]]) -> dict[str, di
 
 def _row(task: Mapping[str, Any], now: float) -> Row:
     status, progress = task.get("status"), task.get("progress")
-    form = task.get("formData")
-    title = form.get("prompt") if isinstance(form, dict) else None
-    message_fields = ("error", "message") if status == "failed" else ("message",)
+    message_fields: Sequence[str] = ("error", "message") if status == "failed" else ("message",)
+    if status == "failed" and task.get("error") == "cancelled":
+        status, message_fields = "cancelled", ()
     return Row(
         status=escape(str(status)),
         progress=float(progress) if isinstance(progress, int | float) else None,
         run_time=_run_time(task.get("startTime"), task.get("endTime"), now),
-        title=escape(title if isinstance(title, str) and title else str(task["id"])),
+        title=_first_text(_form(task), ("prompt", "title"))
+        or _first_text(task, ("prompt", "title"))
+        or escape(str(task["id"])),
         message=_first_text(task, message_fields),
     )
+
+
+def _form(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    form = task.get("formData")
+    return form if isinstance(form, dict) else {}
 
 
 def _run_time(start: Any, end: Any, now: float) -> str:

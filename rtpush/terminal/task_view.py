@@ -16,17 +16,24 @@ from .task_table import Row, TaskTable
 
 __all__ = ["columns", "screen"]
 
-_COLOURS: Final = {"active": "cyan", "completed": "green", "failed": "red"}
+_COLOURS: Final = {"active": "cyan", "completed": "green", "failed": "red", "cancelled": "dim"}
 # Cells of a progress bar: a status, the longest is "completed", stands in the same column.
 _BAR_WIDTH: Final = 12
 
 
-def screen(table: TaskTable, now: float, width: int, height: int) -> RenderableType:
-    """As many tasks as a terminal of this many cells holds, and how many it leaves out."""
+def screen(
+    table: TaskTable, now: float, width: int, height: int, *, away: bool = False
+) -> RenderableType:
+    """As many tasks as a terminal of this many cells holds, and how many it leaves out.
+
+    `away`: the server is, so that this is what was known last.
+    """
     total = table.active + table.finished
     shown = list(islice(table.rows(now), total if total < height else max(0, height - 2)))
     head = f"{table.active} active, {table.finished} finished"
-    parts: list[RenderableType] = [_line(head, "bold")]
+    if away:
+        head = f"the server is away; trying again. Last seen: {head}"
+    parts: list[RenderableType] = [_line(head, "bold red" if away else "bold")]
     if shown:
         parts.append(_grid(shown, width))
     if len(shown) < total:

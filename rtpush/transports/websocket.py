@@ -20,6 +20,7 @@ from websockets.typing import ExtensionParameter, Subprotocol
 
 from ..errors import RtpushError
 from ..framing import DEFLATE_WINDOW
+from ..web.api import error_response
 from .connect_request import read_connect_request
 from .context import TransportContext
 from .hijack import HijackedResponse, hijack_transport
@@ -116,7 +117,8 @@ def _refusal(response: Response) -> web.Response:
     )
     body = bytes(response.body or b"").decode().strip().replace("\n", " ")
     error = RtpushError(code, body)
-    refusal = web.json_response({"error": error.as_data()}, status=response.status_code)
+    refusal = error_response(error)
+    refusal.set_status(response.status_code)
     for name in ("Upgrade", "Sec-WebSocket-Version", "Allow"):
         if name in response.headers:
             refusal.headers[name] = response.headers[name]

@@ -60,7 +60,8 @@ def _unreadable() -> RtpushError:
 
 def _json(data: Any, status: int = 200) -> web.Response:
     return web.Response(
-        body=orjson.dumps(data),
+        # A shell's prompt comes on a line of its own.
+        body=orjson.dumps(data, option=orjson.OPT_APPEND_NEWLINE),
         status=status,
         content_type="application/json",
         headers={"Cache-Control": "no-store"},

@@ -6,6 +6,7 @@ Rules that hold here:
 - A folder that holds what must not be read by strangers is refused when the server starts:
   `--client .` in a project's folder would publish its log, its settings and its source.
 - Names that begin with a dot are never served: `.env`, `.git`.
+- Text leaves compressed, for a client that takes that.
 """
 
 from __future__ import annotations
@@ -16,9 +17,16 @@ from typing import Final
 
 from aiohttp import web
 
+from ..config.help import documentation_dir
 from ..errors import RtpushError
+from .compressed_files import CompressedFiles
 
-__all__ = ["StaticFiles", "StaticFilesError", "check_client_dir", "client_dir"]
+__all__ = [
+    "StaticFiles",
+    "StaticFilesError",
+    "check_client_dir",
+    "client_dir",
+]
 
 # Names that show that a folder is a program's and not a page's: logs and databases, settings,
 # keys, source. The server looks for them in the folder and two levels below.
@@ -32,6 +40,11 @@ DEPTH: Final = 3
 # The browser client's files, beside those of the demo page.
 LIBRARY: Final = ("rtpush.js", "rtpush/", "dist/", "websocket.js", "react.js", "types/")
 
+# The documentation, which the demo page links to.
+DOCUMENTATION: Final = ("README.md", "PROTOCOL.md", "docs/")
+
+# Names of files that shrink by half or more. Pictures and fonts are compressed already.
+TEXT: Final = (".html", ".js", ".cjs", ".mjs", ".css", ".svg", ".json", ".map", ".md", ".txt")
 # What a browser may do with the page: run and fetch our own files, and show
 # pictures that tasks bring along as data. Tasks are other people's text.
 PAGE_HEADERS: Final = {
@@ -101,6 +114,7 @@ class StaticFiles:
         library = client_dir().resolve()
         self._library = library
         self._directory = directory.resolve() if directory else library
+        self._compressed = CompressedFiles()
 
     def routes(self) -> list[web.RouteDef]:
         """Every path that no other route takes."""
@@ -114,13 +128,25 @@ class StaticFiles:
         path = self._find(request.match_info["path"] or "index.html")
         if path is None:
             raise RtpushError("not_found", f"There is nothing at {request.path}.")
-        return web.FileResponse(path, headers=PAGE_HEADERS)
+        headers = PAGE_HEADERS
+        if path.suffix == ".md":
+            # What a browser shows; it would save text/markdown to a file.
+            headers = headers | {"Content-Type": "text/plain; charset=utf-8"}
+        if path.suffix not in TEXT:
+            return web.FileResponse(path, headers=headers)
+        headers = headers | {"Vary": "Accept-Encoding"}
+        compressed = await self._compressed.get(path) if _takes_gzip(request) else None
+        if compressed is None:
+            return web.FileResponse(path, headers=headers)
+        return compressed.response(request, headers)
 
     def _find(self, name: str) -> Path | None:
         folders = [self._directory]
         if name.startswith(LIBRARY):
             # A page of the user's own still finds the browser client.
             folders.append(self._library)
+        if self._directory == self._library and name.startswith(DOCUMENTATION):
+            folders.append(documentation_dir())
         return next(filter(None, (_inside(folder, name) for folder in folders)), None)
 
 
@@ -133,3 +159,8 @@ def _inside(folder: Path, name: str) -> Path | None:
     except (OSError, ValueError):
         # A name that no file system takes: too long, or with a NUL.
         return None
+
+
+def _takes_gzip(request: web.Request) -> bool:
+    # A range is one of the file's own bytes.
+    return "gzip" in request.headers.get("Accept-Encoding", "") and "Range" not in request.headers

@@ -101,7 +101,6 @@ async def test_a_task_is_watched_live_on_two_devices(browser: Browser, tmp_path:
             await seen.wait_status("a lake at dawn", "completed")
             picture = seen.card("a lake at dawn").locator("img").first
             assert await picture.evaluate("image => image.decode().then(() => image.naturalWidth)")
-            await expect(seen.page.locator("#finished")).to_contain_text("a lake at dawn")
             assert seen.problems == []
             assert {address.split("/")[2] for address in seen.addresses if "://" in address} == {
                 f"127.0.0.1:{server.port}"
@@ -142,9 +141,7 @@ async def test_a_late_page_shows_active_and_finished_tasks(
         await publish(server.url, "task_failed", {"id": "1", "error": "no more ink"})
         await late.wait_status("early bird", "failed")
         later = await device(browser, server.url)
-        await expect(later.page.locator("#finished")).to_contain_text(
-            "no more ink", timeout=PATIENCE
-        )
+        await expect(later.card("early bird")).to_contain_text("no more ink", timeout=PATIENCE)
 
 
 async def test_kill_9_in_the_middle_loses_nothing(browser: Browser, tmp_path: Path) -> None:
@@ -175,10 +172,115 @@ async def test_cancel_and_retry(browser: Browser, tmp_path: Path) -> None:
         await desk.ask_for("second thoughts")
         await desk.wait_status("second thoughts", "active")
         await desk.card("second thoughts").get_by_role("button", name="Cancel").click()
-        await desk.wait_status("second thoughts", "failed")
+        await desk.wait_status("second thoughts", "cancelled")
+        await expect(desk.card("second thoughts").locator(".badge")).to_have_text("Cancelled")
         await desk.card("second thoughts").get_by_role("button", name="Try again").click()
         active = desk.page.locator("article[data-status=active]")
         await expect(active).to_contain_text("second thoughts")
+
+
+async def test_only_its_own_program_can_begin_a_task_again(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with running(tmp_path) as server:
+        desk = await device(browser, server.url)
+        backup = {"id": 1, "formData": {"prompt": "rsync"}, "mode": "exec", "worker": "exec"}
+        await publish(server.url, "task_created", backup)
+        await publish(server.url, "task_failed", {"id": 1, "error": "exit code 2"})
+        await desk.wait_status("rsync", "failed")
+        await expect(desk.card("rsync").get_by_role("button", name="Try again")).to_be_hidden()
+
+
+async def test_a_card_says_that_no_program_takes_tasks(browser: Browser, tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        desk = await device(browser, server.url)
+        await desk.wait_online("websocket")
+        await desk.ask_for("a lake")
+        await desk.ask_for("a pond")
+        await expect(desk.card("a lake")).to_contain_text("Waiting for its turn")
+        for prompt in ("a lake", "a pond"):
+            card = desk.card(prompt)
+            await expect(card).to_contain_text("No program takes tasks here", timeout=PATIENCE)
+        task = await desk.card("a lake").get_attribute("data-task-id")
+        await publish(server.url, "task_progress", {"id": task, "progress": 1})
+        await expect(desk.card("a pond")).to_contain_text("Waiting for its turn")
+
+
+async def test_stages_are_told_in_the_language_of_the_page(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with running(tmp_path) as server:
+        desk = await device(browser, server.url)
+        await publish(server.url, "task_created", {"id": "t", "title": "hills"})
+        stage = {"name": "range", "n": 2, "of": 6}
+        progress = {"id": "t", "progress": 30, "message": "Raising range 2 of 6", "stage": stage}
+        await publish(server.url, "task_progress", progress)
+        await expect(desk.card("hills")).to_contain_text("Raising range 2 of 6", timeout=PATIENCE)
+        await desk.page.click("#lang")
+        await expect(desk.card("hills")).to_contain_text("升起第 2 道山岭，共 6 道")  # noqa: RUF001
+        plain = {"id": "t", "progress": 60, "message": "one's own words"}
+        await publish(server.url, "task_progress", plain)
+        await expect(desk.card("hills")).to_contain_text("one's own words")
+
+
+async def test_what_does_not_fit_a_card_can_be_read(browser: Browser, tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        desk = await device(browser, server.url)
+        error = "the oven is cold " * 12 + "and that is all"
+        await publish(server.url, "task_created", {"id": "bread"})
+        await publish(server.url, "task_failed", {"id": "bread", "error": error})
+        card = desk.card("bread")
+        await card.get_by_role("button", name="Show all").click(timeout=PATIENCE)
+        fits = "(message) => message.scrollHeight <= message.clientHeight"
+        assert await card.locator(".message").evaluate(fits)
+        await card.get_by_role("button", name="Show less").click()
+        assert not await card.locator(".message").evaluate(fits)
+        await publish(server.url, "task_created", {"id": "short"})
+        await publish(server.url, "task_completed", {"id": "short", "result": {"text": "done so"}})
+        await expect(desk.card("short")).to_contain_text("done so")
+        await expect(desk.card("short").locator(".more")).to_be_hidden()
+
+
+async def test_a_phone_shows_the_new_card(browser: Browser, tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        for number in range(3):
+            await publish(server.url, "task_created", {"id": f"before {number}"})
+        phone = await device(
+            browser,
+            server.url,
+            viewport={"width": 360, "height": 640},
+            has_touch=True,
+            is_mobile=True,
+        )
+        await phone.wait_online("websocket")
+        await expect(phone.page.locator("#hint")).to_be_hidden()
+        await phone.page.fill("#prompt", "under my thumb")
+        await phone.page.tap("#submit")
+        card = phone.card("under my thumb")
+        await expect(card).to_be_in_viewport(ratio=0.99)
+        # Nothing lies over its button.
+        await card.get_by_role("button", name="Cancel").tap()
+        await phone.wait_status("under my thumb", "cancelled")
+        targets = phone.page.locator("button:visible, a:visible:not(.skip), select, summary")
+        sizes = await targets.evaluate_all(
+            "(all) => all.map((one) => one.getBoundingClientRect()).map((r) => [r.width, r.height])"
+        )
+        assert len(sizes) > 8
+        assert all(side >= 44 for size in sizes for side in size), sizes
+
+
+async def test_the_page_links_to_documentation_and_api(browser: Browser, tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        desk = await device(browser, server.url)
+        links = await desk.page.locator("footer a").evaluate_all(
+            "(links) => links.map((link) => link.href)"
+        )
+        assert len(links) == 3
+        async with aiohttp.ClientSession() as session:
+            for link in links:
+                async with session.get(link) as answer:
+                    assert answer.status == 200, link
+                    assert answer.content_type in ("text/plain", "application/json")
 
 
 async def test_languages_and_themes(browser: Browser, tmp_path: Path) -> None:

@@ -234,6 +234,22 @@ async def test_tasks_in_a_terminal(
     assert "Traceback" not in terminal.shown
 
 
+async def test_tasks_tell_that_the_server_is_away(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    async with running(tmp_path) as server:
+        await make(http, server.url, "a")
+        async with Terminal(70).running(*RTPUSH, "tasks", url=server.url) as terminal:
+            await terminal.shows("1 active, 0 finished.*picture a")
+            await server.stop()
+            await terminal.shows("the server is away; trying again. Last seen: 1 active")
+            await server.start()
+            await terminal.shows("the server is away.*\033\\[1m1 active, 0 finished")
+            terminal.signal(signal.SIGTERM)
+            await terminal.ended()
+        assert "rtpush:" not in terminal.shown
+
+
 async def test_tasks_are_suspended_and_resumed(url: str, http: aiohttp.ClientSession) -> None:
     await make(http, url, "a")
     async with Terminal().running("bash", "--norc", "-i", url=url) as terminal:

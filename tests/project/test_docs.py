@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +39,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("exam
 # Pictures in characters, transcripts, and what has a test of its own (nginx: test_page.py).
 NOT_RUN = {"text", "console", "nginx"}
 # Examples that say how to start a server; the fixture has done so.
-STARTS = {"python -m rtpush --demo\n"}
+STARTS = {"rtpush --demo\n", "rtpush model:server\n"}
 
 
 class Example(NamedTuple):
@@ -203,7 +204,9 @@ async def check_work(script: Path) -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    server = Server(Settings(port=0, log="memory:"), work=module.generate)
+    # As `rtpush model:server` would find it, but for the port.
+    server = module.server
+    server.settings = replace(server.settings, port=0, log="memory:")
     await server.start()
     async with (
         aiohttp.ClientSession() as session,

@@ -105,19 +105,18 @@ def test_only_a_server_for_every_network_has_a_lan_address() -> None:
             OSError(errno.EADDRINUSE, "in use"),
             Settings(),
             "port 5000 on 127.0.0.1 is taken by another program; stop it or choose another: "
-            "python -m rtpush --port 5001",
+            "--port 5001",
         ),
         (
             OSError(errno.EADDRINUSE, "in use"),
             Settings(port=65535),
             "port 65535 on 127.0.0.1 is taken by another program; stop it or choose another: "
-            "python -m rtpush --port 5000",
+            "--port 5000",
         ),
         (
             PermissionError(errno.EACCES, "denied"),
             Settings(port=80),
-            "port 80 on 127.0.0.1 needs privileges; choose one above 1023: "
-            "python -m rtpush --port 8080",
+            "port 80 on 127.0.0.1 needs privileges; choose one above 1023: --port 8080",
         ),
         (
             OSError(errno.EADDRNOTAVAIL, "cannot assign"),

@@ -76,6 +76,15 @@ def test_how_tasks_end() -> None:
     ]
 
 
+def test_titles_and_cancelled_tasks() -> None:
+    table = TaskTable()
+    table.apply("task_created", {"id": "a", "title": "Backup"}, START)
+    table.apply("task_failed", {"id": "a", "error": "cancelled", "message": "half"}, START)
+    table.apply("task_failed", {"id": "b", "formData": {"title": "Tests"}, "error": "x"}, START)
+    rows = [(r.status, r.title, r.message) for r in table.rows(START)]
+    assert rows == [("failed", "Tests", "x"), ("cancelled", "Backup", "")]
+
+
 def test_a_snapshot_replaces_all() -> None:
     table = example()
     table.apply("active_tasks", {"tasks": [], "finished": []}, START)

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import * as boards from '../../../client/board.js';
+import { titleOf } from '../../../client/format.js';
 
 const NOW = 1_800_000_000_000;
 const PNG = 'data:image/png;base64,AAAA';
@@ -106,14 +107,23 @@ test('numbers are clamped, and seconds are understood', () => {
   assert.ok(board.tasks.get('b').startedAt <= NOW + 2);
 });
 
-test('the youngest comes first, and the latest end', () => {
+test('the youngest comes first', () => {
   const board = fold(created('a', { startTime: NOW - 3000 }), created('b', { startTime: NOW - 1000 }), created('c', { startTime: NOW - 2000 }), completed('b'), completed('a'));
   assert.deepEqual(boards.tasksByStart(board).map((task) => task.id), ['b', 'c', 'a']);
-  assert.deepEqual(boards.finishedByEnd(board).map((task) => task.id), ['a', 'b']);
 });
 
 test('the finished are bounded', () => {
   const board = fold(...Array.from({ length: 200 }, (_, index) => completed(index)));
   assert.equal(board.finished.size, 50);
   assert.ok(board.finished.has('199'));
+});
+
+test('a task without a prompt has a title or its id to show', () => {
+  const board = fold(created('a', { formData: { title: 'Backup' } }), created('b', { formData: null, title: 'Tests' }), created('job-17', { formData: null }));
+  assert.deepEqual(['a', 'b', 'job-17'].map((id) => titleOf(board.tasks.get(id))), ['Backup', 'Tests', 'job-17']);
+});
+
+test('a result may be text', () => {
+  const ends = (result) => [...fold({ event: 'task_completed', data: { id: 'a', result } }).finished.values()][0].text;
+  assert.deepEqual([{ text: 'dawn at lake a' }, 'plain', { text: {} }, null].map(ends), ['dawn at lake a', 'plain', '', '']);
 });
