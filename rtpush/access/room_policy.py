@@ -5,7 +5,7 @@ Pure: the policy holds no session, and the time is given to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Protocol
 
 from ..config.settings import Settings
@@ -52,7 +52,7 @@ class RoomPolicy:
 
         A `join` handler has the last word; the handler is not asked here.
         """
-        if self._admits(grant, room):
+        if self.admits(grant, room):
             return
         if grant.rooms is not None:
             raise RtpushError(
@@ -66,20 +66,27 @@ class RoomPolicy:
         )
 
     def may_stay(
-        self, grant: Grant, room: str, kept_until: Mapping[str, float], now: float
+        self,
+        grant: Grant,
+        room: str,
+        kept_until: Mapping[str, float],
+        consented: Collection[str],
+        now: float,
     ) -> bool:
         """May a session go on in a room that it is in?
 
         `kept_until` has the rooms that the session is in whatever its grant says, and until
-        when, in seconds since 1970.
+        when, in seconds since 1970. `consented` has those of them that it was in already, by
+        the application's consent, when it brought a token for the room.
         """
         until = kept_until.get(room)
-        if until is None:
-            return self._admits(grant, room)
+        if until is None or room in consented:
+            return self.admits(grant, room) or (until is not None and until > now)
         # The application has consented to a room token for as long as the token is valid.
         return until > now or self.is_open(room) or grant.lists(room)
 
-    def _admits(self, grant: Grant, room: str) -> bool:
+    def admits(self, grant: Grant, room: str) -> bool:
+        """May a client with this grant ask to enter, and stay once it was let in?"""
         if self.is_open(room) or grant.lists(room):
             return True
         return grant.rooms is None and self._application.has("join")

@@ -27,6 +27,7 @@ def dump_session(session: Session) -> dict[str, Any]:
         "kept_until": {
             room: None if until == FOREVER else until for room, until in session.kept_until.items()
         },
+        "consented": sorted(session.consented),
         "conflate": session.conflate,
         "opened": session.opened,
         "pending_snapshots": session.pending_snapshots,
@@ -41,6 +42,7 @@ def load_session(sid: str, moved: dict[str, Any], address: str, grant: Grant) ->
     session.rooms = moved["rooms"]
     for room, until in moved["kept_until"].items():
         session.keep_in(room, FOREVER if until is None else until)
+    session.consented = frozenset(moved["consented"])
     session.pending_snapshots = tuple(moved["pending_snapshots"])
     session.notices = tuple(notice.encode() for notice in moved["notices"])
     session.data = moved["data"]

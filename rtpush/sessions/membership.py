@@ -66,9 +66,16 @@ class Membership(Delivery):
             # what lies before its position.
             session.rooms[room] = self.log.last if session.admitted else 0
             self._regroup(session)
+        elif until is not None and room not in session.kept_until:
+            self._note_consent(session, room)
         if until is not None:
             session.keep_in(room, until)
             self._room_expiries.set((session, room), session.kept_until[room])
+
+    def _note_consent(self, session: Session, room: str) -> None:
+        """A session brings a token for a room that it is in by its grant alone."""
+        if session.grant.rooms is None and self.room_policy.admits(session.grant, room):
+            session.consented |= {room}
 
     def join(self, session: Session, room: str, until: float | None = None) -> bytes | None:
         """`enter`, at the client's own request; its `active_tasks` follows.
@@ -102,6 +109,7 @@ class Membership(Delivery):
         if room in session.rooms:
             self._finish_pass(session)
             del session.rooms[room]
+            session.consented -= {room}
             if session.kept_until.pop(room, None) is not None:
                 self._room_expiries.remove((session, room))
             self._regroup(session)
@@ -126,6 +134,9 @@ class Membership(Delivery):
 
     def _leave_lost_rooms(self, session: Session) -> None:
         """Expel a session from the rooms that its grant, which is new, does not allow."""
+        session.consented = frozenset(
+            room for room in session.consented if self.room_policy.admits(session.grant, room)
+        )
         self._expel(session, list(session.rooms), UNLISTED)
 
     def _end_room_tokens(self) -> None:
@@ -137,7 +148,9 @@ class Membership(Delivery):
         """Take a session out of those of its rooms in which it may not stay, and tell it."""
         now = self._runtime.wall()
         for room in rooms:
-            if self.room_policy.may_stay(session.grant, room, session.kept_until, now):
+            if self.room_policy.may_stay(
+                session.grant, room, session.kept_until, session.consented, now
+            ):
                 continue
             self.leave(session, room)
             envelope = encode("error", RtpushError("forbidden", why).as_data(), room=room)

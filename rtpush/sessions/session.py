@@ -67,6 +67,7 @@ class Session:
         "conflate",
         "conflate_after",
         "connection",
+        "consented",
         "cursor",
         "data",
         "eviction",
@@ -136,6 +137,9 @@ class Session:
         # Rooms that it is in whatever its grant says, and until when, in seconds since
         # 1970: those that the server put it in, and those of a token of their own.
         self.kept_until: dict[str, float] = _NOT_KEPT
+        # Those of them that it was in already, by the application's consent, when it brought
+        # a token for the room: the token's end does not end that consent.
+        self.consented: frozenset[str] = frozenset()
         # Its own and its address's; empty until the client sends something.
         self.rate_limits: tuple[RateLimit, ...] = ()
         # Envelopes in a row that could not be understood.

@@ -345,6 +345,27 @@ async def test_a_room_token_ends(kind: type[Client]) -> None:
         assert server.rooms(client.sid)[1:] == ["given", "mine"]
 
 
+async def test_a_room_token_does_not_end_an_earlier_consent(kind: type[Client]) -> None:
+    async with serving(kind, auth_secret=SECRET, auth_leeway=0) as (server, connect):
+
+        @server.on("join")
+        async def allow(_sid: str, _data: Any) -> None:
+            """Whoever asks is let in."""
+
+        client = await connect(token=token(seconds=600))
+        for room in ("before", "lost"):
+            await client.accepted(join(room))
+        for room in ("before", "lost", "behind"):
+            await client.accepted(join(room, token=token(seconds=30, rooms=[room])))
+        await client.accepted({"event": "auth", "data": {"token": token(rooms=["before"])}})
+        await client.accepted({"event": "auth", "data": {"token": token(seconds=600)}})
+        assert server.rooms(client.sid)[1:] == ["before", "lost", "behind"]
+        later(server, 40)
+        assert server.rooms(client.sid)[1:] == ["before"]
+        await server.emit("x", room="before")
+        assert await room_errors(client) == [("lost", "forbidden"), ("behind", "forbidden")]
+
+
 async def test_a_room_token_ends_while_the_client_is_away(kind: type[Client]) -> None:
     async with serving(kind, auth_secret=SECRET, auth_leeway=0) as (server, connect):
         mine = token(seconds=600)
