@@ -37,6 +37,9 @@ _HEAD: Final = (
 # An event and not a comment: a page cannot see comments, and silence is how
 # it notices a dead connection.
 _HEARTBEAT: Final = SSE.frame(encode("heartbeat", None), None)
+# The end of an event that is broken off: one of another type, which no client listens to.
+# Without its id it is not where an EventSource would go on.
+_UNFINISHED: Final = b"\nid:\nevent: unfinished\n\n"
 
 
 class SseTransport:
@@ -74,7 +77,9 @@ class SseConnection(StreamConnection):
         self.write(_HEARTBEAT)
 
     def close(self, code: int, reason: str) -> None:
-        """See Connection. The `disconnect` event has said code and reason."""
+        """See Connection. The `disconnect` event says code and reason."""
         self._session = None
+        if self._behind is not None:
+            self._go_on_behind(_UNFINISHED)
         self._transport.close()
         self._abort_later()

@@ -43,8 +43,9 @@ class StreamConnection(asyncio.Protocol, ABC):
         self._transport = transport
         # See Connection. The transport's own, since no call is made more often.
         self.write = transport.write
-        # What was written while an envelope is on its way in parts, and follows it.
-        self._behind: list[bytes] = []
+        # What was written while an envelope is on its way in parts, and follows it;
+        # None while there is no such envelope.
+        self._behind: list[bytes] | None = None
         self._context = context
         self._session: Session | None = None
         # Has the peer left more unread than the high-water mark?
@@ -98,16 +99,23 @@ class StreamConnection(asyncio.Protocol, ABC):
 
     def write_part(self, data: bytes, *, last: bool) -> None:
         """See Connection."""
-        self.write = self._write_behind
         self._transport.write(data)
         if last:
-            self.write = self._transport.write
-            if self._behind:
-                held, self._behind = self._behind, []
-                self.write(b"".join(held))
+            self._go_on_behind(b"")
+        elif self._behind is None:
+            self._behind = []
+            self.write = self._write_behind
 
     def _write_behind(self, data: bytes | bytearray | memoryview) -> None:
+        assert self._behind is not None
         self._behind.append(bytes(data))
+
+    def _go_on_behind(self, end: bytes) -> None:
+        """Write the envelope's end, and what was held behind it."""
+        held, self._behind = self._behind or [], None
+        self.write = self._transport.write
+        if end or held:
+            self.write(end + b"".join(held))
 
     def backlog(self) -> int:
         """See Connection."""

@@ -143,6 +143,8 @@ class Rights(RuleBasedStateMachine):
         )
         self.session: Session | None = None
         self.kept: dict[str, float] = {}
+        # Those of them that it had the application's consent for before it had a token.
+        self.consented: set[str] = set()
         # The rooms that the client is in, by the model.
         self.model: set[str] = set()
         self.reader = Reader()
@@ -165,16 +167,21 @@ class Rights(RuleBasedStateMachine):
 
     def narrow(self) -> None:
         """The model's side of a new grant."""
-        listed = self.grant.rooms or ()
+        self.consented = {room for room in self.consented if self.admits(room)}
         for room in list(self.model):
-            until = self.kept.get(room)
-            if until is None:
-                stays = self.admits(room)
-            else:
-                stays = until > self.now or room == OPEN_ROOM or room in listed
-            if not stays:
-                self.model.discard(room)
-                self.kept.pop(room, None)
+            if not self.may_stay(room):
+                self.forget(room)
+
+    def may_stay(self, room: str) -> bool:
+        until = self.kept.get(room)
+        if until is None or room in self.consented:
+            return self.admits(room) or (until is not None and until > self.now)
+        return until > self.now or room == OPEN_ROOM or room in (self.grant.rooms or ())
+
+    def forget(self, room: str) -> None:
+        self.model.discard(room)
+        self.kept.pop(room, None)
+        self.consented.discard(room)
 
     # ---- what happens ---------------------------------------------------------
 
@@ -205,7 +212,7 @@ class Rights(RuleBasedStateMachine):
         if known:
             self.narrow()
         else:
-            self.model, self.kept = set(), {}
+            self.model, self.kept, self.consented = set(), {}, set()
         session = self.hub.prepare(self.last, sid=self.sid, grant=self.grant)
         allowed = all(self.may_enter(room) for room in rooms)
         try:
@@ -213,7 +220,8 @@ class Rights(RuleBasedStateMachine):
         except RtpushError:
             self.hub.close(session)
             assert not allowed
-            self.session, self.sid, self.model, self.kept = None, None, set(), {}
+            self.session = self.sid = None
+            self.model, self.kept, self.consented = set(), {}, set()
             return
         assert allowed
         self.model |= set(rooms)
@@ -252,6 +260,8 @@ class Rights(RuleBasedStateMachine):
         answer = self.say(Envelope("join", data, ack=1))
         assert ("error" not in answer) is allowed, (answer, data, self.model)
         if allowed:
+            if own is not None and room in self.model and room not in self.kept:
+                self.consented |= {room} if self.grant.rooms is None else set()
             self.model.add(room)
             if own is not None:
                 self.kept[room] = max(expires, self.kept.get(room, 0.0))
@@ -268,8 +278,7 @@ class Rights(RuleBasedStateMachine):
     @rule(room=rooms)
     def leave(self, room: str) -> None:
         self.say(Envelope("leave", {"room": room}, ack=1))
-        self.model.discard(room)
-        self.kept.pop(room, None)
+        self.forget(room)
         self.check()
 
     @precondition(lambda self: self.session is not None)
@@ -291,8 +300,7 @@ class Rights(RuleBasedStateMachine):
             self.kept[room] = NEVER
         else:
             self.hub.leave(self.session, room)
-            self.model.discard(room)
-            self.kept.pop(room, None)
+            self.forget(room)
         self.check()
 
     @rule(seconds=st.sampled_from([1.0, 5.0, 40.0]))
@@ -306,15 +314,10 @@ class Rights(RuleBasedStateMachine):
             self.session, self.sid = None, None
             return
         for room, until in list(self.kept.items()):
-            if until <= self.now and self.session is not None:
-                self.narrow_one(room)
+            if until <= self.now and self.session is not None and not self.may_stay(room):
+                self.forget(room)
         if self.session is not None:
             self.check()
-
-    def narrow_one(self, room: str) -> None:
-        if room != OPEN_ROOM and room not in (self.grant.rooms or ()):
-            self.model.discard(room)
-            self.kept.pop(room)
 
     @rule(room=rooms)
     def somebody_publishes(self, room: str) -> None:
