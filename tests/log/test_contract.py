@@ -367,6 +367,17 @@ async def test_retention_by_bytes(desk: Desk) -> None:
     assert 0 < sum(len(entry.json) for entry in kept) <= 20_000
 
 
+@pytest.mark.settings(retention_bytes=50_000)
+async def test_names_count_against_retention(desk: Desk) -> None:
+    """Or a client fills the disk with events that have nothing but names."""
+    names = {name: name[0] * 120 for name in ("event", "room", "key")}
+    for _ in range(300):
+        await desk.append(draft(**names, skip=("s" * 100,)))
+    await desk.trimmed(200)
+    kept = await everything(desk.log)
+    assert 0 < sum(len(entry.json) + len(entry.skip[0]) for entry in kept) <= 50_000
+
+
 @pytest.mark.settings(retention_age=60)
 async def test_retention_by_age_also_while_nobody_writes(desk: Desk) -> None:
     await desk.append(draft(), draft())

@@ -17,7 +17,7 @@ local log, meta, tasks, ended, newest, nodes, roll, lock, leader, batch = unpack
 local FIRST_KEY = 11
 local command, ask = ARGV[1], cjson.decode(ARGV[2])
 local FIRST_ARG = 3
--- What retention counts for an entry beside its data.
+-- What retention counts for an entry beside its data and names.
 local ENTRY_BYTES = 100
 local TRIM_AT_ONCE = 1000
 local IDEMPOTENCY_FOR = 600
@@ -51,6 +51,16 @@ local function has(value)
   return value ~= nil and value ~= ''
 end
 
+-- What retention counts for an entry: the same as the log in SQLite. Its names count twice,
+-- since the index of keyed entries holds them once more.
+local function size_of(fields)
+  local size = ENTRY_BYTES + #fields.d
+  for _, name in ipairs({'e', 'r', 'k', 's', 'a'}) do
+    size = size + 2 * #(fields[name] or '')
+  end
+  return size
+end
+
 -- Others have removed what stood before this entry: readers of it are told, as of what
 -- retention has let go of. What it had in bytes is not known any more, so it is shared out.
 local function let_go(first)
@@ -74,7 +84,7 @@ local function trim()
       enough = seq >= m.last or (m.last - seq < ask.count and m.bytes <= ask.bytes
         and tonumber(fields.t) >= now - ask.age)
       if enough then break end
-      m.bytes = m.bytes - #fields.d - ENTRY_BYTES
+      m.bytes = m.bytes - size_of(fields)
       if has(fields.k) and redis.call('HGET', newest, newest_key(fields)) == number(seq) then
         redis.call('HDEL', newest, newest_key(fields))
       end
@@ -131,7 +141,7 @@ local function add(seq, arg)
     redis.call('SET', KEYS[FIRST_KEY + tonumber(once)], number(seq) .. ' ' .. ask.now,
       'EX', IDEMPOTENCY_FOR + 60)
   end
-  m.bytes = m.bytes + #data + ENTRY_BYTES
+  m.bytes = m.bytes + size_of({e = event, d = data, r = room, k = key, s = skip, a = ack})
 end
 
 local function change_tasks(arg)
