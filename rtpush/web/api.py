@@ -93,9 +93,9 @@ def answer_errors(metrics: Metrics) -> Middleware:
             refusal = RtpushError("not_found", f"There is nothing at {request.path}.")
         except web.HTTPException:
             raise
-        except ConnectionError:
-            raise
-        except Exception:
+        except Exception as exc:
+            if isinstance(exc, ConnectionError) and _is_gone(request):
+                return web.Response()
             logger.exception("%s %s failed", request.method, request.path)
             refusal = RtpushError("internal", "The server failed; its log says more.")
         metrics.refusals[refusal.code] += 1
@@ -105,6 +105,11 @@ def answer_errors(metrics: Metrics) -> Middleware:
         return response
 
     return middleware
+
+
+def _is_gone(request: web.Request) -> bool:
+    """Has the client left? It reads no answer, and is nothing to log."""
+    return request.transport is None or request.transport.is_closing()
 
 
 class Api:
