@@ -246,11 +246,13 @@ export class PollTransport extends HttpTransport {
   }
 
   async #run() {
+    /** Confirms the last answer, if it asked for that. @type {any} */
+    let receipt = null;
     while (!this.closed) {
       const resume = this.link.resume();
       const sid = this.sid ?? resume.sid ?? NEW_SESSION;
       // The first answer shows whether the transport works, so the server must not hold it.
-      const answer = await this.json(this.link.address('poll', { ...resume, sid, timeout: this.sid === null ? '0' : null }), POLL_TIMEOUT);
+      const answer = await this.json(this.link.address('poll', { ...resume, sid, timeout: this.sid === null ? '0' : null, receipt }), POLL_TIMEOUT);
       if (answer === null || this.closed) return;
       if (answer.status === 429 && this.sid !== null) {
         await pause(answer);
@@ -263,6 +265,7 @@ export class PollTransport extends HttpTransport {
         events.unshift({ event: 'connect', data: { sid, recovered: events[0]?.event !== 'resync' } });
       }
       this.receive(events);
+      receipt = answer.body.receipt ?? null;
       if (!this.closed) this.link.advance(answer.body.last);
       // A server that answers at once, with nothing, must not be polled in a tight loop.
       if (events.length === 0) await new Promise((done) => setTimeout(done, EMPTY_POLL_DELAY));

@@ -138,6 +138,9 @@ class SseTransport(_HttpTransport):
 class LongPollTransport(_HttpTransport):
     """Receives by one read after the other."""
 
+    # Confirms the last answer, if it asked for that.
+    _receipt: int | None = None
+
     async def receive(self) -> Received:
         """See Transport."""
         resume = self._context.resume()
@@ -145,11 +148,15 @@ class LongPollTransport(_HttpTransport):
         # The first answer shows whether the transport works: the server must not wait.
         timeout = 0 if self.sid is None else _POLL_TIMEOUT
         sid = self.sid or resume.get("sid", _NEW_SESSION)
-        url = self._context.address("poll", {**resume, "sid": sid, "timeout": str(timeout)})
+        query = {**resume, "sid": sid, "timeout": str(timeout)}
+        if self._receipt is not None:
+            query["receipt"] = str(self._receipt)
+        url = self._context.address("poll", query)
         answer = await self._json("GET", url, timeout + _READ_MARGIN)
         if not isinstance(answer, dict):
             raise not_rtpush()
         envelopes = to_envelopes(answer.get("events"))
+        self._receipt = answer.get("receipt")
         if self.sid is None:
             _ensure_connect(envelopes, sid)
         elif not envelopes and asyncio.get_running_loop().time() - began < _EMPTY_POLL_DELAY:

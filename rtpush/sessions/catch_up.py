@@ -74,6 +74,7 @@ class CatchUp(ABC):
         rooms = frozenset(session.rooms)
         # It has all that could be owed for a room.
         session.pending_snapshots = ()
+        session.unconfirmed.clear()
         small = self._snapshots.of_rooms(rooms, framing)
         if small is None:
             self._begin_snapshot(session, self._snapshots.stream(rooms, framing))
@@ -183,6 +184,8 @@ class CatchUp(ABC):
             if room not in session.rooms:
                 continue
             framing = connection.framing
+            if session.lease_until is not None:
+                session.give(room)
             small = self._snapshots.of_room(room, framing)
             if small is None:
                 stream = self._snapshots.stream(frozenset(), framing, room)

@@ -31,6 +31,8 @@ def dump_session(session: Session) -> dict[str, Any]:
         "conflate": session.conflate,
         "opened": session.opened,
         "pending_snapshots": session.pending_snapshots,
+        "unconfirmed": session.unconfirmed,
+        "receipt": session.receipt,
         "notices": [notice.decode() for notice in session.notices],
         "data": _as_json(session),
     }
@@ -44,6 +46,8 @@ def load_session(sid: str, moved: dict[str, Any], address: str, grant: Grant) ->
         session.keep_in(room, FOREVER if until is None else until)
     session.consented = frozenset(moved["consented"])
     session.pending_snapshots = tuple(moved["pending_snapshots"])
+    session.unconfirmed = moved["unconfirmed"]
+    session.receipt = moved["receipt"]
     session.notices = tuple(notice.encode() for notice in moved["notices"])
     session.data = moved["data"]
     session.grant = grant

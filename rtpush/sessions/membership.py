@@ -110,6 +110,7 @@ class Membership(Delivery):
             self._finish_pass(session)
             del session.rooms[room]
             session.consented -= {room}
+            session.unconfirmed.pop(room, None)
             if session.kept_until.pop(room, None) is not None:
                 self._room_expiries.remove((session, room))
             self._regroup(session)

@@ -32,6 +32,9 @@ MAX_RESULT_BYTES: Final = 16 << 10
 # Most sessions have none, and an empty dictionary each would be 64 bytes.
 _NONE: Final[dict[str, bytes | RtpushError]] = {}
 _NOT_KEPT: Final[dict[str, float]] = {}
+_NONE_GIVEN: Final[dict[str, int]] = {}
+# Times that a room's snapshot goes out to a long-poll client that confirms no answer.
+MAX_GIVEN: Final = 4
 # Notices that a session keeps for a client that is away.
 MAX_NOTICES: Final = 100
 
@@ -86,10 +89,12 @@ class Session:
         "pending_snapshots",
         "rate_limits",
         "reading",
+        "receipt",
         "results",
         "rooms",
         "sid",
         "snapshot",
+        "unconfirmed",
     )
 
     def __init__(self, sid: str, conflate: bool, address: str, opened: float) -> None:
@@ -166,6 +171,10 @@ class Session:
         # Rooms that it has entered and whose snapshots it has yet to be sent: when it
         # has caught up, and its connection has room.
         self.pending_snapshots: tuple[str, ...] = ()
+        # Long-poll: rooms whose snapshots went out with answers that the client has not
+        # confirmed, and how often; and the number by which it confirms the last answer.
+        self.unconfirmed: dict[str, int] = _NONE_GIVEN
+        self.receipt = 0
         # Envelopes that told it of a room which it had to leave while the client was away.
         self.notices: tuple[bytes, ...] = ()
 
@@ -178,6 +187,21 @@ class Session:
     def notice(self, envelope: bytes) -> None:
         """Keep an envelope for the client's return."""
         self.notices = (*self.notices, envelope)[-MAX_NOTICES:]
+
+    def give(self, room: str) -> None:
+        """Note that a room's snapshot goes out with an answer, which may get lost."""
+        if self.unconfirmed is _NONE_GIVEN:
+            self.unconfirmed = {}
+        self.unconfirmed[room] = self.unconfirmed.get(room, 0) + 1
+
+    def confirm(self, receipt: str | None) -> None:
+        """The client asks on: it has had the answer with this receipt, and no later one."""
+        if receipt == str(self.receipt):
+            self.unconfirmed = _NONE_GIVEN
+            return
+        lost = [room for room, times in self.unconfirmed.items() if times < MAX_GIVEN]
+        self.unconfirmed = {room: self.unconfirmed[room] for room in lost}
+        self.pending_snapshots = tuple(dict.fromkeys((*lost, *self.pending_snapshots)))
 
     def remember(self, key: str, result: bytes | RtpushError) -> None:
         """Keep the result of an event with this idempotency key: JSON, or the refusal."""

@@ -93,6 +93,7 @@ class LongPollTransport:
             self._open(session, poll, connect_request.last)
         else:
             await self._context.check_owner(request, session)
+            session.confirm(request.query.get("receipt"))
             self._hub.reattach(session, poll, connect_request.last)
         session.lease_until = self._hub.lease()
         return session
@@ -113,7 +114,14 @@ class LongPollTransport:
 
     def _end(self, poll: PendingPoll, session: Session) -> bytes:
         position = poll.upto or self._hub.position_of(session)
-        return b'],"last":"%b"}' % str(position).encode()
+        return b'],"last":"%b"%b}' % (str(position).encode(), self._receipt(poll, session))
+
+    def _receipt(self, poll: PendingPoll, session: Session) -> bytes:
+        """What the client confirms the answer by, if something in it has no position."""
+        if session.connection is not poll or not session.unconfirmed:
+            return b""
+        session.receipt += 1
+        return b',"receipt":%d' % session.receipt
 
     async def _answer_in_parts(
         self, request: web.Request, poll: PendingPoll, session: Session

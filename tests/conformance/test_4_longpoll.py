@@ -51,6 +51,36 @@ async def test_it_answers_at_once_when_there_is_something_newer(site: Site) -> N
     assert last == ids[-1]
 
 
+async def test_a_rooms_board_comes_again_until_its_answer_is_confirmed(site: Site) -> None:
+    # Too large for the answer to the `join`.
+    task = {"event": "task_created", "data": {"id": 1, "text": "x" * 40_000}, "room": "r"}
+    await site.publish(task)
+    client = await site.open(LongPoll)
+    query = {"sid": client.sid, "last": client.position, "timeout": 0}
+    await client.post('{"event": "join", "data": {"room": "r"}}')
+    lost = await site.get("/poll", **query)
+    again = await site.get("/poll", **query)
+    assert [one["room"] for one in again["events"]] == ["r"]
+    assert again["events"][0]["data"] == lost["events"][0]["data"]
+    assert again["last"] == client.position
+    assert lost["receipt"] != again["receipt"]
+    late = await site.get("/poll", **query, receipt=lost["receipt"])
+    assert [one["room"] for one in late["events"]] == ["r"]
+    query["receipt"] = late["receipt"]
+    assert await site.get("/poll", **query) == {"events": [], "last": client.position}
+
+
+async def test_a_client_without_receipts_is_not_given_a_board_without_end(site: Site) -> None:
+    task = {"event": "task_created", "data": {"id": 1, "text": "x" * 40_000}, "room": "r"}
+    await site.publish(task)
+    client = await site.open(LongPoll)
+    await client.post('{"event": "join", "data": {"room": "r"}}')
+    query = {"sid": client.sid, "last": client.position, "timeout": 0}
+    for _ in range(4):
+        assert len((await site.get("/poll", **query))["events"]) == 1
+    assert await site.get("/poll", **query) == {"events": [], "last": client.position}
+
+
 async def test_an_event_of_another_room_does_not_answer_but_moves_last(site: Site) -> None:
     client = await site.open(LongPoll)
     (elsewhere,) = await site.emit(1, room="elsewhere")

@@ -324,6 +324,8 @@ class LongPoll(_Posting):
     """`GET /poll`, asked again when everything that came has been read."""
 
     name = "poll"
+    # What confirms the last answer.
+    _receipt: tuple[tuple[str, Any], ...] = ()
 
     async def _connect(self, query: str) -> None:
         await self._poll(f"{query}&timeout=0")
@@ -340,7 +342,7 @@ class LongPoll(_Posting):
             self.greeting = await self.until("active_tasks")
 
     async def _receive(self) -> None:
-        query = [("sid", self.sid), ("last", self.position), ("timeout", "9")]
+        query = [("sid", self.sid), ("last", self.position), ("timeout", "9"), *self._receipt]
         await self._poll(urlencode(query + [("room", room) for room in self.rooms]))
 
     async def _poll(self, query: str) -> None:
@@ -349,6 +351,7 @@ class LongPoll(_Posting):
                 raise Ended
             answer = await response.json()
             assert response.status == 200, answer
+        self._receipt = (("receipt", answer.pop("receipt")),) if "receipt" in answer else ()
         assert set(answer) == {"events", "last"}
         for envelope in answer["events"]:
             self._take(envelope)
