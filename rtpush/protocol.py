@@ -32,6 +32,7 @@ __all__ = [
     "check_name",
     "check_room",
     "check_size",
+    "count_containers",
     "dumps",
     "encode",
     "encode_data",
@@ -55,6 +56,8 @@ MAX_DEPTH: Final = 128
 MAX_CONTAINERS: Final = 20_000
 # A text of at most this many bytes weighs what it is long: it cannot hold much.
 LIGHT: Final = 512
+# Bytes of one kind that are looked for one after the other before the rest is counted.
+FEW: Final = 16
 # More than event, room, key, ack and id can add to the data: 128 characters that are
 # escaped take 768 bytes.
 _MAX_FRAME: Final = 4096
@@ -136,14 +139,17 @@ class Position(NamedTuple):
 # ----------------------------------------------------------------- parsing
 
 
-def parse(raw: bytes | str) -> Envelope | Reply:
-    """One JSON text to an envelope; raises RtpushError (`bad_…`, `too_large`)."""
-    return to_envelope(load_json(raw))
+def parse(raw: bytes | str, containers: int | None = None) -> Envelope | Reply:
+    """One JSON text to an envelope; raises RtpushError (`bad_…`, `too_large`).
+
+    `containers` are its `count_containers`, where they are known.
+    """
+    return to_envelope(load_json(raw, containers))
 
 
-def load_json(raw: bytes | str) -> Any:
+def load_json(raw: bytes | str, containers: int | None = None) -> Any:
     """Decode one JSON text; raises RtpushError (`bad_envelope`, `too_large`)."""
-    if len(raw) > MAX_CONTAINERS:
+    if len(raw) > MAX_CONTAINERS and (containers is None or containers > MAX_CONTAINERS):
         _check_containers(raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw)
     try:
         return orjson.loads(raw)
@@ -153,27 +159,53 @@ def load_json(raw: bytes | str) -> Any:
 
 def _check_containers(raw: bytes) -> None:
     """Count the objects and arrays of a JSON text before they are built."""
-    if raw.count(b"[") + raw.count(b"{") <= MAX_CONTAINERS:
+    if count_containers(raw) <= MAX_CONTAINERS:
         return
     # Brackets in strings build nothing. Without escaped quotes, every other piece
     # between quotes is outside of a string.
     pieces = raw.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
-    outside = b"".join(pieces[::2])
-    if outside.count(b"[") + outside.count(b"{") > MAX_CONTAINERS:
+    if count_containers(b"".join(pieces[::2])) > MAX_CONTAINERS:
         raise RtpushError(
             "too_large", f"An envelope may have {MAX_CONTAINERS} objects and arrays; send less."
         )
 
 
-def weigh(raw: bytes) -> int:
+def count_containers(raw: bytes) -> int:
+    """The objects and arrays that a JSON text may hold: brackets in strings count, too."""
+    return _count(raw, b"[") + _count(raw, b"{")
+
+
+def weigh(raw: bytes, containers: int) -> int:
     """What a JSON text counts against `rate_bytes`: its bytes, and what its values take besides.
 
     Reading `[[],[],…` takes a hundred times as long as a string of the same size.
+    `containers` are its `count_containers`.
     """
     size = len(raw)
-    if size <= LIGHT:
-        return size
-    return size + 8 * raw.count(b",") + 64 * (raw.count(b"[") + raw.count(b"{"))
+    return size if size <= LIGHT else size + 8 * _count(raw, b",") + 64 * containers
+
+
+def _count(raw: bytes, byte: bytes) -> int:
+    """`raw.count(byte)`, ten times as fast where there are few.
+
+    `find` looks at many bytes in one step, `count` at one.
+    """
+    at = -1
+    for found in range(FEW):
+        at = raw.find(byte, at + 1)
+        if at < 0:
+            return found
+    return FEW + raw.count(byte, at + 1)
+
+
+def _has_more(raw: bytes, byte: bytes, limit: int) -> bool:
+    """Is the byte there more than `limit` times?"""
+    at = -1
+    for _ in range(limit + 1):
+        at = raw.find(byte, at + 1)
+        if at < 0:
+            return False
+    return True
 
 
 def to_envelope(value: Any) -> Envelope | Reply:
@@ -303,7 +335,7 @@ def encode_data(data: Any) -> bytes:
     except (orjson.JSONEncodeError, RecursionError) as exc:
         raise RtpushError("bad_envelope", f"The data cannot be encoded as JSON: {exc}.") from exc
     # Most data has fewer brackets than the limit has levels: no need to walk it.
-    if encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+    if _may_be_deep(encoded) and _depth(data) > MAX_DEPTH:
         raise RtpushError("bad_envelope", f"The data is nested deeper than {MAX_DEPTH} levels.")
     return encoded
 
@@ -332,17 +364,21 @@ def check_size(
         )
 
 
+def _may_be_deep(encoded: bytes) -> bool:
+    return any(_has_more(encoded, byte, MAX_DEPTH // 2) for byte in (b"[", b"{"))
+
+
 def _depth(data: Any) -> int:
+    """Objects and arrays within each other; looks at one level at a time."""
     depth, level = 0, [data]
-    while level := [child for value in level for child in _children(value)]:
+    while level := [value for value in level if isinstance(value, dict | list)]:
         depth += 1
-    return depth + 1
+        level = [child for value in level for child in _children(value)]
+    return depth
 
 
-def _children(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+def _children(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def encode_reply(ack: int | float | str, data: Any) -> bytes:

@@ -19,12 +19,14 @@ from rtpush.protocol import (
     MAX_NAME,
     Envelope,
     Reply,
+    count_containers,
     encode,
     encode_data,
     encode_error,
     encode_logged,
     encode_reply,
     parse,
+    weigh,
 )
 from rtpush.web.batch import parse_many
 
@@ -255,3 +257,24 @@ def test_poll_answers_are_an_array(sent: list[Any]) -> None:
 
 def test_every_form_has_a_place_of_its_own() -> None:
     assert [framing.index for framing in FRAMINGS] == list(range(len(FRAMINGS)))
+
+
+@given(st.lists(st.sampled_from([b"[", b"{", b",", b"x" * 9]), max_size=300).map(b"".join))
+def test_a_text_is_weighed_by_what_it_may_hold(raw: bytes) -> None:
+    containers = raw.count(b"[") + raw.count(b"{")
+    assert count_containers(raw) == containers
+    dense = 8 * raw.count(b",") + 64 * containers
+    assert weigh(raw, containers) == len(raw) + (dense if len(raw) > 512 else 0)
+
+
+@pytest.mark.parametrize("kinds", ["[", "{", "[{"])
+def test_nesting_of_each_kind_has_a_limit(kinds: str) -> None:
+    def nested(depth: int) -> Any:
+        data: Any = 1
+        for level in range(depth):
+            data = [data] if kinds[level % len(kinds)] == "[" else {"a": data}
+        return data
+
+    encode_data(nested(MAX_DEPTH))
+    with pytest.raises(RtpushError, match="nested"):
+        encode_data(nested(MAX_DEPTH + 1))

@@ -25,7 +25,7 @@ from aiohttp import web
 from ..access.auth import Grant
 from ..access.rate_limits import owners_of
 from ..errors import Reason, RtpushError
-from ..protocol import encode_error, weigh
+from ..protocol import count_containers, encode_error, weigh
 from ..sessions.session import Session
 from ..web.batch import Batch, parse_many
 from ..web.body import checked
@@ -217,7 +217,7 @@ class LongPollTransport:
             batch = parse_many(body, settings.max_batch, settings.max_message)
             messages = len(batch)
         finally:
-            self._context.charge(session, messages, weigh(body))
+            self._context.charge(session, messages, weigh(body, count_containers(body)))
         if session.lease_until is not None:
             session.lease_until = self._hub.lease()
         return await self._take(session, batch)

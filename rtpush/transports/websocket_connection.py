@@ -27,7 +27,7 @@ from websockets.frames import Close, CloseCode, Opcode
 from ..application.commands import Responder
 from ..errors import Reason, RtpushError
 from ..framing import WEBSOCKET, WEBSOCKET_DEFLATE, control_frame
-from ..protocol import LIGHT, Incoming, encode_error, parse, weigh
+from ..protocol import LIGHT, Incoming, count_containers, encode_error, parse, weigh
 from ..sessions.session import Session
 from .context import TransportContext
 from .frames import FrameError, FrameReader
@@ -246,11 +246,13 @@ class WebSocketConnection(StreamConnection):
 
     def _take_message(self, data: bytes, *, text: bool) -> None:
         size = len(data)
+        containers = None
         if size > LIGHT:
-            self._unpaid += weigh(data) - size
+            containers = count_containers(data)
+            self._unpaid += weigh(data, containers) - size
         envelope: Incoming
         try:
-            envelope = parse(data.decode()) if text else _not_text()
+            envelope = parse(data.decode(), containers) if text else _not_text()
         except RtpushError as error:
             envelope = error
         except UnicodeDecodeError as exc:
