@@ -346,7 +346,7 @@ async def test_hostile_input(server: Server, case: Case) -> None:
         error = json.loads(body)["error"]
         assert error["code"] == case.code
         assert error["message"].endswith(".")
-    assert await answer(server.port, get("/healthz")) == (200, b'{"status":"ok"}')
+    assert await answer(server.port, get("/healthz")) == (200, b'{"status":"ok"}\n')
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "GZip"])
