@@ -25,12 +25,14 @@ from typing import Any, Final
 from orjson import Fragment, JSONEncodeError
 
 from ..access.auth import OPEN
+from ..access.charges import charge_client, charge_publisher
 from ..access.key_scope import PUBLISHERS
 from ..cluster.nodes import Nodes
 from ..config.settings import Settings
 from ..errors import RtpushError
 from ..handlers.registry import HandlerRegistry
 from ..hub import Hub
+from ..log.accounts import APPLICATION
 from ..log.base import Log, Outcome
 from ..log.entry import Draft
 from ..log.task import TASK_EVENTS
@@ -188,7 +190,9 @@ class Dispatcher:
             )
 
     def _append(self, session: Session, envelope: Envelope, responder: Responder) -> None:
-        draft = self._draft_of(envelope, key_scope=session.grant.key_scope)
+        grant = session.grant
+        account = charge_client(grant, session.address)
+        draft = self._draft_of(envelope, key_scope=grant.key_scope, account=account)
         appended = self._log.append([draft])
         appended.add_done_callback(lambda done: self._appended(envelope, responder, done))
 
@@ -268,8 +272,9 @@ class Dispatcher:
         skip: tuple[str, ...] = (),
         ack: str | None = None,
         key_scope: str = "",
+        account: str = APPLICATION,
     ) -> Draft:
-        draft = Draft.of(envelope, skip, ack, key_scope)
+        draft = Draft.of(envelope, skip, ack, key_scope, account)
         check_size(self._max_message, draft.event, draft.encoded, draft.room, draft.key, ack)
         return draft
 
@@ -282,7 +287,8 @@ class Dispatcher:
             self._check_open()
             _check_not_reserved(envelope.event)
             if not envelope.volatile:
-                return self._draft_of(envelope, key_scope=key_scope)
+                account = charge_publisher(key_scope)
+                return self._draft_of(envelope, key_scope=key_scope, account=account)
             self._send_volatile(envelope)
         except RtpushError as error:
             return error

@@ -25,7 +25,6 @@ from .board import TaskBoard
 from .entry import Draft, Entry
 
 __all__ = [
-    "IDEMPOTENCY_FOR",
     "PAGE_BYTES",
     "Log",
     "LogError",
@@ -33,9 +32,6 @@ __all__ = [
     "Page",
     "new_board",
 ]
-
-# Seconds for which a repeated idempotency key gives the answer of the first.
-IDEMPOTENCY_FOR: Final = 600.0
 
 # JSON that one `Log.read` returns. Entries may be 1 MiB each, and thousands of
 # slow readers each hold a page: their number alone would bound nothing.

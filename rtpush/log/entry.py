@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from ..framing import FRAMINGS, Framing
 from ..protocol import Envelope, Position, encode_data, encode_logged
+from .accounts import APPLICATION
 from .task import task_key
 
 __all__ = ["Draft", "Entry", "new_entry"]
@@ -16,7 +18,8 @@ __all__ = ["Draft", "Entry", "new_entry"]
 class Draft:
     """An event that asks to be logged. `encoded` is the JSON of `data`.
 
-    `idempotency_key` is the sender's key within the scope that it belongs to.
+    `idempotency_key` is the digest of the sender's key and of the scope that it belongs to.
+    `account` is charged for the key, and for what the event adds to the task board.
     `skip` names the sessions that are not to see it, and `ack` asks the one
     session that it is for to reply.
     """
@@ -25,10 +28,11 @@ class Draft:
     data: Any = None
     room: str | None = None
     key: str | None = None
-    idempotency_key: str | None = None
+    idempotency_key: bytes | None = None
     encoded: bytes = b"null"
     skip: tuple[str, ...] = ()
     ack: str | None = None
+    account: str = APPLICATION
 
     @classmethod
     def of(
@@ -37,6 +41,7 @@ class Draft:
         skip: tuple[str, ...] = (),
         ack: str | None = None,
         key_scope: str = "",
+        account: str = APPLICATION,
     ) -> Draft:
         """Raises RtpushError when the data cannot be encoded or names no task.
 
@@ -52,15 +57,19 @@ class Draft:
             envelope.data,
             envelope.room,
             key,
-            _scoped(key_scope, envelope.idempotency_key),
+            _digest(key_scope, envelope.idempotency_key),
             encode_data(envelope.data),
             skip,
             ack,
+            account,
         )
 
 
-def _scoped(scope: str, key: str | None) -> str | None:
-    return None if key is None else f"{scope}:{key}"
+def _digest(scope: str, key: str | None) -> bytes | None:
+    # 128 bits: no sender makes a key with the digest of another scope's.
+    if key is None:
+        return None
+    return blake2b(f"{scope}:{key}".encode(errors="surrogatepass"), digest_size=16).digest()
 
 
 @dataclass(slots=True, eq=False)

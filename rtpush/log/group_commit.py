@@ -61,9 +61,14 @@ class Batch:
     base: int
     calls: Sequence[Call]
     drafts: list[Draft] = field(default_factory=list)
-    keys: dict[str, int] = field(default_factory=dict)
+    keys: dict[bytes, int] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
     outcomes: list[list[Outcome]] = field(default_factory=list)
+
+    def new_keys(self) -> Iterator[tuple[bytes, int, str]]:
+        """Each idempotency key that it uses up, its number, and the account that is charged."""
+        for key, seq in self.keys.items():
+            yield key, seq, self.drafts[seq - self.base - 1].account
 
     def entries(self, epoch: str) -> Iterator[Entry]:
         """The entries that the drafts become."""
@@ -202,14 +207,14 @@ class GroupCommitLog(Log):
             return error
         return self._add(batch, draft)
 
-    def _number_for_key(self, batch: Batch, key: str | None) -> int | None:
-        """The number that this idempotency key got already. Raises RtpushError."""
+    def _number_for_key(self, batch: Batch, key: bytes | None) -> int | None:
+        """The number that this idempotency key got already."""
         if key is None:
             return None
-        return batch.keys.get(key) or self._remembered_number(batch, key)
+        return batch.keys.get(key) or self._remembered_number(key)
 
     @abstractmethod
-    def _remembered_number(self, batch: Batch, key: str) -> int | None:
+    def _remembered_number(self, key: bytes) -> int | None:
         """The same, of the batches before this one."""
 
     def _add(self, batch: Batch, draft: Draft) -> int:

@@ -3,61 +3,43 @@
 Rules that hold here:
 
 - A batch is stored as a whole, and only then applied to the board and shown.
-- The idempotency keys of the last ten minutes are in memory, and bounded.
+- The idempotency keys of the last ten minutes are in memory.
 """
 
 from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable
-from typing import Final
 
 from ..config.settings import Settings
-from .base import IDEMPOTENCY_FOR
 from .group_commit import Batch, GroupCommitLog, unavailable
+from .idempotency import MAX_KEYS, IdempotencyKeys
 
-__all__ = ["IdempotencyKeys", "LocalLog"]
-
-# About 250 bytes each.
-_MAX_SEEN: Final = 1_000_000
-
-
-class IdempotencyKeys:
-    """The idempotency keys of the last ten minutes, and the numbers they got."""
-
-    def __init__(self) -> None:
-        self._seqs: dict[str, int] = {}
-        self._order: deque[tuple[float, str]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._seqs)
-
-    def get(self, key: str) -> int | None:
-        """The number that the key's event got, if it was seen lately."""
-        return self._seqs.get(key)
-
-    def add(self, key: str, seq: int, time: float) -> None:
-        """Remember; times must not fall."""
-        self._seqs[key] = seq
-        self._order.append((time, key))
-
-    def forget(self, before: float) -> None:
-        """Let go of the keys that were added before a time."""
-        while self._order and self._order[0][0] < before:
-            del self._seqs[self._order.popleft()[1]]
+__all__ = ["LocalLog"]
 
 
 class LocalLog(GroupCommitLog):
-    """What the memory and the SQLite log share. `clock` gives seconds since 1970."""
+    """What the memory and the SQLite log share.
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    `clock` gives seconds since 1970. `max_keys` bounds the idempotency keys.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        *,
+        max_keys: int = MAX_KEYS,
+    ) -> None:
         super().__init__(settings, clock)
-        self._seen = IdempotencyKeys()
+        self._seen = IdempotencyKeys(max_keys, self._key_forgotten)
+
+    def _key_forgotten(self, key: bytes, seq: int) -> None:
+        """An idempotency key is let go, which had this number."""
 
     def _next(self) -> None:
-        self._seen.forget(max(self._clock(), self._newest_time()) - IDEMPOTENCY_FOR)
+        self._seen.advance(self._clock())
         super()._next()
 
     def _store(self, batch: Batch) -> None:
@@ -82,17 +64,14 @@ class LocalLog(GroupCommitLog):
         for entry, draft in zip(batch.entries(self.epoch), batch.drafts, strict=True):
             self._tail.append(entry)
             self.board.apply(draft.event, draft.data, draft.room, entry.time)
-        for key, seq in batch.keys.items():
-            self._seen.add(key, seq, batch.time)
+        for key, seq, account in batch.new_keys():
+            self._seen.add(key, seq, account)
         self.on_grow()
 
-    def _remembered_number(self, batch: Batch, key: str) -> int | None:
-        seen = self._seen.get(key)
-        if seen is None and len(self._seen) + len(batch.keys) >= _MAX_SEEN:
-            raise unavailable("too many idempotency keys in the last ten minutes")
-        return seen
+    def _remembered_number(self, key: bytes) -> int | None:
+        return self._seen.get(key)
 
     def tick(self, now: float) -> None:
         """See `Log.tick`."""
-        self._seen.forget(now - IDEMPOTENCY_FOR)
+        self._seen.advance(now)
         self._tail.drop_older_than(now - self._settings.retention_age)

@@ -15,6 +15,7 @@ from time import time
 from ..config.settings import Settings
 from .base import PAGE_BYTES, Page
 from .group_commit import Batch
+from .idempotency import MAX_KEYS
 from .local import LocalLog
 from .tail import Tail
 
@@ -24,8 +25,10 @@ __all__ = ["MemoryLog"]
 class MemoryLog(LocalLog):
     """Bounded by count, bytes and age; see `Log`."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time) -> None:
-        super().__init__(settings, clock)
+    def __init__(
+        self, settings: Settings, clock: Callable[[], float] = time, *, max_keys: int = MAX_KEYS
+    ) -> None:
+        super().__init__(settings, clock, max_keys=max_keys)
         self.epoch = secrets.token_hex(6)
         self._tail = Tail(0, settings.retention_count, settings.retention_bytes)
 

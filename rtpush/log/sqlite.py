@@ -11,8 +11,9 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import time
@@ -23,8 +24,9 @@ from ..errors import RtpushError
 from .base import LogError, Page
 from .entry import Draft
 from .group_commit import Batch
+from .idempotency import MAX_KEYS
 from .local import LocalLog
-from .sqlite_file import EntryRow, Kept, Rows, SqliteFile
+from .sqlite_file import EntryRow, Kept, KeyRow, Rows, SqliteFile
 from .sqlite_reader import SqliteReaders
 from .tail import Tail
 
@@ -36,6 +38,9 @@ T = TypeVar("T")
 TAIL_COUNT: Final = 20_000
 TAIL_BYTES: Final = 8 << 20
 
+# Idempotency keys that one commit removes from the file at the most.
+FORGET_AT_ONCE: Final = 5_000
+
 # What retention counts for an entry beside its data and its names: row and index.
 ROW_BYTES: Final = 100
 
@@ -43,7 +48,7 @@ ROW_BYTES: Final = 100
 class SqliteLog(LocalLog):
     """See `Log`. `path` is a file; it is made when there is none.
 
-    `tail_count` and `tail_bytes` bound what is kept in memory.
+    `tail_count` and `tail_bytes` bound what is kept in memory, `max_keys` the idempotency keys.
     """
 
     def __init__(
@@ -54,8 +59,9 @@ class SqliteLog(LocalLog):
         *,
         tail_count: int = TAIL_COUNT,
         tail_bytes: int = TAIL_BYTES,
+        max_keys: int = MAX_KEYS,
     ) -> None:
-        super().__init__(settings, clock)
+        super().__init__(settings, clock, max_keys=max_keys)
         self._path = Path(path)
         self._file = SqliteFile(self._path, settings)
         self._thread = ThreadPoolExecutor(1, "rtpush-sqlite")
@@ -64,6 +70,8 @@ class SqliteLog(LocalLog):
         self._tail = Tail(0, *self._tail_bounds)
         self._trim_due = 0.0
         self._trimming = False
+        # Idempotency keys that are to be removed from the file, each with its number.
+        self._forgotten: list[tuple[bytes, int]] = []
         self.first = 1
 
     async def open(self) -> None:
@@ -81,8 +89,16 @@ class SqliteLog(LocalLog):
         for entry in restored.newest:
             self._tail.append(entry)
         self.board.restore(restored.tasks)
-        for key, seq, when in restored.seen:
-            self._seen.add(key, seq, when)
+        self._restore_keys(restored.keys)
+
+    def _restore_keys(self, rows: Sequence[KeyRow]) -> None:
+        now = self._clock()
+        self._seen.advance(now)
+        age = math.inf
+        for key, seq, account, made in rows:
+            # The clock may have been wrong meanwhile: ages never rise, and none is below zero.
+            age = min(age, max(0.0, now - made))
+            self._seen.add(key, seq, account, age)
 
     async def close(self) -> None:
         """See `Log.close`."""
@@ -94,33 +110,48 @@ class SqliteLog(LocalLog):
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
+    def _key_forgotten(self, key: bytes, seq: int) -> None:
+        self._forgotten.append((key, seq))
+
+    def _take_forgotten(self) -> list[tuple[bytes, int]]:
+        taken = self._forgotten[-FORGET_AT_ONCE:]
+        del self._forgotten[-FORGET_AT_ONCE:]
+        return taken
+
     def _write(self, batch: Batch) -> None:
         loop = asyncio.get_running_loop()
-        stored = loop.run_in_executor(self._thread, self._file.commit, _rows(batch))
-        stored.add_done_callback(lambda done: self._committed(batch, done))
+        rows = _rows(batch, self._take_forgotten())
+        stored = loop.run_in_executor(self._thread, self._file.commit, rows)
+        stored.add_done_callback(lambda done: self._committed(batch, rows, done))
 
-    def _committed(self, batch: Batch, done: asyncio.Future[Kept]) -> None:
+    def _committed(self, batch: Batch, rows: Rows, done: asyncio.Future[Kept]) -> None:
         error = done.exception()
-        if error is None:
+        if error is not None:
+            self._forgotten += rows.forgotten
+        else:
             self.first, self._trim_due = done.result()
         self._stored(batch, error)
 
     def tick(self, now: float) -> None:
         """See `Log.tick`."""
         super().tick(now)
-        if now > self._trim_due and not self._trimming:
-            self._trimming = True
-            loop = asyncio.get_running_loop()
-            loop.run_in_executor(self._thread, self._file.trim, now).add_done_callback(
-                self._trimmed
-            )
+        if self._trimming or not (self._forgotten or now > self._trim_due):
+            return
+        self._trimming = True
+        forgotten = self._take_forgotten()
+        trimmed = asyncio.get_running_loop().run_in_executor(
+            self._thread, self._file.trim, now, forgotten
+        )
+        trimmed.add_done_callback(lambda done: self._trimmed(forgotten, done))
 
-    def _trimmed(self, done: asyncio.Future[Kept]) -> None:
+    def _trimmed(self, forgotten: list[tuple[bytes, int]], done: asyncio.Future[Kept]) -> None:
         self._trimming = False
         # A store that cannot be written refuses the next append, and says so
         # there. Here it is enough that the next tick tries again.
         if done.exception() is None:
             self.first, self._trim_due = done.result()
+        else:
+            self._forgotten += forgotten
 
     async def read(self, after: int, limit: int, conflate_after: int | None = None) -> Page:
         """See `Log.read`."""
@@ -132,7 +163,7 @@ class SqliteLog(LocalLog):
             raise RtpushError("unavailable", f"The log cannot be read now ({exc}).") from exc
 
 
-def _rows(batch: Batch) -> Rows:
+def _rows(batch: Batch, forgotten: list[tuple[bytes, int]]) -> Rows:
     tasks = list(batch.rows())
     return Rows(
         [
@@ -145,7 +176,8 @@ def _rows(batch: Batch) -> Rows:
             if task is not None
         ],
         [(key,) for key, task, _ in tasks if task is None],
-        [(key, seq, batch.time) for key, seq in batch.keys.items()],
+        [(key, seq, account, batch.time) for key, seq, account in batch.new_keys()],
+        forgotten,
         batch.time,
     )
 

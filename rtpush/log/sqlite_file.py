@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ..config.settings import Settings
-from .base import IDEMPOTENCY_FOR, LogError
+from .base import LogError
 from .entry import Entry
+from .idempotency import IDEMPOTENCY_FOR
 from .sqlite_reader import SELECT_ENTRIES, entry_of_row
 
-__all__ = ["Kept", "Restored", "Rows", "SqliteFile"]
+__all__ = ["EntryRow", "Kept", "KeyRow", "Restored", "Rows", "SqliteFile"]
 
 APPLICATION_ID: Final = 0x52545055  # "RTPU"
 SCHEMA_VERSION: Final = 1
@@ -49,9 +50,9 @@ CREATE TABLE entries (
 CREATE INDEX entries_keyed ON entries (key, event, room, seq) WHERE key IS NOT NULL;
 CREATE TABLE tasks (key TEXT PRIMARY KEY, ended REAL, task BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX tasks_ended ON tasks (ended) WHERE ended IS NOT NULL;
-CREATE TABLE idempotency (key TEXT PRIMARY KEY, seq INTEGER NOT NULL, time REAL NOT NULL)
+CREATE TABLE idempotency (
+    key BLOB PRIMARY KEY, seq INTEGER NOT NULL, account TEXT NOT NULL, time REAL NOT NULL)
     WITHOUT ROWID;
-CREATE INDEX idempotency_time ON idempotency (time);
 """
 
 _NEWEST_FIRST: Final = SELECT_ENTRIES + "ORDER BY seq DESC LIMIT ?"
@@ -72,9 +73,11 @@ class Restored(NamedTuple):
     first: int
     newest: list[Entry]
     tasks: list[bytes]
-    seen: list[tuple[str, int, float]]
+    keys: list[KeyRow]
 
 
+# An idempotency key, its entry's number, the account that is charged, and the entry's time.
+KeyRow = tuple[bytes, int, str, float]
 EntryRow = tuple[int, float, int, str, str | None, str | None, bytes, str | None, str | None]
 
 
@@ -85,7 +88,8 @@ class Rows:
     entries: list[EntryRow]
     tasks: list[tuple[str, float | None, bytes]]
     gone: list[tuple[str]]
-    keys: list[tuple[str, int, float]]
+    keys: list[KeyRow]
+    forgotten: list[tuple[bytes, int]]
     time: float
 
 
@@ -251,7 +255,7 @@ class SqliteFile:
             self._first,
             self._newest(epoch, tail_count, tail_bytes),
             [task for (task,) in execute("SELECT task FROM tasks")],
-            execute("SELECT key, seq, time FROM idempotency ORDER BY time").fetchall(),
+            execute("SELECT key, seq, account, time FROM idempotency ORDER BY seq").fetchall(),
         )
 
     def _newest(self, epoch: str, count: int, size: int) -> list[Entry]:
@@ -275,6 +279,7 @@ class SqliteFile:
     def commit(self, rows: Rows) -> Kept:
         """Store a batch and trim. Raises sqlite3.Error, and then nothing has changed."""
         with self._transaction():
+            self._forget(rows.forgotten)
             self._write(rows)
             kept = self._trim(rows.time)
         self._bound_wal()
@@ -285,10 +290,15 @@ class SqliteFile:
             if self._wal_path.stat().st_size > MAX_WAL_BYTES:
                 self._db.execute("PRAGMA wal_checkpoint(RESTART)")
 
-    def trim(self, now: float) -> Kept:
+    def trim(self, now: float, forgotten: list[tuple[bytes, int]]) -> Kept:
         """Trim only; likewise."""
         with self._transaction():
+            self._forget(forgotten)
             return self._trim(now)
+
+    def _forget(self, keys: list[tuple[bytes, int]]) -> None:
+        # By number, too: the same key may have come again since.
+        self._db.executemany("DELETE FROM idempotency WHERE key = ? AND seq = ?", keys)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -308,13 +318,12 @@ class SqliteFile:
         many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows.entries)
         many("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)", rows.tasks)
         many("DELETE FROM tasks WHERE key = ?", rows.gone)
-        many("INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?)", rows.keys)
+        many("INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?)", rows.keys)
         self._last = rows.entries[-1][0]
         self._bytes += sum(row[2] for row in rows.entries)
 
     def _trim(self, now: float) -> Kept:
         execute = self._db.execute
-        execute("DELETE FROM idempotency WHERE time < ?", (now - IDEMPOTENCY_FOR,))
         execute("DELETE FROM tasks WHERE ended < ?", (now - self._settings.finished_for,))
         keep, due = self._first, now
         # Row by row: mostly the first one says that there is nothing to do.

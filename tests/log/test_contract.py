@@ -24,8 +24,9 @@ from redisserver import RedisServer
 
 from rtpush.config.settings import Settings
 from rtpush.errors import RtpushError
-from rtpush.log.base import IDEMPOTENCY_FOR, PAGE_BYTES, Log, Outcome
+from rtpush.log.base import PAGE_BYTES, Log, Outcome
 from rtpush.log.entry import Draft, Entry
+from rtpush.log.idempotency import IDEMPOTENCY_FOR
 from rtpush.log.memory import MemoryLog
 from rtpush.log.redis.log import RedisLog
 from rtpush.log.sqlite import SqliteLog

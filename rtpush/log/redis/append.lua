@@ -12,9 +12,13 @@
 --   nothing is appended; if one cannot, or stays away, a new epoch begins.
 -- - A batch has a number that rises with each of its node. The same number again
 --   gets the same answer; a smaller one comes too late.
+-- - Idempotency keys have shares, as log/idempotency.py has it. `keys` has the number, time
+--   and account of each; `keys_order` the keys of each account in order; `keys_clients` and
+--   `keys_publishers` how many each account has; `keys_due` a time before which an account
+--   has no key.
 
 local log, meta, tasks, ended, newest, nodes, roll, lock, leader, batch = unpack(KEYS, 1, 10)
-local FIRST_KEY = 11
+local keys, keys_order, keys_clients, keys_publishers, keys_due = unpack(KEYS, 11, 15)
 local command, ask = ARGV[1], cjson.decode(ARGV[2])
 local FIRST_ARG = 3
 -- What retention counts for an entry beside its data and names.
@@ -105,17 +109,146 @@ local function trim()
   end
 end
 
+-- ----------------------------------------------------------- idempotency keys
+
+local KEY_BYTES = 16
+local EXPIRE_AT_ONCE = 1000
+
+local function is_client(account)
+  return string.sub(account, 1, 7) == 'client:'
+end
+
+local function counts_of(account)
+  return is_client(account) and keys_clients or keys_publishers
+end
+
+local function parsed(value)
+  local seq, made, account = string.match(value, '^(%d+) (%S+) (.*)$')
+  return tonumber(seq), tonumber(made), account
+end
+
+-- What the clock says. The time of the log is no measure here: it never falls, so one wrong
+-- clock would stop it for as long as that was ahead.
+local clock = tonumber(ask.clock)
+
+-- Also one that comes from the future has had its time: the clock was wrong when it came.
+local function has_expired(made)
+  return math.abs(clock - made) > IDEMPOTENCY_FOR
+end
+
+local function place_of(account, seq, key)
+  return account .. '\0' .. string.format('%016.0f', seq) .. key
+end
+
+local function forget(key, value)
+  local seq, _, account = parsed(value)
+  redis.call('HDEL', keys, key)
+  redis.call('ZREM', keys_order, place_of(account, seq, key))
+  if tonumber(redis.call('ZINCRBY', counts_of(account), -1, account)) <= 0 then
+    redis.call('ZREM', counts_of(account), account)
+    redis.call('ZREM', keys_due, account)
+  end
+  if is_client(account) then redis.call('HINCRBY', meta, 'client_keys', -1) end
+end
+
+local function forget_all_keys()
+  redis.call('DEL', keys, keys_order, keys_clients, keys_publishers, keys_due)
+  redis.call('HDEL', meta, 'client_keys')
+end
+
+-- The oldest key of an account, and its value.
+local function oldest_of(account)
+  local prefix = (account or '') .. '\0'
+  local place = redis.call('ZRANGEBYLEX', keys_order, '[' .. prefix, '+', 'LIMIT', 0, 1)[1]
+  if place and string.sub(place, 1, #prefix) == prefix then
+    local key = string.sub(place, -KEY_BYTES)
+    return key, redis.call('HGET', keys, key)
+  end
+end
+
+local function forget_oldest(account)
+  local key, value = oldest_of(account)
+  -- Others have removed a part of it: nothing of it can be relied on.
+  if value then forget(key, value) else forget_all_keys() end
+end
+
+local function largest(counts)
+  local found = redis.call('ZREVRANGE', counts, 0, 0, 'WITHSCORES')
+  return found[1], tonumber(found[2] or 0)
+end
+
+local function make_room(account)
+  if is_client(account) then
+    local count = tonumber(redis.call('ZSCORE', keys_clients, account) or 0)
+    if count >= (account == 'client:' and ask.clients_keys or ask.client_keys) then
+      forget_oldest(account)
+    elseif tonumber(redis.call('HGET', meta, 'client_keys') or 0) >= ask.clients_keys then
+      forget_oldest(largest(keys_clients))
+    end
+  end
+  if redis.call('HLEN', keys) >= ask.max_keys then
+    local client, most = largest(keys_clients)
+    local publisher, most_of_publishers = largest(keys_publishers)
+    forget_oldest(most > most_of_publishers and client or publisher)
+  end
+end
+
+local function remember(key, seq, account)
+  local before = redis.call('HGET', keys, key)
+  if before then forget(key, before) end
+  make_room(account)
+  redis.call('HSET', keys, key, number(seq) .. ' ' .. ask.clock .. ' ' .. account)
+  redis.call('ZADD', keys_order, 0, place_of(account, seq, key))
+  if tonumber(redis.call('ZINCRBY', counts_of(account), 1, account)) == 1 then
+    redis.call('ZADD', keys_due, clock, account)
+  end
+  if is_client(account) then redis.call('HINCRBY', meta, 'client_keys', 1) end
+end
+
+local function forget_expired_of(account, left)
+  while left > 0 and redis.call('ZSCORE', counts_of(account), account) do
+    local key, value = oldest_of(account)
+    if not value then return forget_all_keys() end
+    local _, made = parsed(value)
+    if not has_expired(made) then
+      redis.call('ZADD', keys_due, made, account)
+      break
+    end
+    forget(key, value)
+    left = left - 1
+  end
+  return left
+end
+
+local function forget_expired_keys()
+  if redis.call('HLEN', keys) ~= redis.call('ZCARD', keys_order) then return forget_all_keys() end
+  local left = EXPIRE_AT_ONCE
+  for _, bounds in ipairs({{'-inf', '(' .. (clock - IDEMPOTENCY_FOR)},
+      {'(' .. (clock + IDEMPOTENCY_FOR), '+inf'}}) do
+    for _, account in ipairs(redis.call('ZRANGEBYSCORE', keys_due, bounds[1], bounds[2],
+        'LIMIT', 0, 100)) do
+      left = forget_expired_of(account, left) or 0
+    end
+  end
+end
+
+local function keep_keys_for_a_while()
+  for _, name in ipairs({keys, keys_order, keys_clients, keys_publishers, keys_due}) do
+    redis.call('EXPIRE', name, 2 * IDEMPOTENCY_FOR)
+  end
+end
+
 -- ------------------------------------------------------------------ appending
 
 local function repeated_keys()
   local found = {}
-  for i = FIRST_KEY, #KEYS do
-    local value = redis.call('GET', KEYS[i])
+  for place = 0, ask.keys - 1 do
+    local value = redis.call('HGET', keys, ARGV[FIRST_ARG + place])
     if value then
-      local seq, made = string.match(value, '^(%d+) (.+)$')
-      if now - tonumber(made) <= IDEMPOTENCY_FOR then
-        found[#found + 1] = i - FIRST_KEY
-        found[#found + 1] = tonumber(seq)
+      local seq, made = parsed(value)
+      if not has_expired(made) then
+        found[#found + 1] = place
+        found[#found + 1] = seq
       end
     end
   end
@@ -123,7 +256,7 @@ local function repeated_keys()
 end
 
 local function add(seq, arg)
-  local event, room, key, data, skip, ack, once = unpack(ARGV, arg, arg + 6)
+  local event, room, key, data, skip, ack, account, once = unpack(ARGV, arg, arg + 7)
   local batch_id = m.epoch .. '.' .. ask.node .. '.' .. number(ask.batch)
   local fields = {'n', batch_id, 't', ask.now, 'e', event, 'd', data}
   for name, value in pairs({r = room, k = key, s = skip, a = ack}) do
@@ -136,11 +269,7 @@ local function add(seq, arg)
   if has(key) and not has(skip) then
     redis.call('HSET', newest, newest_key({r = room, e = event, k = key}), number(seq))
   end
-  if has(once) then
-    -- Kept a little longer than it counts: the time of the log decides.
-    redis.call('SET', KEYS[FIRST_KEY + tonumber(once)], number(seq) .. ' ' .. ask.now,
-      'EX', IDEMPOTENCY_FOR + 60)
-  end
+  if has(once) then remember(once, seq, account) end
   m.bytes = m.bytes + size_of({e = event, d = data, r = room, k = key, s = skip, a = ack})
 end
 
@@ -186,8 +315,11 @@ local function append()
   end
   local base = m.last
   if tonumber(m.time) > now then ask.now = m.time end
-  for i = 1, ask.entries do add(base + i, FIRST_ARG + 7 * (i - 1)) end
-  change_tasks(FIRST_ARG + 7 * ask.entries)
+  local first_entry = FIRST_ARG + ask.keys
+  if ask.keys > 0 then forget_expired_keys() end
+  for i = 1, ask.entries do add(base + i, first_entry + 8 * (i - 1)) end
+  if ask.keys > 0 then keep_keys_for_a_while() end
+  change_tasks(first_entry + 8 * ask.entries)
   m.last = base + ask.entries
   if ask.last_task > 0 then m.task, m.number = base + ask.last_task, ask.number end
   redis.call('HSET', meta, 'last', number(m.last), 'bytes', number(m.bytes), 'time', ask.now,
@@ -202,6 +334,7 @@ end
 
 local function begin()
   redis.call('DEL', log, meta, tasks, ended, newest, nodes, roll, lock)
+  forget_all_keys()
   redis.call('HSET', meta, 'epoch', ask.new_epoch, 'run', ask.run, 'last', 0, 'first', 1,
     'bytes', 0, 'time', 0, 'task', 0, 'number', 0)
 end
@@ -266,6 +399,7 @@ local function look()
     if answer then return answer end
   end
   trim()
+  forget_expired_keys()
   redis.call('ZADD', nodes, ask.now, ask.node)
   redis.call('ZREMRANGEBYSCORE', nodes, '-inf', now - 3600)
   return {'ok', m.first, redis.call('TIME')}

@@ -33,9 +33,11 @@ def page_of(epoch: str, upto: int, found: Sequence[Any]) -> Page:
     return Page(entries, upto)
 
 
-def arguments_of(batch: Batch, once: Sequence[str]) -> Iterator[str | bytes]:
-    """A batch as the script takes it: seven values for each entry, three for each task."""
-    places = {key: str(place) for place, key in enumerate(once)}
+def arguments_of(batch: Batch, keys: Sequence[bytes]) -> Iterator[str | bytes]:
+    """A batch as the script takes it: the keys to look for, eight values for each entry, three
+    for each task.
+    """
+    yield from keys
     for draft in batch.drafts:
         yield draft.event
         yield draft.room or ""
@@ -43,7 +45,8 @@ def arguments_of(batch: Batch, once: Sequence[str]) -> Iterator[str | bytes]:
         yield draft.encoded
         yield " ".join(draft.skip)
         yield draft.ack or ""
-        yield places.get(draft.idempotency_key or "", "")
+        yield draft.account
+        yield draft.idempotency_key or b""
     for key, row, active in batch.rows():
         yield key
         yield row or b""

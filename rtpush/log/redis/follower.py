@@ -27,8 +27,10 @@ import orjson
 
 from ...config.settings import Settings
 from ...errors import RtpushError
+from ..accounts import Shares
 from ..base import LogError, new_board
 from ..group_commit import GroupCommitLog, unavailable
+from ..idempotency import MAX_KEYS
 from ..tail import Tail
 from ..task import TASK_EVENTS
 from .codec import entry_of
@@ -54,6 +56,10 @@ FOLLOW_ENTRIES: Final = 100
 FOLLOW_BLOCK: Final = 1.0
 OLDEST: Final = (6, 2)
 
+# What the script works with, in its order; the node's own key comes in between.
+KEYS: Final = ("log", "meta", "tasks", "ended", "newest", "nodes", "roll", "lock", "leader")
+KEYS_OF_KEYS: Final = ("keys", "keys_order", "keys_clients", "keys_publishers", "keys_due")
+
 TAIL_COUNT: Final = 20_000
 TAIL_BYTES: Final = 8 << 20
 
@@ -62,7 +68,7 @@ class FollowedLog(GroupCommitLog):
     """The half of `RedisLog` that reads. `url` as in `Address.parse`.
 
     Without `clock` the time is that of Redis, the same for all nodes.
-    `tail_count` and `tail_bytes` bound what is kept in memory.
+    `tail_count` and `tail_bytes` bound what is kept in memory, `max_keys` the idempotency keys.
     """
 
     def __init__(
@@ -73,12 +79,14 @@ class FollowedLog(GroupCommitLog):
         *,
         tail_count: int = TAIL_COUNT,
         tail_bytes: int = TAIL_BYTES,
+        max_keys: int = MAX_KEYS,
     ) -> None:
         super().__init__(settings, clock or self._redis_time)
         self.address = Address.parse(url)
         # Names this node in the log: batches are numbered for each. Made by `open`, since
         # two processes that were forked from one would write under the same numbers.
         self.node = ""
+        self._key_shares = Shares.of(max_keys)
         self._tail_bounds = tail_count, tail_bytes
         self._tail = Tail(0, *self._tail_bounds)
         self.epoch = ""
@@ -179,25 +187,26 @@ class FollowedLog(GroupCommitLog):
         connection: RedisConnection,
         command: str,
         args: Sequence[Any] = (),
-        once: Sequence[str] = (),
         /,
         **fields: Any,
     ) -> Any:
         """Run one command of the script. Raises RedisUnavailable."""
-        names = ("log", "meta", "tasks", "ended", "newest", "nodes", "roll", "lock", "leader")
-        keys = [self.key(name) for name in (*names, f"batch:{self.node}")]
-        keys += [self.key(f"once:{name}") for name in once]
+        keys = [self.key(name) for name in (*KEYS, f"batch:{self.node}", *KEYS_OF_KEYS)]
         await connection.open()
-        settings = self._settings
+        settings, clock = self._settings, repr(self._clock())
         ask = {
             "node": self.node,
             "run": connection.run_id,
             "epoch": self.epoch,
-            "now": repr(self._clock()),
+            "now": clock,
+            "clock": clock,
             "count": settings.retention_count,
             "bytes": settings.retention_bytes,
             "age": settings.retention_age,
             "finished_for": settings.finished_for,
+            "max_keys": self._key_shares.total,
+            "clients_keys": self._key_shares.clients,
+            "client_keys": self._key_shares.client,
         }
         return await connection.call(keys, [command, orjson.dumps(ask | fields), *args])
 

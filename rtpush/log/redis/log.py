@@ -25,6 +25,7 @@ from ...errors import RtpushError
 from ..base import PAGE_BYTES, Outcome, Page
 from ..entry import Draft
 from ..group_commit import Batch, unavailable
+from ..idempotency import MAX_KEYS
 from ..task import TASK_EVENTS
 from .codec import arguments_of, page_of
 from .connection import RedisUnavailable, backoff
@@ -49,7 +50,7 @@ class RedisLog(FollowedLog):
     """See `Log`. `url` as in `Address.parse`.
 
     Without `clock` the time is that of Redis, the same for all nodes.
-    `tail_count` and `tail_bytes` bound what is kept in memory.
+    `tail_count` and `tail_bytes` bound what is kept in memory, `max_keys` the idempotency keys.
     """
 
     def __init__(
@@ -60,11 +61,13 @@ class RedisLog(FollowedLog):
         *,
         tail_count: int = TAIL_COUNT,
         tail_bytes: int = TAIL_BYTES,
+        max_keys: int = MAX_KEYS,
     ) -> None:
-        super().__init__(settings, url, clock, tail_count=tail_count, tail_bytes=tail_bytes)
+        bounds = {"tail_count": tail_count, "tail_bytes": tail_bytes, "max_keys": max_keys}
+        super().__init__(settings, url, clock, **bounds)
         self._batches = count(1)
         # Idempotency keys of the batch under way that were used before.
-        self._known: dict[str, int] = {}
+        self._known: dict[bytes, int] = {}
         self._syncing = False
         self._synced: asyncio.Future[bool] | None = None
 
@@ -96,10 +99,10 @@ class RedisLog(FollowedLog):
         loop = asyncio.get_running_loop()
         until = loop.time() + UNSURE_FOR
         while True:
-            once, epoch = self._unknown_keys(batch), self.epoch
+            keys, epoch = self._unknown_keys(batch), self.epoch
             again = deadline is not None
             try:
-                answer = await self._send(batch, once, batch=number, losses=losses, again=again)
+                answer = await self._send(batch, keys, batch=number, losses=losses, again=again)
             except RedisUnavailable as exc:
                 self._set_problem("writer", str(exc))
                 self._check_requested.set()
@@ -119,23 +122,23 @@ class RedisLog(FollowedLog):
             if loop.time() > until:
                 self._fail(batch, unavailable("it changes faster than this node can follow"))
                 return
-            await self._heed(answer, once, losses)
+            await self._heed(answer, keys, losses)
             batch = self._decide(batch.calls)
             number, deadline = next(self._batches), None
 
-    def _unknown_keys(self, batch: Batch) -> list[str]:
+    def _unknown_keys(self, batch: Batch) -> list[bytes]:
         """Idempotency keys of which only Redis knows whether they were used."""
         drafts = [draft for call in batch.calls for draft in call.drafts]
         keys = dict.fromkeys(d.idempotency_key for d in drafts if d.idempotency_key is not None)
         return [key for key in keys if key not in self._known]
 
-    async def _send(self, made: Batch, once: Sequence[str], **fields: Any) -> Any:
+    async def _send(self, made: Batch, keys: Sequence[bytes], **fields: Any) -> Any:
         about_tasks = [i for i, d in enumerate(made.drafts, 1) if d.event in TASK_EVENTS]
         return await self._call(
             self._writer,
             "append",
-            [*arguments_of(made, once)],
-            once,
+            [*arguments_of(made, keys)],
+            keys=len(keys),
             entries=len(made.drafts),
             # Also what was refused rests on the board.
             tasks=any(d.event in TASK_EVENTS for call in made.calls for d in call.drafts),
@@ -146,11 +149,11 @@ class RedisLog(FollowedLog):
             **fields,
         )
 
-    async def _heed(self, answer: Any, once: Sequence[str], losses: int) -> None:
+    async def _heed(self, answer: Any, keys: Sequence[bytes], losses: int) -> None:
         """Do what makes the next decision a better one."""
         if answer[0] == b"seen":
             found = iter(answer[1])
-            self._known |= {once[place]: seq for place, seq in zip(found, found, strict=True)}
+            self._known |= {keys[place]: seq for place, seq in zip(found, found, strict=True)}
         elif answer[0] == b"stale":
             await self._wait_until(lambda: self.last >= answer[1], SEEN_WITHIN)
             if losses > 1:
@@ -179,7 +182,7 @@ class RedisLog(FollowedLog):
     def _base(self) -> int:
         return PROVISIONAL
 
-    def _remembered_number(self, batch: Batch, key: str) -> int | None:
+    def _remembered_number(self, key: bytes) -> int | None:
         return self._known.get(key)
 
     async def lead(self) -> bool:

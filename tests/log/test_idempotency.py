@@ -1,0 +1,274 @@
+"""Idempotency keys: each account has a share of them, and none costs another its own."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from needs import has, needs
+from redisserver import RedisServer
+
+from rtpush.config.settings import Settings
+from rtpush.log.accounts import (
+    APPLICATION,
+    LOCAL_CLIENTS,
+    Shares,
+    account_of_client,
+    account_of_publisher,
+    is_client,
+)
+from rtpush.log.base import Log
+from rtpush.log.entry import Draft
+from rtpush.log.idempotency import IDEMPOTENCY_FOR, IdempotencyKeys
+from rtpush.log.memory import MemoryLog
+from rtpush.log.redis.log import RedisLog
+from rtpush.log.sqlite import SqliteLog
+from rtpush.protocol import Envelope
+
+ANN, BOB, CY = map(account_of_client, ("ann", "bob", "cy"))
+PUBLISHER = account_of_publisher("p")
+ACCOUNTS = [ANN, BOB, CY, PUBLISHER, APPLICATION, LOCAL_CLIENTS]
+
+
+class Model:
+    """The rules once more, over one list: (key, account, time), oldest first."""
+
+    def __init__(self, limit: int) -> None:
+        self.shares = Shares.of(limit)
+        self.known: list[tuple[bytes, str, float]] = []
+
+    def count(self, account: str) -> int:
+        return sum(owner == account for _, owner, _ in self.known)
+
+    def expire(self, now: float) -> None:
+        self.known = [one for one in self.known if now - one[2] <= IDEMPOTENCY_FOR]
+
+    def victims(self, account: str) -> set[str]:
+        """The accounts of which one gives up its oldest key for a new one; empty for none."""
+        clients = {owner for _, owner, _ in self.known if is_client(owner)}
+        of_clients = sum(is_client(owner) for _, owner, _ in self.known)
+        if is_client(account) and self.count(account) >= self.shares.share(account):
+            return {account}
+        if is_client(account) and of_clients >= self.shares.clients:
+            return self.largest(clients)
+        if len(self.known) >= self.shares.total:
+            return self.largest({owner for _, owner, _ in self.known})
+        return set()
+
+    def largest(self, accounts: set[str]) -> set[str]:
+        most = max(map(self.count, accounts))
+        return {account for account in accounts if self.count(account) == most}
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(ACCOUNTS), st.sampled_from([0.0, 0.0, 0.0, 50.0, 400.0, -9e6, 9e6])),
+    max_size=120,
+)
+
+
+@given(steps, st.sampled_from([1, 2, 10, 25, 40]))
+def test_shares_hold_after_any_sequence(todo: list[tuple[str, float]], limit: int) -> None:
+    gone: list[bytes] = []
+    keys, model = IdempotencyKeys(limit, lambda key, _seq: gone.append(key)), Model(limit)
+    clock, passed = 1e9, 0.0
+    for seq, (account, step) in enumerate(todo, 1):
+        clock, passed = clock + step, passed + max(0.0, step)
+        if seq == 1:
+            passed = 0.0
+        gone.clear()
+        keys.advance(clock)
+        model.expire(passed)
+        victims, key = model.victims(account), seq.to_bytes(16, "big")
+        gone.clear()
+        keys.add(key, seq, account)
+        assert len(gone) == bool(victims)
+        for lost in gone:
+            (victim,) = (owner for known, owner, _ in model.known if known == lost)
+            assert victim in victims
+            assert lost == next(known for known, owner, _ in model.known if owner == victim)
+            model.known = [one for one in model.known if one[0] != lost]
+        model.known.append((key, account, passed))
+        counts = Counter(owner for _, owner, _ in model.known)
+        assert {name: keys.count(name) for name in ACCOUNTS if keys.count(name)} == counts
+        assert len(keys) == len(model.known) <= limit
+        assert all(keys.get(known) is not None for known, _, _ in model.known)
+
+
+def test_what_clients_send_never_costs_publishers_their_tenth() -> None:
+    keys = IdempotencyKeys(100)
+    for seq in range(10):
+        keys.add(b"p%d" % seq, seq, PUBLISHER)
+    for seq in range(10, 5000):
+        keys.add(b"c%d" % seq, seq, account_of_client(str(seq % 37)))
+    assert all(keys.get(b"p%d" % seq) == seq for seq in range(10))
+    assert len(keys) == 100
+
+
+def test_publishers_have_all_that_clients_leave() -> None:
+    keys = IdempotencyKeys(100)
+    for seq in range(100):
+        keys.add(b"p%d" % seq, seq, PUBLISHER)
+    assert keys.count(PUBLISHER) == 100
+    keys.add(b"c", 100, ANN)
+    assert (keys.count(PUBLISHER), keys.count(ANN), keys.get(b"p0")) == (99, 1, None)
+
+
+def test_a_clock_that_jumps_ahead_and_back_keeps_no_key() -> None:
+    keys = IdempotencyKeys()
+    for clock in (1e9, 2e9):
+        keys.advance(clock)
+        keys.add(b"%d" % clock, 1, ANN)
+    keys.advance(1e9)
+    keys.add(b"back", 1, ANN)
+    keys.advance(1e9 + IDEMPOTENCY_FOR + 1)
+    assert len(keys) == 0
+
+
+def test_many_keys_are_let_go_bit_by_bit() -> None:
+    keys = IdempotencyKeys()
+    keys.advance(0.0)
+    for seq in range(12_000):
+        keys.add(b"%d" % seq, seq, account_of_client(str(seq % 1000)))
+    sizes = []
+    while len(keys):
+        keys.advance(IDEMPOTENCY_FOR + 1)
+        sizes.append(len(keys))
+    assert len(sizes) > 1
+    assert max(a - b for a, b in itertools.pairwise([12_000, *sizes])) <= 5_000
+
+
+# ---- through each log --------------------------------------------------------
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+REDIS: list[RedisServer] = []
+Make = Callable[[Path, Clock], Log]
+LIMIT = 20
+KINDS: dict[str, Make] = {
+    "memory": lambda _folder, clock: MemoryLog(Settings(), clock, max_keys=LIMIT),
+    "sqlite": lambda folder, clock: SqliteLog(
+        Settings(), folder / "rtpush.db", clock, max_keys=LIMIT
+    ),
+    "redis": lambda folder, clock: RedisLog(
+        Settings(), REDIS[0].url(folder.name), clock, max_keys=LIMIT
+    ),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _redis(request: pytest.FixtureRequest) -> None:
+    if has("redis"):
+        REDIS[:] = [request.getfixturevalue("redis_server")]
+
+
+class Desk:
+    """A log under test, and a way to close and open it again."""
+
+    def __init__(self, make: Make, folder: Path) -> None:
+        self.clock = Clock()
+        self._make, self._folder = make, folder
+
+    async def open(self) -> Log:
+        self.log = self._make(self._folder, self.clock)
+        await self.log.open()
+        return self.log
+
+    async def reopen(self) -> None:
+        await self.log.close()
+        await self.open()
+
+    async def say(self, account: str, *keys: str) -> list[Any]:
+        """Append an event for each key; the numbers that they got."""
+        return [(await self.log.append([draft(account, key)]))[0] for key in keys]
+
+
+def draft(account: str, key: str) -> Draft:
+    return Draft.of(Envelope("x", idempotency_key=key), account=account)
+
+
+@pytest.fixture(
+    params=[pytest.param(n, marks=needs("redis")) if n == "redis" else n for n in KINDS]
+)
+async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
+    desk = Desk(KINDS[request.param], tmp_path)
+    await desk.open()
+    yield desk
+    await desk.log.close()
+
+
+def names(letter: str, count: int) -> list[str]:
+    return [f"{letter}{number}" for number in range(count)]
+
+
+async def test_an_account_forgets_its_own_oldest_and_no_other(desk: Desk) -> None:
+    await desk.say(BOB, "bob")
+    await desk.say(PUBLISHER, "publisher")
+    assert await desk.say(ANN, *names("a", 30)) == list(range(3, 33)), "none is refused"
+    assert await desk.say(BOB, "bob") == [1]
+    assert await desk.say(PUBLISHER, "publisher") == [2]
+    assert await desk.say(ANN, "a29", "a28") == [32, 31]
+    assert await desk.say(ANN, "a27") == [33], "its share is two: this one is forgotten"
+
+
+async def test_many_clients_take_from_each_other_alone(desk: Desk) -> None:
+    publishers = await desk.say(PUBLISHER, "p0", "p1")
+    for number in range(15):
+        await desk.say(account_of_client(str(number)), *names(f"c{number}-", 3))
+    assert await desk.say(PUBLISHER, "p0", "p1") == publishers
+
+
+async def test_the_account_with_the_most_gives(desk: Desk) -> None:
+    await desk.say(APPLICATION, "first")
+    await desk.say(PUBLISHER, *names("p", LIMIT - 1))
+    assert await desk.say(ANN, "a") == [LIMIT + 1]
+    assert await desk.say(APPLICATION, "first") == [1]
+    assert await desk.say(PUBLISHER, "p1") == [3]
+    assert await desk.say(PUBLISHER, "p0") == [LIMIT + 2]
+
+
+async def test_what_has_expired_counts_no_more(desk: Desk) -> None:
+    await desk.say(ANN, "a0", "a1")
+    desk.clock.now += IDEMPOTENCY_FOR + 1
+    assert await desk.say(ANN, "a0", "a1", "a0", "a1") == [3, 4, 3, 4]
+
+
+async def test_a_wrong_clock_keeps_no_key(desk: Desk) -> None:
+    desk.clock.now += 1e8
+    await desk.say(ANN, "ahead")
+    desk.clock.now -= 1e8
+    await desk.say(ANN, "back")
+    desk.clock.now += IDEMPOTENCY_FOR + 1
+    assert await desk.say(ANN, "ahead", "back") == [3, 4]
+
+
+async def test_one_key_from_two_accounts_is_one(desk: Desk) -> None:
+    """A client without a subject comes back from another address."""
+    assert await desk.say(ANN, "k") == await desk.say(BOB, "k") == [1]
+
+
+@pytest.mark.parametrize(
+    "desk", ["sqlite", pytest.param("redis", marks=needs("redis"))], indirect=True
+)
+async def test_shares_are_the_same_after_a_restart(desk: Desk) -> None:
+    await desk.say(BOB, "b0", "b1")
+    await desk.say(ANN, "a0", "a1")
+    await desk.reopen()
+    assert await desk.say(ANN, "a2") == [5]
+    assert await desk.say(BOB, "b0", "b1") == [1, 2]
+    assert await desk.say(ANN, "a1", "a2") == [4, 5]
+    await desk.reopen()
+    assert await desk.say(ANN, "a1", "a2") == [4, 5]
+    assert await desk.say(ANN, "a0") == [6]
