@@ -2,13 +2,21 @@
 
 `site` is a running server; `@pytest.mark.settings(max_rooms=3)` changes its settings.
 `kind` runs a test over each transport.
+
+Not every triple of log, transport and case is run, but every pair:
+
+- A test without cases of its own runs over each transport and each log. The memory log is an
+  exception: beside the SQLite log it differs in where entries lie, so one transport is enough.
+- A test with cases runs each case over each transport and each log once.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 import pytest
@@ -19,6 +27,55 @@ from sites import Site
 
 from rtpush.config.settings import Settings
 from rtpush.log.redis import bus, connection, follower
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the triples of log, transport and case that repeat pairs."""
+    if any("[" in argument for argument in config.args):
+        return
+    functions = defaultdict(list)
+    for item in items:
+        if isinstance(item, pytest.Function) and "site" in item.fixturenames:
+            functions[item.nodeid.partition("[")[0]].append(item)
+    repeated = {item for found in functions.values() for item in _repeated(found)}
+    if repeated:
+        config.hook.pytest_deselected(items=list(repeated))
+        items[:] = [item for item in items if item not in repeated]
+
+
+class Place(NamedTuple):
+    """Which of a test function's items one is."""
+
+    log: int
+    transport: int
+    case: str
+
+
+def _place(item: pytest.Function) -> Place:
+    log, _, case = item.callspec.id.partition("-")
+    transport = KINDS.index(item.callspec.params["kind"]) if "kind" in item.fixturenames else 0
+    if "kind" in item.fixturenames:
+        case = case.partition("-")[2]
+    return Place(["memory", "sqlite", "redis"].index(log), transport, case)
+
+
+def _repeated(items: list[pytest.Function]) -> list[pytest.Function]:
+    """Of the items of one test function; the random order says which triples are tried."""
+    places = {item: _place(item) for item in items}
+    if len({place.log for place in places.values()}) < 3:
+        # Some were chosen with `-k`.
+        return []
+    cases = list(dict.fromkeys(place.case for place in places.values()))
+    if len(cases) == 1:
+        return [item for item, place in places.items() if place.transport and not place.log]
+    if len(cases) == 2 and not any(place.transport for place in places.values()):
+        return []
+    return [
+        item
+        for item, place in places.items()
+        if (cases.index(place.case) + place.transport) % 3 != place.log
+    ]
 
 
 @pytest.fixture
