@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "rtpush"
@@ -29,6 +28,11 @@ def places() -> dict[str, int]:
 PLACES = places()
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def place(parts: tuple[str, ...]) -> int | None:
     """Of a module, by its own name or its folder's; None for the package itself."""
     return None if parts in ((), ("__init__",), ("__main__",)) else PLACES[parts[0]]
@@ -38,7 +42,7 @@ def imported(path: Path) -> Iterator[tuple[str, ...]]:
     """What a module imports of this package when it is loaded."""
     own = path.relative_to(PACKAGE).with_suffix("").parts
     # What is imported inside a function or for types alone binds nothing when it is loaded.
-    for node in ast.parse(path.read_text()).body:
+    for node in parsed(path).body:
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
         above = own[: len(own) - node.level]
@@ -48,28 +52,34 @@ def imported(path: Path) -> Iterator[tuple[str, ...]]:
             yield from ((*above, alias.name) for alias in node.names)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_one_way(path: Path) -> None:
-    own = place(path.relative_to(PACKAGE).with_suffix("").parts)
-    for parts in imported(path):
-        other = place(parts)
-        assert own is None or other is None or other <= own, f"{'.'.join(parts)} is further down"
+def test_imports_point_one_way() -> None:
+    downwards = [
+        f"{path}: {'.'.join(parts)}"
+        for path in MODULES
+        if (own := place(path.relative_to(PACKAGE).with_suffix("").parts)) is not None
+        for parts in imported(path)
+        if (other := place(parts)) is not None and other > own
+    ]
+    assert not downwards
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_every_module_opens_with_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+def test_every_module_opens_with_what_it_is_for() -> None:
+    assert [path for path in MODULES if not ast.get_docstring(parsed(path))] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_no_module_needs_the_face_of_the_package(path: Path) -> None:
-    own = path.relative_to(PACKAGE).parts
-    for node in ast.walk(ast.parse(path.read_text())):
-        # `from .. import name` at this depth takes the name from rtpush/__init__.py.
-        if isinstance(node, ast.ImportFrom) and node.level == len(own) and not node.module:
-            assert {alias.name for alias in node.names} <= set(PLACES)
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            assert node.module != "rtpush"
+def test_no_module_needs_the_face_of_the_package() -> None:
+    needing = []
+    for path in MODULES:
+        own = path.relative_to(PACKAGE).parts
+        for node in ast.walk(parsed(path)):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            # `from .. import name` at this depth takes the name from rtpush/__init__.py.
+            if node.level == len(own) and not node.module:
+                needing += [(path, alias.name) for alias in node.names if alias.name not in PLACES]
+            elif not node.level and node.module == "rtpush":
+                needing.append((path, node.module))
+    assert not needing
 
 
 def test_every_place_is_taken() -> None:
