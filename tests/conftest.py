@@ -29,7 +29,7 @@ sys.dont_write_bytecode = False
 # `make mutate` has the same ones each time, and needs no short one.
 # How long that takes is the machine's affair.
 SLOWLY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("some", max_examples=40, **SLOWLY)
+settings.register_profile("some", max_examples=25, **SLOWLY)
 settings.register_profile("many", max_examples=3000, **SLOWLY)
 settings.register_profile(
     "same", max_examples=40, derandomize=True, phases=[Phase.explicit, Phase.generate], **SLOWLY
@@ -41,6 +41,12 @@ def pytest_xdist_auto_num_workers() -> int:
     """Tests wait for programs and pages nearly as long as they compute."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return 2 * (cores or 1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest: one that began last would run beside idle cores."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
