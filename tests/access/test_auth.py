@@ -31,7 +31,7 @@ OTHER = "another secret of more than thirty-two bytes"
 
 
 def token(
-    subject: str | None = "ada", secret: str = SECRET, seconds: float = 60, **claims: Any
+    subject: str | None = "ada", secret: str = SECRET, seconds: float = 3600, **claims: Any
 ) -> str:
     if subject is not None:
         claims["sub"] = subject
@@ -101,10 +101,10 @@ async def test_who_has_a_token_gets_in(kind: type[Client]) -> None:
         token(rooms=["a", 5]),
         token(secret=OTHER),
         token(seconds=-60),
-        token(nbf=time.time() + 3600),
+        token(nbf=time.time() + 1800),
         jwt.encode({"sub": "ada"}, SECRET, "HS256"),
-        jwt.encode({"exp": time.time() + 60}, SECRET * 2, "HS512"),
-        jwt.encode({"exp": time.time() + 60}, None, "none"),
+        jwt.encode({"exp": time.time() + 3600}, SECRET * 2, "HS512"),
+        jwt.encode({"exp": time.time() + 3600}, None, "none"),
         token(aud="somebody else"),
         token(rooms="not a list"),
         token(emit=[1]),

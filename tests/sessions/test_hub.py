@@ -102,6 +102,7 @@ def test_a_reader_of_the_process_gets_everything_and_hears_of_a_loss(house: Hous
         house.turns.settle()
         connection.drain()
     assert [data if data == 0 else data[0] for data in told(connection)] == [0, 1, 2, 3]
+    assert connection.events[0]["event"] == "x", "it is not greeted"
     house.lose_the_log()
     house.turns.settle()
     assert resyncs(connection) == ["epoch"]
@@ -180,3 +181,136 @@ def test_a_session_that_ended_leaves_its_place_to_another(client: dict[str, Any]
         sessions.append(house.open(address="203.0.113.10", grant=Grant(subject="bob"))[0])
         for session in sessions:
             house.hub.close(session)
+
+
+# ---- taking a session up again -------------------------------------------------
+
+
+def test_a_client_that_is_refused_on_its_return_has_left_once(house: House) -> None:
+    ends: list[str] = []
+    house.hub.on_closed = lambda session, _reason: ends.append(session.sid)
+    session, _ = house.open()
+    house.hub.close(session)
+    again = house.hub.prepare(str(house.log.position), sid=session.sid)
+    house.hub.close(again)
+    assert ends == [session.sid]
+
+
+def test_a_session_leaves_rooms_that_the_token_of_its_return_does_not_list() -> None:
+    house = House(auth_secret="s" * 32)
+    session, _ = house.open("a", "b", grant=Grant(subject="ada", rooms=("a", "b")))
+    house.hub.close(session)
+    grant = Grant(subject="ada", rooms=("b",))
+    again, connection = house.open(last=str(house.log.position), sid=session.sid, grant=grant)
+    assert (again, list(again.rooms)) == (session, ["b"])
+    assert connection.events[1]["data"]["code"] == "forbidden"
+
+
+@pytest.mark.parametrize("back", [False, True], ids=["away", "back"])
+def test_a_right_to_a_room_ends_for_sessions_that_are_here(back: bool) -> None:
+    house = House(auth_secret="s" * 32)
+    expelled: list[str] = []
+    house.hub.on_expelled = lambda _session, room: expelled.append(room)
+    session, _ = house.open(grant=Grant(rooms=()))
+    house.hub.enter(session, "a", house.turns.now + 10)
+    house.hub.close(session)
+    if back:
+        house.open(last=str(house.log.position), sid=session.sid, grant=Grant(rooms=()))
+    house.turns.now += 11
+    house.hub.tick()
+    assert expelled == (["a"] if back else [])
+
+
+def test_a_polling_session_comes_back_over_another_transport(house: House) -> None:
+    session, _ = house.open()
+    house.hub.detach(session)
+    assert house.open(last=str(house.log.position), sid=session.sid)[0] is session
+
+
+def test_what_is_sent_to_a_session_that_is_back_comes_once(house: House) -> None:
+    session, _ = house.open()
+    last = str(house.log.position)
+    house.hub.close(session)
+    again = house.hub.prepare(last, sid=session.sid)
+    house.publish(x("yours", room=session.sid))
+    connection = Connection(house.hub)
+    house.hub.open(again, connection, last)
+    house.turns.settle()
+    assert told(connection) == ["yours"]
+
+
+def test_a_request_at_a_position_of_another_log_is_given_the_board_alone(house: House) -> None:
+    session, _ = house.open()
+    house.hub.detach(session)
+    house.publish(x("yours", room=session.sid))
+    connection = Connection(house.hub)
+    house.hub.reattach(session, connection, "other-5")
+    house.turns.settle()
+    assert [event["event"] for event in connection.events] == ["resync", "active_tasks"]
+
+
+def test_a_detached_session_is_where_it_was_live(house: House) -> None:
+    session, _ = house.open()
+    house.publish(x(1))
+    last = house.log.position
+    house.hub.detach(session)
+    assert house.hub.position_of(session) == last
+
+
+def test_a_reader_whose_beginning_fails_is_no_reader(house: House) -> None:
+    connection = Connection(house.hub)
+    with pytest.raises(RtpushError, match="bad_position"):
+        house.hub.peek(connection, "nonsense")
+    house.publish(x(1))
+    house.turns.settle()
+    assert connection.written == []
+
+
+# ---- eviction ------------------------------------------------------------------
+
+
+def test_the_application_is_told_of_a_session_that_the_server_ends(house: House) -> None:
+    ends: list[str] = []
+    house.hub.on_closed = lambda _session, reason: ends.append(reason)
+    session, _ = house.open()
+    assert house.hub.knows(session.sid)
+    house.hub.disconnect(session, RtpushError("forbidden", "Go."))
+    assert ends == ["server disconnect"]
+
+
+def test_a_polling_client_that_was_thrown_out_hears_of_it_when_it_is_back(house: House) -> None:
+    session, _ = house.open()
+    # The answer to its request may be lost.
+    session.lease_until = house.hub.lease()
+    house.hub.evict(session, RtpushError("forbidden", "Out."))
+    with pytest.raises(RtpushError, match=r"Out\."):
+        house.open(last=str(house.log.position), sid=session.sid)
+
+
+def test_a_client_back_on_a_websocket_hears_at_once_that_it_is_thrown_out(house: House) -> None:
+    session, _ = house.open()
+    session.lease_until = house.hub.lease()
+    house.hub.close(session)
+    last = str(house.log.position)
+    house.open(last=last, sid=session.sid)
+    house.hub.evict(session, RtpushError("forbidden", "Out."))
+    assert house.open(last=last, sid=session.sid)[0] is not session
+
+
+def test_a_session_that_was_never_admitted_is_forgotten(house: House) -> None:
+    session = house.hub.prepare()
+    house.hub.evict(session, RtpushError("forbidden", "Out."))
+    assert house.open(last=str(house.log.position), sid=session.sid)[0] is not session
+
+
+def test_a_session_thrown_out_while_away_keeps_no_other_longer() -> None:
+    house = House(session_lease=60)
+    first, second = (house.open()[0] for _ in range(2))
+    house.hub.close(first)
+    house.hub.close(second)
+    house.turns.now += 30
+    house.hub.evict(first, RtpushError("forbidden", "Out."))
+    house.turns.now += 31
+    house.hub.tick()
+    assert house.hub.find(first.sid) is first
+    assert house.hub.find(second.sid) is None

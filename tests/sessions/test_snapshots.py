@@ -122,3 +122,15 @@ def test_readers_cannot_hold_old_boards_without_end(
     closed = [wire.closed for wire in wires]
     assert closed[0] == (4508, "too_slow")
     assert closed[-1] is None
+
+
+def test_a_large_board_that_was_cut_off_is_not_taken_for_a_room(house: House) -> None:
+    house.publish(*(task(n, 30_000) for n in range(5)))
+    session, wire = house.open(room_for=40_000)
+    house.turns.settle()
+    assert wire.parts
+    house.hub.detach(session)
+    again = Connection(house.hub)
+    house.hub.reattach(session, again, str(house.log.position))
+    house.turns.settle()
+    assert again.events == []

@@ -119,3 +119,14 @@ def test_a_token_that_expires_ends_the_session_unless_it_is_renewed(house: House
     house.turns.now += 10
     house.hub.tick()
     assert first.closed == (4401, "not_authenticated")
+
+
+def test_a_session_without_a_request_is_no_slow_reader() -> None:
+    house = House(write_timeout=10, heartbeat=1)
+    session, _ = house.open(room_for=400)
+    house.publish(x("y" * 1000))
+    assert house.hub.lagging() == 1
+    house.hub.detach(session)
+    house.turns.now += 11
+    house.hub.tick()
+    assert house.hub.knows(session.sid)
