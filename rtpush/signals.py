@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -42,6 +43,9 @@ class StopSignals:
                 process should too; None when there is no supervisor.
         """
         loop = asyncio.get_running_loop()
+        if threading.current_thread() is not threading.main_thread():
+            # Signals belong to the main thread: `Server.stop` ends this server.
+            return
         # Windows has no such handlers; there Ctrl+C cancels the coroutine that serves.
         with suppress(NotImplementedError):
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -54,6 +58,10 @@ class StopSignals:
     async def wait(self) -> None:
         """Wait for the first signal to stop."""
         await self._stopping.wait()
+
+    def stop(self) -> None:
+        """As the first signal to stop."""
+        self._stopping.set()
 
     def _stop(self) -> None:
         if self._stopping.is_set():

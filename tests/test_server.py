@@ -10,8 +10,10 @@ import re
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,87 @@ async def test_a_client_that_does_not_go_is_cut(tmp_path: Path) -> None:
         stubborn = await Raw.upgraded(server.port)
         assert await server.stop() == (0, "")
         stubborn.abort()
+
+
+STUCK_APP = """
+import asyncio, threading, rtpush
+server = rtpush.Server(log="memory:")
+
+@server.event
+def work(sid):
+    threading.Event().wait()
+
+@server.event
+async def to_thread(sid):
+    await asyncio.to_thread(threading.Event().wait)
+"""
+
+
+@pytest.mark.parametrize("event", ["work", "to_thread"])
+async def test_threads_that_never_end_do_not_keep_the_process(
+    tmp_path: Path, http: aiohttp.ClientSession, event: str
+) -> None:
+    (tmp_path / "app.py").write_text(STUCK_APP)
+    async with running(tmp_path, "app:server", "--grace=1s") as server:
+        client = await WebSocket.open(server.url, http)
+        await client.send({"event": event})
+        await client.send({"event": "ping"})
+        await client.until("pong")
+        code, _ = await server.stop()
+        assert code == 0
+        await client.close()
+
+
+async def test_a_client_whose_connect_handler_outlasts_the_stop_is_told_to_come_back(
+    http: aiohttp.ClientSession,
+) -> None:
+    server = Server(port=0, log="memory:", grace=0.5)
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    @server.event
+    async def connect(sid: str) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    await server.start()
+    opening = asyncio.create_task(http.get(f"{server.url}sse").__aenter__())
+    await begun.wait()
+    await server.stop()
+    response = await opening
+    assert response.status == 503
+    assert (await response.json())["error"]["code"] == "going_away"
+    assert ended.is_set()
+
+
+IN_A_THREAD = """
+import asyncio, threading, rtpush
+server = rtpush.Server(port=0, log="memory:")
+ready = threading.Event()
+thread = threading.Thread(target=server.run, args=[ready.set])
+thread.start()
+ready.wait()
+print(asyncio.run(server.emit("hello")) is not None)
+asyncio.run(server.stop())
+thread.join()
+print("end")
+"""
+
+
+def test_a_server_may_run_in_a_thread() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", IN_A_THREAD], capture_output=True, text=True, timeout=60
+    )
+    assert ended.stdout.endswith("True\nend\n"), ended.stderr
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_several_workers_do_not_run_in_a_thread() -> None:
+    server = Server(port=0, log="redis://127.0.0.1:1", workers=2)
+    with ThreadPoolExecutor(1) as threads, pytest.raises(StartError, match="main thread"):
+        threads.submit(server.run).result(PATIENCE)
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)

@@ -77,6 +77,21 @@ class Admission:
         auth: Any,
         decided: asyncio.Future[None],
     ) -> None:
+        try:
+            await self._judge(session, rooms, environ, auth, decided)
+        finally:
+            if not decided.done():
+                # The server stops, and the handlers have had their time.
+                decided.set_exception(RtpushError("going_away", "The server is stopping."))
+
+    async def _judge(
+        self,
+        session: Session,
+        rooms: Sequence[str],
+        environ: dict[str, Any],
+        auth: Any,
+        decided: asyncio.Future[None],
+    ) -> None:
         refusal = None
         try:
             if self._handlers.has("connect"):

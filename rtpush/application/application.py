@@ -22,7 +22,6 @@ from typing import Any
 
 from ..cluster.nodes import Nodes
 from ..errors import RtpushError
-from ..handlers.compat import SocketIOInterface
 from ..handlers.registry import Handler, HandlerRegistry
 from ..hub import Hub
 from ..log.task import TASK_EVENTS
@@ -30,6 +29,7 @@ from ..protocol import Envelope, Reply, check_name, check_room
 from ..sessions.session import Session
 from .admission import Admission
 from .dispatcher import Dispatcher
+from .home_loop import HomeBound, on_home_loop
 from .replies import PendingReplies
 
 __all__ = ["Application"]
@@ -37,7 +37,7 @@ __all__ = ["Application"]
 logger = logging.getLogger("rtpush.app")
 
 
-class Application(SocketIOInterface):
+class Application(HomeBound):
     """The part of `rtpush.Server` that an application talks to.
 
     Its handlers: `connect(sid, environ, auth)` may refuse by returning False or
@@ -61,6 +61,7 @@ class Application(SocketIOInterface):
 
     # -------------------------------------------------------------- sending
 
+    @on_home_loop
     async def emit(
         self,
         event: str,
@@ -139,6 +140,7 @@ class Application(SocketIOInterface):
         """
         return await self.emit("message", data, to, room, skip_sid, callback)
 
+    @on_home_loop
     async def call(
         self,
         event: str,
@@ -213,6 +215,7 @@ class Application(SocketIOInterface):
 
     # ---------------------------------------------------------------- rooms
 
+    @on_home_loop
     async def enter_room(self, sid: str, room: str) -> None:
         """Put a session in a room. Its client is sent the room's tasks.
 
@@ -225,6 +228,7 @@ class Application(SocketIOInterface):
         """
         await self._nodes.enter(sid, room)
 
+    @on_home_loop
     async def leave_room(self, sid: str, room: str) -> None:
         """Take a session out of a room.
 
@@ -242,6 +246,7 @@ class Application(SocketIOInterface):
         else:
             await self._nodes.leave(sid, room)
 
+    @on_home_loop
     async def close_room(self, room: str) -> None:
         """Take every session out of a room.
 
@@ -262,7 +267,7 @@ class Application(SocketIOInterface):
         Raises:
             RtpushError: There is no such session here (`not_found`).
         """
-        return [sid, *self._session(sid).rooms]
+        return [sid, *self._session(sid, "rooms").rooms]
 
     def transport(self, sid: str) -> str | None:
         """The transport that a session is connected by.
@@ -276,10 +281,11 @@ class Application(SocketIOInterface):
         Raises:
             RtpushError: There is no such session here (`not_found`).
         """
-        group = self._session(sid).group
+        group = self._session(sid, "transport").group
         return group.framing.name if group else None
 
-    def _session(self, sid: str) -> Session:
+    def _session(self, sid: str, asked_by: str = "session") -> Session:
+        self._home.is_here(asked_by)
         # A `disconnect` handler may still ask who it was.
         session = self._hub.sessions.get(sid) or self._admission.disconnecting.get(sid)
         if session is None:
@@ -288,6 +294,7 @@ class Application(SocketIOInterface):
 
     # ------------------------------------------------------------- sessions
 
+    @on_home_loop
     async def get_session(self, sid: str) -> dict[str, Any]:
         """What was saved with a session.
 
@@ -302,6 +309,7 @@ class Application(SocketIOInterface):
         """
         return dict(self._session(sid).data or {})
 
+    @on_home_loop
     async def save_session(self, sid: str, session: dict[str, Any]) -> None:
         """Keep something with a session, for as long as it lives on this server.
 
@@ -312,7 +320,8 @@ class Application(SocketIOInterface):
         Raises:
             RtpushError: There is no such session here (`not_found`).
         """
-        self._session(sid).data = session
+        # A copy: what the application does with its own is not saved by it.
+        self._session(sid).data = dict(session)
 
     @asynccontextmanager
     async def session(self, sid: str) -> AsyncIterator[dict[str, Any]]:
@@ -331,6 +340,7 @@ class Application(SocketIOInterface):
         yield data
         await self.save_session(sid, data)
 
+    @on_home_loop
     async def disconnect(self, sid: str) -> None:
         """End a session. Its client does not come back by itself.
 

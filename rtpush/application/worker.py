@@ -151,7 +151,8 @@ class Worker:
         """In a thread: one task after the other."""
         while (task := self._queue.get()) is not None:
             try:
-                self._do(task.key, dict(task.data))
+                # Decoded anew: the board shares its objects with nobody.
+                self._do(task.key, orjson.loads(orjson.dumps(task.data)))
             except Exception:
                 # The other tasks still want to be done.
                 logger.exception("task %s could not be ended", task.key)

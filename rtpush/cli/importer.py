@@ -13,7 +13,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Final
 
 from ..config.kinds import did_you_mean
-from ..server import Server
+from ..server import IGNORES_RUN, Server
 
 __all__ = ["ServerImportError", "import_server"]
 
@@ -48,6 +48,8 @@ def _import(name: str) -> ModuleType:
     directory = os.getcwd()
     if directory not in sys.path:
         sys.path.insert(0, directory)
+    # A module that ends with server.run() would serve on a port of its own, here and now.
+    ignores_run = IGNORES_RUN.set(True)
     try:
         return import_module(name)
     except ModuleNotFoundError as exc:
@@ -58,6 +60,8 @@ def _import(name: str) -> ModuleType:
     except (Exception, SystemExit) as exc:
         # A module that calls sys.exit() must not end --reload, which waits for a change.
         raise _failed(name, exc) from exc
+    finally:
+        IGNORES_RUN.reset(ignores_run)
 
 
 def _failed(name: str, exc: BaseException) -> ServerImportError:

@@ -20,13 +20,13 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, Final
 
 from ..errors import RtpushError
 from ..log.task import TASK_EVENTS
 from ..protocol import COMMANDS, RESERVED_EVENTS, check_name
+from ..threads import DaemonExecutor
 
 __all__ = ["Handler", "HandlerRegistry", "positional"]
 
@@ -57,7 +57,7 @@ class _Call:
             type(function).__call__
         )
 
-    async def __call__(self, threads: ThreadPoolExecutor, *args: Any) -> Any:
+    async def __call__(self, threads: DaemonExecutor, *args: Any) -> Any:
         args = args[: self._most]
         if self._waits:
             return await self._function(*args)
@@ -88,7 +88,7 @@ class HandlerRegistry:
     def __init__(self) -> None:
         self._calls: dict[str, _Call] = {}
         # Its threads are started when they are needed.
-        self._threads = ThreadPoolExecutor(MAX_THREADS, "rtpush-handler")
+        self._threads = DaemonExecutor(MAX_THREADS, "rtpush-handler")
 
     def add(self, event: str, handler: Handler) -> None:
         """Raises ValueError for a name that only the server uses."""

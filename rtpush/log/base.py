@@ -96,7 +96,7 @@ class Log(ABC):
     @property
     @abstractmethod
     def failing(self) -> bool:
-        """Did the last attempt to store fail?"""
+        """Did the last attempt to store fail, or has one not been answered for long?"""
 
     @abstractmethod
     async def wait_idle(self) -> None:

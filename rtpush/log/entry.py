@@ -6,18 +6,22 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
+import orjson
+
 from ..framing import FRAMINGS, Framing
 from ..protocol import Envelope, Position, encode_data, encode_logged
 from .accounts import APPLICATION
-from .task import task_key
+from .task import TASK_EVENTS, task_key
 
 __all__ = ["Draft", "Entry", "new_entry"]
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An event that asks to be logged. `encoded` is the JSON of `data`.
+    """An event that asks to be logged. `encoded` is the JSON of its data.
 
+    `data` is what the board folds: for a task event what was encoded, decoded. The
+    application goes on with the object that it passed, and may change it.
     `idempotency_key` is the digest of the sender's key and of the scope that it belongs to.
     `account` is charged for the key, and for what the event adds to the task board.
     `skip` names the sessions that are not to see it, and `ack` asks the one
@@ -52,13 +56,14 @@ class Draft:
         if key is None and envelope.event == "task_progress":
             # A reader that is behind needs only the newest progress of a task.
             key = task_key(envelope.data)
+        encoded = encode_data(envelope.data)
         return cls(
             envelope.event,
-            envelope.data,
+            orjson.loads(encoded) if envelope.event in TASK_EVENTS else None,
             envelope.room,
             key,
             _digest(key_scope, envelope.idempotency_key),
-            encode_data(envelope.data),
+            encoded,
             skip,
             ack,
             account,

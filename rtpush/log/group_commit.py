@@ -38,6 +38,10 @@ _BATCH_DRAFTS: Final = 2_000
 _BATCH_BYTES: Final = 4 << 20
 _MAX_WAITING_BYTES: Final = 64 << 20
 
+# Seconds after which a store that has not answered counts as failing. Redis has its own
+# deadline of as many; a disk that takes as long is no disk to count on.
+STUCK_AFTER: Final = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -101,10 +105,13 @@ class GroupCommitLog(Log):
         self._clock = clock
         self._waiting: deque[Call] = deque()
         self._waiting_bytes = 0
-        self._busy = False
+        # Since when the batch that is under way waits, by the event loop's clock; None when
+        # there is none.
+        self._busy_since: float | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._failing = False
+        self._stuck = False
         self._tail: Tail
 
     @property
@@ -119,13 +126,16 @@ class GroupCommitLog(Log):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Outcome]] = loop.create_future()
         size = _size(drafts)
+        if self._stuck:
+            future.set_result([_no_answer()] * len(drafts))
+            return future
         if self._waiting_bytes + size > _MAX_WAITING_BYTES:
             future.set_result([unavailable("more waits to be stored than fits")] * len(drafts))
             return future
         self._waiting.append(Call(drafts, future))
         self._waiting_bytes += size
-        if not self._busy:
-            self._busy = True
+        if self._busy_since is None:
+            self._busy_since = loop.time()
             self._idle.clear()
             loop.call_soon(self._next)
         return future
@@ -136,9 +146,10 @@ class GroupCommitLog(Log):
 
     def _next(self) -> None:
         if not self._waiting:
-            self._busy = False
+            self._busy_since = None
             self._idle.set()
             return
+        self._busy_since = asyncio.get_running_loop().time()
         self._store(self._decide(self._gather()))
 
     @abstractmethod
@@ -169,8 +180,25 @@ class GroupCommitLog(Log):
 
     @property
     def failing(self) -> bool:
-        """Did the last attempt to store fail?"""
-        return self._failing
+        """Did the last attempt to store fail, or has one not been answered for long?"""
+        return self._failing or self._stuck
+
+    def tick(self, now: float) -> None:
+        """See `Log.tick`. What waits behind a store that does not answer is refused."""
+        since, was_stuck = self._busy_since, self._stuck
+        self._stuck = since is not None and asyncio.get_running_loop().time() - since > STUCK_AFTER
+        if self._stuck:
+            if not was_stuck:
+                logger.error("the log does not answer: publishes are refused")
+            self._refuse_waiting(_no_answer())
+        elif was_stuck:
+            logger.warning("the log answers again")
+
+    def _refuse_waiting(self, refusal: RtpushError) -> None:
+        while self._waiting:
+            for call in self._gather():
+                if not call.future.done():
+                    call.future.set_result([refusal] * len(call.drafts))
 
     # ------------------------------------------------------------- deciding
 
@@ -244,6 +272,10 @@ class GroupCommitLog(Log):
 
 def _size(drafts: Sequence[Draft]) -> int:
     return sum(len(draft.encoded) + 500 for draft in drafts)
+
+
+def _no_answer() -> RtpushError:
+    return unavailable("what was stored last is not answered")
 
 
 def unavailable(why: str) -> RtpushError:

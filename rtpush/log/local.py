@@ -73,5 +73,6 @@ class LocalLog(GroupCommitLog):
 
     def tick(self, now: float) -> None:
         """See `Log.tick`."""
+        super().tick(now)
         self._seen.advance(now)
         self._tail.drop_older_than(now - self._settings.retention_age)

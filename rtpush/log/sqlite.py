@@ -14,13 +14,13 @@ import asyncio
 import math
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import time
 from typing import Final, TypeVar
 
 from ..config.settings import Settings
 from ..errors import RtpushError
+from ..threads import DaemonExecutor
 from .base import LogError, Page
 from .entry import Draft
 from .group_commit import Batch
@@ -64,7 +64,7 @@ class SqliteLog(LocalLog):
         super().__init__(settings, clock, max_keys=max_keys)
         self._path = Path(path)
         self._file = SqliteFile(self._path, settings)
-        self._thread = ThreadPoolExecutor(1, "rtpush-sqlite")
+        self._thread = DaemonExecutor(1, "rtpush-sqlite")
         self._readers = SqliteReaders()
         self._tail_bounds = tail_count, tail_bytes
         self._tail = Tail(0, *self._tail_bounds)

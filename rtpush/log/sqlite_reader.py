@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
 from ..protocol import Position
+from ..threads import DaemonExecutor
 from .base import PAGE_BYTES, Page
 from .entry import Entry, new_entry
 
@@ -45,7 +45,7 @@ class SqliteReaders:
     """A small pool of threads, each with a connection for the time of a read."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(READERS, "rtpush-sqlite-reader")
+        self._threads = DaemonExecutor(READERS, "rtpush-sqlite-reader")
         self._connections: SimpleQueue[sqlite3.Connection] = SimpleQueue()
 
     def open(self, path: Path) -> None:

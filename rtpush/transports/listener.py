@@ -45,7 +45,8 @@ class Listener:
             auto_decompress=False,
             keepalive_timeout=settings.request_timeout,
             handler_cancellation=True,
-            shutdown_timeout=settings.grace,
+            # `close` has waited already.
+            shutdown_timeout=0.1,
         )
 
     @property
@@ -91,8 +92,11 @@ class Listener:
         for site in list(self._runner.sites):
             await site.stop()
 
-    async def close(self) -> None:
-        """End what is left of the connections."""
+    async def close(self, seconds: float) -> None:
+        """Wait for the requests that are under way, then end what is left of the connections."""
+        if self._runner.server is not None:
+            # aiohttp waits twice: for the request, and for what its cancellation does.
+            await self._runner.server.shutdown(seconds / 2)
         await self._runner.cleanup()
 
 

@@ -811,3 +811,39 @@ async def test_a_session_remembers_its_last_answers_only(server: Server, connect
         await client.request({"event": "count", "data": key, "idempotency_key": key})
     # The newest was remembered; the first had made room for others.
     assert calls == [*keys, keys[0]]
+
+
+# ---- what the application changes afterwards ---------------------------------
+
+
+async def test_the_board_keeps_what_was_emitted(server: Server, connect: Open) -> None:
+    data: dict[str, Any] = {"id": 1, "form": {"prompt": "a lake"}}
+    await server.emit("task_created", data)
+    layers: list[object] = [0]
+    await server.emit("task_progress", {"id": 1, "progress": 5, "layers": layers})
+    data["form"]["prompt"] = "a sea"
+    data["more"] = True
+    # No JSON at all.
+    layers.append(object())
+
+    client = await connect()
+    (task,) = client.greeting[-1]["data"]["tasks"]
+    assert task == {"id": 1, "form": {"prompt": "a lake"}, "progress": 5, "layers": [0]}
+
+
+async def test_what_is_changed_while_it_is_stored_is_not_seen(server: Server) -> None:
+    data: dict[str, Any] = {"id": 1, "form": {}}
+    storing = asyncio.ensure_future(server.emit("task_created", data))
+    await asyncio.sleep(0)
+    data["form"]["prompt"] = object()
+    await storing
+    assert server._log.board.all_active()[0].data == {"id": 1, "form": {}}
+
+
+async def test_a_saved_session_is_a_copy(server: Server) -> None:
+    async with opener(server, WebSocket) as connect:
+        client = await connect()
+        mine = {"user": "ada"}
+        await server.save_session(client.sid, mine)
+        mine["user"] = "bob"
+        assert await server.get_session(client.sid) == {"user": "ada"}

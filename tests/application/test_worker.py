@@ -23,8 +23,9 @@ PATIENCE = 10.0
 class Watcher:
     """A client on a WebSocket."""
 
-    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse, url: str) -> None:
         self._ws = ws
+        self.url = url
 
     async def ask(self, id_: str, **fields: Any) -> None:
         room = fields.pop("room", None)
@@ -53,7 +54,7 @@ async def serving(work: Work, log: str = "memory:") -> AsyncIterator[Watcher]:
         aiohttp.ClientSession() as session,
         session.ws_connect(f"{server.url}ws") as ws,
     ):
-        yield Watcher(ws)
+        yield Watcher(ws, server.url)
     await server.stop()
 
 
@@ -181,3 +182,25 @@ async def test_a_stop_does_not_wait_for_a_log_that_cannot_be_written(
     async with serving(lambda task, report: "done") as watcher:
         await watcher.ask("a")
         await wait_for(refused)
+
+
+async def test_the_board_is_not_changed_by_what_the_work_does_with_its_task() -> None:
+    shown: list[int] = []
+
+    def work(task: dict[str, Any], report: Report) -> list[int]:
+        task["formData"]["prompt"] = object()
+        report(50, "half", shown=shown)
+        shown.append(1)
+        return shown
+
+    async with serving(work) as watcher:
+        await watcher.ask("a")
+        assert (await watcher.wait("task_completed"))["result"] == [1]
+        shown.append(2)
+        await watcher.ask("b", worker="of another")
+        async with (
+            aiohttp.ClientSession(trust_env=False) as http,
+            http.get(f"{watcher.url}api/tasks/a") as response,
+        ):
+            task = await response.json()
+    assert (task["formData"], task["shown"], task["result"]) == ({"prompt": "a"}, [], [1])

@@ -97,6 +97,22 @@ async def test_a_server_of_the_user(tmp_path: Path) -> None:
         assert await server.stop() == 0
 
 
+async def test_a_run_without_a_guard_is_ignored(tmp_path: Path) -> None:
+    """As Flask's command line does with `app.run()`."""
+    own_port, port = free_port(), free_port()
+    (tmp_path / "app.py").write_text(APP.format(port=own_port, answer="mine") + "server.run()\n")
+    async with own(tmp_path, "app:server", "--port", str(port)) as server:
+        await server.says(rf"http://127\.0\.0\.1:{port}/.*Stop")
+        assert await server.stop() == 0
+        assert server.process.stderr is not None
+        errors = (await server.process.stderr.read()).decode()
+        assert "server.run() is ignored while its module is imported" in errors
+    async with own(
+        tmp_path, "check", "app:server", "--port", str(port), "--max-connections=9"
+    ) as check:
+        assert await asyncio.wait_for(check.process.wait(), PATIENCE) == 0
+
+
 async def test_flags_and_environment_win_over_the_module(tmp_path: Path) -> None:
     flag, variable = free_port(), free_port()
     (tmp_path / "app.py").write_text(APP.format(port=1, answer="mine"))

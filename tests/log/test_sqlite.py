@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from rtpush.config.settings import Settings
-from rtpush.log import sqlite_file
+from rtpush.errors import RtpushError
+from rtpush.log import group_commit, sqlite_file
 from rtpush.log.base import LogError
 from rtpush.log.entry import Draft
 from rtpush.log.sqlite import SqliteLog
 from rtpush.protocol import Envelope
+from rtpush.server import Server
 
 PATIENCE = 10.0
 
@@ -168,3 +170,50 @@ async def test_long_names_count_for_retention(tmp_path: Path) -> None:
         await log.append([Draft.of(Envelope(name, None, name, f"{number}"))])
     assert log.last - log.first < 100
     await log.close()
+
+
+async def test_a_store_that_does_not_answer_is_failing(
+    log: SqliteLog, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await log.append([x()])
+    go_on = steps.hold("rtpush-sqlite_")
+    held = log.append([x()])
+    await asyncio.sleep(0)
+    behind = log.append([x()])
+    log.tick(0)
+    assert not log.failing
+
+    monkeypatch.setattr(group_commit, "STUCK_AFTER", -1.0)
+    log.tick(0)
+    assert log.failing
+    for refused in (behind, log.append([x()])):
+        (refusal,) = await refused
+        assert isinstance(refusal, RtpushError)
+        assert refusal.code == "unavailable"
+    # What is under way may be stored: nobody is told that it is not.
+    assert not held.done()
+
+    go_on.set()
+    assert await held == [2]
+    await log.wait_idle()
+    log.tick(0)
+    assert not log.failing
+    assert await log.append([x()]) == [3]
+
+
+async def test_a_stop_does_not_wait_for_a_store_that_does_not_answer(
+    steps: Steps, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server(port=0, log=f"sqlite:{tmp_path}/rtpush.db", grace=0.5)
+    await server.start()
+    go_on = steps.hold("rtpush-sqlite_")
+    emitting = asyncio.ensure_future(server.emit("never stored"))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE):
+        await server.stop()
+    assert "the log has not answered" in caplog.text
+    assert "the log cannot be closed in time" in caplog.text
+    go_on.set()
+    # The disk is well again, and what was under way ends.
+    await emitting
+    await server._log.close()

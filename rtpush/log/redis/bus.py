@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 from typing import Any, Final
@@ -25,6 +25,7 @@ from typing import Any, Final
 import orjson
 
 from ...errors import CODES, RtpushError
+from ...protocol import dumps
 from ..bus import ANSWER_TIMEOUT, Bus
 from .connection import TIMEOUT, BackgroundTasks, RedisConnection, RedisUnavailable, backoff
 from .log import RedisLog
@@ -72,7 +73,7 @@ class RedisBus(Bus):
         self._log = log
         self._numbers = count(1)
         self._pending: dict[int, _PendingQuestion] = {}
-        self._waiting: deque[dict[str, Any]] = deque(maxlen=MAX_WAITING)
+        self._waiting: deque[orjson.Fragment] = deque(maxlen=MAX_WAITING)
         self._broadcasting = False
         self._publisher, self._subscriber = (
             RedisConnection(log.address),
@@ -174,7 +175,7 @@ class RedisBus(Bus):
 
     # ----------------------------------------------------------------- speaking
 
-    async def _publish(self, channel: str, messages: list[dict[str, Any]]) -> int:
+    async def _publish(self, channel: str, messages: Sequence[Any]) -> int:
         """To how many it went. Raises RedisUnavailable."""
         payload = orjson.dumps(messages)
         if len(payload) > LARGE:
@@ -186,7 +187,9 @@ class RedisBus(Bus):
 
     def broadcast(self, op: str, /, **fields: Any) -> None:
         """See `Bus.tell`."""
-        self._waiting.append({"from": self.node, "op": op, "fields": fields})
+        message = {"from": self.node, "op": op, "fields": fields}
+        # Encoded now: until it leaves, the application may change what it passed.
+        self._waiting.append(orjson.Fragment(dumps(message)))
         if not self._broadcasting:
             self._broadcasting = True
             self._background.start(self._broadcast_waiting())

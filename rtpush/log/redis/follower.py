@@ -214,6 +214,7 @@ class FollowedLog(GroupCommitLog):
 
     def tick(self, now: float) -> None:
         """See `Log.tick`."""
+        super().tick(now)
         self._tail.drop_older_than(now - self._settings.retention_age)
         self._check_requested.set()
 
@@ -360,12 +361,6 @@ class FollowedLog(GroupCommitLog):
         failed_before = self._failing
         self._note_health(next(iter(self._problems.values()), None))
         if self._failing and not failed_before:
-            self._refuse_waiting()
+            self._refuse_waiting(self._refusal())
         if failed_before and not self._failing:
             self._notify_change()
-
-    def _refuse_waiting(self) -> None:
-        while self._waiting:
-            for call in self._gather():
-                if not call.future.done():
-                    call.future.set_result([self._refusal()] * len(call.drafts))

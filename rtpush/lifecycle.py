@@ -1,0 +1,248 @@
+"""The life of a server: its parts, how they begin, what they do each second, how they end.
+
+Rules that hold here:
+
+- Stopping loses nothing: first nothing new comes in, then what was accepted
+  is stored and delivered, then every client is told when to come back.
+- One deadline bounds all that a stop waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from aiohttp import web
+
+from .access.auth import Authenticator, AuthError
+from .access.room_policy import RoomPolicy
+from .application.admission import Admission
+from .application.application import Application
+from .application.commands import Commands
+from .application.deadline import Deadline
+from .application.dispatcher import Dispatcher
+from .application.replies import PendingReplies
+from .application.turns import Turns
+from .application.worker import Work, Worker
+from .cluster.nodes import Nodes
+from .cluster.supervisor import WorkerContext
+from .config.settings import Settings
+from .demo import draw_picture
+from .errors import RtpushError
+from .hub import Hub
+from .log.base import Log, LogError
+from .log.entry import Draft
+from .log.factory import make_bus, make_log
+from .metrics import Metrics
+from .protocol import Envelope
+from .sessions.runtime import Runtime
+from .signals import StopSignals
+from .transports.context import TransportContext
+from .transports.listener import Listener
+from .transports.routes import make_application
+from .web.body import BodyReader
+from .web.middleware import AccessControl
+from .web.static import StaticFilesError, check_client_dir
+
+__all__ = ["Lifecycle", "StartError"]
+
+logger = logging.getLogger("rtpush.server")
+
+# Of `grace`, what is kept for closing the log and the last connections: the lesser of both.
+_CLOSING: Final = 1.0
+_CLOSING_SHARE: Final = 0.2
+
+
+class StartError(Exception):
+    """The server cannot start. The message is one sentence that says what to do."""
+
+
+class Lifecycle(Application):
+    """A server without its doors: builds the parts, starts and stops them."""
+
+    _log: Log
+
+    def __init__(self, settings: Settings, work: Work | None) -> None:
+        super().__init__()
+        self.settings = settings
+        self._work = work
+        self._worker: Worker | None = None
+        self._listener: Listener | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._worker_context: WorkerContext | None = None
+        self._signals: StopSignals | None = None
+        # The stop that is under way.
+        self._stopping: asyncio.Task[None] | None = None
+
+    def _check_not_running(self) -> None:
+        """Raises StartError."""
+        if self._home.forked:
+            raise StartError(
+                "this server was started before the process was forked, and goes on in the other "
+                "one: start it after the fork, or make a rtpush.Server in each process"
+            )
+        if self._home.runs:
+            raise StartError("this server runs already: make another rtpush.Server")
+
+    async def _begin(self) -> None:
+        self._check_not_running()
+        if self.settings.workers > 1 and self._worker_context is None:
+            raise StartError("several workers are started by server.run() or the command line")
+        try:
+            if self.settings.client is not None:
+                check_client_dir(self.settings.client, self.settings.log)
+            await self._access.auth.begin()
+            await self._log.open()
+        except (AuthError, LogError, StaticFilesError) as exc:
+            raise StartError(str(exc)) from exc
+        self._hub.begin()
+        await self._bus.open()
+        self._home.begin()
+        self._tick()
+        work = self._work or (draw_picture if self.settings.demo else None)
+        if work is not None:
+            self._worker = Worker(self._hub, self._dispatcher, work)
+            self._worker.start()
+            await self._worker.tick()
+
+    def _build(self) -> web.Application:
+        """Put the parts together; nothing runs yet."""
+        settings = self.settings
+        try:
+            self._log = make_log(settings)
+        except LogError as exc:
+            raise StartError(str(exc)) from exc
+        runtime = Runtime(_call_soon, self._spawn, time.monotonic, time.time)
+        room_policy = RoomPolicy(settings, self._handlers)
+        self._hub = Hub(self._log, settings, runtime, room_policy)
+        self._bus = make_bus(self._log)
+        self._nodes = Nodes(self._bus, self._hub)
+        metrics = Metrics()
+        self._access = AccessControl(Authenticator(settings), settings)
+        turns = Turns(self._spawn)
+        self._admission = Admission(self._hub, self._handlers, self._access.auth, turns)
+        self._dispatcher = Dispatcher(
+            self._log,
+            self._hub,
+            self._nodes,
+            self._handlers,
+            Commands(self._admission, settings.max_message),
+            turns,
+            metrics,
+            settings,
+        )
+        self._replies = PendingReplies(self._hub, self._nodes)
+        self._dispatcher.on_stray_reply = self._replies.take_stray
+        self._transport_context = TransportContext(
+            self._hub,
+            self._nodes,
+            self._admission,
+            self._dispatcher,
+            BodyReader(settings.max_body, settings.max_message, settings.request_timeout),
+            metrics,
+            self._access,
+            settings,
+        )
+        return make_application(self._transport_context)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        # The loop itself holds tasks only weakly.
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ----------------------------------------------------------------- time
+
+    def _tick(self) -> None:
+        """The one timer, once a second."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(1.0, self._tick)
+        now = time.time()
+        self._hub.tick()
+        self._log.tick(now)
+        self._bus.tick()
+        if self._listener is not None:
+            self._listener.tick()
+        self._fail_expired(now)
+        if self._worker is not None:
+            self._spawn(self._worker.tick())
+
+    def _fail_expired(self, now: float) -> None:
+        expired = self._log.board.expired(now, self.settings.task_ttl)
+        if not expired:
+            return
+        failed = (
+            Envelope("task_failed", {"id": task.key, "error": "expired"}, task.room)
+            for task in expired
+        )
+        self._log.append([Draft.of(envelope) for envelope in failed])
+
+    # ----------------------------------------------------------------- stop
+
+    async def _stop(self) -> None:
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._end())
+        await asyncio.shield(self._stopping)
+
+    async def stop(self) -> None:
+        """Let nothing new in, deliver what was accepted, say when to come back, close.
+
+        All of it within the setting `grace`. A server that does not run has stopped already.
+        """
+        if not self._home.runs:
+            return
+        if self._home.is_here("stop"):
+            await self._stop()
+        else:
+            # The end that it brings about must not cancel it.
+            handed = self._home.hand_over("stop", self._stop, cancel=False)
+            await asyncio.wrap_future(handed)
+
+    async def _end(self) -> None:
+        grace = self.settings.grace
+        closing = min(_CLOSING, grace * _CLOSING_SHARE)
+        until = Deadline(grace - closing)
+        self._hub.stopping = True
+        if self._signals is not None:
+            self._signals.stop()
+        await self._deliver(until)
+        self._hub.disconnect_all(RtpushError("going_away", "The server is stopping; reconnect."))
+        await self._transport_context.wait_closed(until.left)
+        await self._finish(until)
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._close(Deadline(until.left + closing))
+
+    async def _deliver(self, until: Deadline) -> None:
+        """Take nothing new, and wait until what was accepted is stored and sent."""
+        if self._worker is not None:
+            await until.wait(self._worker.stop())
+        if self._listener is not None:
+            await until.wait(self._listener.stop_accepting())
+        if not await until.wait(self._log.wait_idle()):
+            logger.error("the log has not answered; what waits for it is not stored")
+        await until.wait(self._hub.idle.wait())
+
+    async def _finish(self, until: Deadline) -> None:
+        """Let handlers end what they are at; cancel what takes longer, and background tasks."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=until.left)
+        for task in (*self._tasks, *self._background):
+            task.cancel()
+
+    async def _close(self, until: Deadline) -> None:
+        if self._listener is not None:
+            await self._listener.close(until.left / 2)
+        self._handlers.close()
+        self._home.end()
+        await until.wait(self._bus.close())
+        if not await until.wait(self._log.close()):
+            logger.error("the log cannot be closed in time; it is left as it is")
+
+
+def _call_soon(act: Callable[[], None]) -> object:
+    return asyncio.get_running_loop().call_soon(act)
