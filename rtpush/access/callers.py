@@ -121,6 +121,10 @@ class Callers:
                 break
         return address
 
+    def is_shared(self, address: str) -> bool:
+        """Do many clients connect from this address? A proxy, or this machine's own."""
+        return is_loopback(address) or self._is_proxy(address)
+
     def _is_proxy(self, address: str) -> bool:
         try:
             parsed = ip_address(address)

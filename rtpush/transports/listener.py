@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from ..access.callers import Callers
 from ..access.tls import TlsError, load_certificate, make_context
 from ..config.settings import Settings
 from .slow_requests import SlowRequests
@@ -34,7 +35,9 @@ class Listener:
         self._settings = settings
         self._sockets = sockets
         self._tls: SSLContext | None = None
-        self._slow_requests = SlowRequests(settings.request_timeout)
+        self._slow_requests = SlowRequests(
+            settings.request_timeout, settings.max_per_address, Callers(settings).is_shared
+        )
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -71,7 +74,7 @@ class Listener:
             yield web.SockSite(self._runner, sock, backlog=BACKLOG, ssl_context=self._tls)
 
     def tick(self) -> None:
-        """Once a second: cut connections that send no request."""
+        """Once a second: cut connections that send no request, or are too many."""
         if self._runner.server is not None:
             self._slow_requests.tick(self._runner.server.connections, time.monotonic())
 
