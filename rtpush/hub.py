@@ -11,6 +11,8 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import logging
+import math
 import random
 import secrets
 from collections.abc import Callable, Sequence
@@ -29,14 +31,19 @@ from .sessions.session import Connection, Session
 from .sessions.shares import Shares
 from .sessions.snapshots import connect
 from .sessions.timers import Expiries, Heartbeats, LapsedSessions
+from .unix import connections_allowed
 
 __all__ = ["Hub"]
+
+logger = logging.getLogger("rtpush.hub")
 
 # Sessions without a connection that are kept for their clients to come back,
 # about 1 KiB each.
 MAX_LAPSED_SESSIONS: Final = 10_000
 # Bytes of a snapshot that may be copied into the greeting.
 MAX_COPIED_SNAPSHOT: Final = 4 << 10
+# Seconds between two warnings that the server is full.
+WARN_EVERY: Final = 60.0
 # At most so many clients are asked to come back in each second after a stop.
 RETURNS_PER_SECOND: Final = 500
 
@@ -53,6 +60,9 @@ class Hub(Membership):
     ) -> None:
         super().__init__(log, settings, runtime, room_policy)
         self.stopping = False
+        self.max_connections = connections_allowed(settings)
+        # When the log was told that there are as many, by the runtime's clock.
+        self._warned_full = -math.inf
         self.on_closed: Callable[[Session, str], None] = lambda _session, _reason: None
         # Readers of this process, which are no clients.
         self._peeks: set[Session] = set()
@@ -256,10 +266,25 @@ class Hub(Membership):
             raise RtpushError(
                 "too_many_rooms", f"A session may be in {self._settings.max_rooms} rooms at most."
             )
-        if len(self.sessions) >= self._settings.max_connections:
+        if len(self.sessions) >= self.max_connections:
+            self._warn_full()
             raise RtpushError(
                 "unavailable", "The server has as many connections as it allows; try again later."
             )
+
+    def _warn_full(self) -> None:
+        now = self._runtime.clock()
+        if now < self._warned_full + WARN_EVERY:
+            return
+        self._warned_full = now
+        why = "max_connections allows"
+        if self.max_connections < self._settings.max_connections:
+            why = "this process may open files for (raise LimitNOFILE, ulimit -n)"
+        logger.warning(
+            "clients are refused: there are %d connections, as many as %s",
+            self.max_connections,
+            why,
+        )
 
     def renew(self, session: Session, grant: Grant) -> None:
         """Go on with another grant of the same subject.

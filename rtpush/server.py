@@ -30,6 +30,7 @@ from .terminal.logs import set_up_logging
 from .terminal.text import has_colours
 from .threads import DaemonExecutor
 from .transports.listener import BACKLOG, Listener
+from .unix import raise_file_limit
 
 __all__ = ["IGNORES_RUN", "Server", "StartError", "authenticates_clients", "check_exposure"]
 
@@ -207,6 +208,7 @@ class Server(Lifecycle):
             StartError: The server cannot start.
             SystemExit: A second signal came while the server stopped.
         """
+        raise_file_limit()
         await self.start()
         assert self._listener is not None
         signals = StopSignals(self._transport_context.abort, self._listener.reload_certificate)

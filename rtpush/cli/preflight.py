@@ -22,6 +22,7 @@ from ..log.base import LogError
 from ..log.factory import make_log
 from ..server import Server, StartError, authenticates_clients, check_exposure
 from ..terminal.banner import explain_bind_error
+from ..unix import connections_allowed
 from ..web.static import check_client_dir
 
 __all__ = ["exposure_problems", "start_problems"]
@@ -93,15 +94,13 @@ def _check_port(settings: Settings) -> Iterator[str]:
 
 
 def _check_file_limit(settings: Settings) -> Iterator[str]:
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
+    # By default the server takes as many as there are files for.
+    if settings.max_connections == Settings().max_connections:
         return
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Some are files, and some belong to connections that are still in their handshake.
-    if limit != resource.RLIM_INFINITY and limit < settings.max_connections + 100:
+    allowed = connections_allowed(settings, hard=True)
+    if allowed < settings.max_connections:
         yield (
-            f"this process may open {limit} files and max_connections is "
+            f"this process may open files for {allowed} connections and max_connections is "
             f"{settings.max_connections}; raise the limit (ulimit -n, LimitNOFILE) or lower it"
         )
 

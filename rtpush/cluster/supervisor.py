@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from ..config.settings import Settings
+from ..unix import SUPERVISOR_SIGNALS
 
 __all__ = ["Supervisor", "SupervisorError", "WorkerContext", "check_workers"]
 
@@ -38,7 +39,6 @@ RESTART_DELAY: Final = 2.0
 # A second signal to stop means "at once". Two within so many seconds are one:
 # some send it to the process and to its group.
 SIGNAL_DEBOUNCE: Final = 0.5
-HANDLED_SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class SupervisorError(Exception):
@@ -95,13 +95,13 @@ class Supervisor:
         self._liveness_read, self._liveness_write = os.pipe()
         for end in (self._signals, wakeup):
             os.set_blocking(end, False)
-        before = [signal.signal(number, lambda *_: None) for number in HANDLED_SIGNALS]
+        before = [signal.signal(number, lambda *_: None) for number in SUPERVISOR_SIGNALS]
         signal.set_wakeup_fd(wakeup)
         try:
             self._supervise()
         finally:
             signal.set_wakeup_fd(-1)
-            for number, handler in zip(HANDLED_SIGNALS, before, strict=True):
+            for number, handler in zip(SUPERVISOR_SIGNALS, before, strict=True):
                 signal.signal(number, handler)
             for end in (self._signals, wakeup, self._liveness_read, self._liveness_write):
                 os.close(end)
@@ -261,7 +261,7 @@ class Supervisor:
 
     def _become_worker(self, slot: int, write_end: int) -> NoReturn:
         signal.set_wakeup_fd(-1)
-        for number in HANDLED_SIGNALS:
+        for number in SUPERVISOR_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         # Ctrl+C reaches the supervisor alone, which then tells us.
         os.setpgid(0, 0)

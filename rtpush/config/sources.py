@@ -5,11 +5,15 @@ Rules that hold here:
 - Precedence: flag, then environment, then TOML file, then default.
 - A bad value is refused in any source, also one that a stronger source
   overrides. All problems of all sources are reported at once.
+- Kubernetes gives every container variables about each Service of its namespace. Those of a
+  Service whose name begins with `rtpush` look like ours; they are told by name and value.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +27,19 @@ __all__ = ["load", "read"]
 
 # Variables that share our prefix and are no settings.
 NOT_SETTINGS: Final = ("RTPUSH_CONFIG", "RTPUSH_KEY", "RTPUSH_TEST_ALL", "RTPUSH_URL")
+
+
+# Kubernetes documents them as "environment variables" of Services, made as Docker's links.
+_SERVICE_LINKS: Final = (
+    (r"_SERVICE_HOST", r"[0-9a-fA-F.:]+"),
+    (r"_SERVICE_PORT(_[A-Z0-9_]+)?", r"\d+"),
+    (r"_PORT(_\d+_(TCP|UDP|SCTP))?", r"(tcp|udp|sctp)://\S+"),
+    (r"_PORT_\d+_(TCP|UDP|SCTP)_PROTO", r"tcp|udp|sctp"),
+    (r"_PORT_\d+_(TCP|UDP|SCTP)_PORT", r"\d+"),
+    (r"_PORT_\d+_(TCP|UDP|SCTP)_ADDR", r"[0-9a-fA-F.:]+"),
+)
+
+logger = logging.getLogger("rtpush.config")
 
 
 def load(argv: Sequence[str] | None, environ: Mapping[str, str], cwd: Path) -> Settings:
@@ -76,13 +93,23 @@ def _read_flags(
 def _read_environ(environ: Mapping[str, str], problems: list[str]) -> list[Given]:
     by_env = {setting.env: setting for setting in SETTINGS}
     ours = sorted(name for name in environ if name.startswith("RTPUSH_"))
-    names = [name for name in ours if name not in NOT_SETTINGS]
+    links = [name for name in ours if _is_service_link(name, environ[name])]
+    if links:
+        logger.warning("ignored, as variables of a Kubernetes Service: %s", ", ".join(links))
+    names = [name for name in ours if name not in NOT_SETTINGS and name not in links]
     problems += [
         unknown("environment variable", name, [*by_env, "RTPUSH_CONFIG"])
         for name in names
         if name not in by_env
     ]
     return [Given(by_env[name], name, environ[name]) for name in names if name in by_env]
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    return any(
+        re.fullmatch(rf"RTPUSH(_[A-Z0-9_]+)?{suffix}", name) and re.fullmatch(shape, value)
+        for suffix, shape in _SERVICE_LINKS
+    )
 
 
 def _read_file(named: str | None, cwd: Path, problems: list[str]) -> list[Given]:

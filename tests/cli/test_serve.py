@@ -107,9 +107,7 @@ async def test_a_run_without_a_guard_is_ignored(tmp_path: Path) -> None:
         assert server.process.stderr is not None
         errors = (await server.process.stderr.read()).decode()
         assert "server.run() is ignored while its module is imported" in errors
-    async with own(
-        tmp_path, "check", "app:server", "--port", str(port), "--max-connections=9"
-    ) as check:
+    async with own(tmp_path, "check", "app:server", "--port", str(port)) as check:
         assert await asyncio.wait_for(check.process.wait(), PATIENCE) == 0
 
 

@@ -275,3 +275,44 @@ def test_the_client_must_be_a_directory(tmp_path: Path) -> None:
 def test_long_values_are_cut_in_messages(tmp_path: Path) -> None:
     [problem] = problems(tmp_path, "--port", "9" * 9999)
     assert len(problem) < 200
+
+
+LINKS = {
+    "RTPUSH_SERVICE_HOST": "10.0.0.1",
+    "RTPUSH_SERVICE_PORT": "80",
+    "RTPUSH_SERVICE_PORT_HTTP": "80",
+    "RTPUSH_PORT": "tcp://10.0.0.1:80",
+    "RTPUSH_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "RTPUSH_PORT_80_TCP_PROTO": "tcp",
+    "RTPUSH_PORT_80_TCP_PORT": "80",
+    "RTPUSH_PORT_80_TCP_ADDR": "fd00::1",
+    "RTPUSH_REDIS_SERVICE_HOST": "10.0.0.2",
+    "RTPUSH_REDIS_PORT": "tcp://10.0.0.2:6379",
+    "RTPUSH_REDIS_PORT_6379_TCP_ADDR": "10.0.0.2",
+}
+
+
+def test_variables_of_a_kubernetes_service_are_ignored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    environ = LINKS | {"RTPUSH_HEARTBEAT": "5s"}
+    assert load([], environ, tmp_path) == Settings(heartbeat=5)
+    (record,) = caplog.records
+    assert record.getMessage().endswith(": " + ", ".join(sorted(LINKS)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RTPUSH_PORT", "80a"),
+        ("RTPUSH_PORTS", "tcp://10.0.0.1:80"),
+        ("RTPUSH_SERVICE_HOST", "push.example.com"),
+        ("RTPUSH_SERVICE_PORT", "http"),
+        ("RTPUSH_PORT_80_TCP_PROTO", "yes"),
+    ],
+)
+def test_what_is_no_variable_of_a_service_is_still_refused(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    with pytest.raises(ConfigError, match=name):
+        load([], {name: value}, tmp_path)

@@ -1,0 +1,62 @@
+"""What only Unix has: names that are missing on other systems are looked up here."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+from importlib import import_module
+from types import ModuleType
+from typing import Final
+
+from .config.settings import Settings
+
+__all__ = ["SUPERVISOR_SIGNALS", "connections_allowed", "file_limit", "raise_file_limit"]
+
+# What the supervisor of several workers handles. Windows has only two of them, and no fork.
+SUPERVISOR_SIGNALS: Final = tuple(
+    getattr(signal, name)
+    for name in ("SIGCHLD", "SIGTERM", "SIGINT", "SIGHUP")
+    if hasattr(signal, name)
+)
+
+# Of the files that a process may open, those that connections do not get: the log, the
+# libraries, and requests to `/healthz`, by which a full server shows that it is alive.
+_RESERVED: Final = 100
+
+
+def _resource() -> ModuleType | None:
+    try:
+        return import_module("resource")
+    except ImportError:  # Windows
+        return None
+
+
+def file_limit(*, hard: bool = False) -> int | None:
+    """How many files this process may open, or could be allowed to; None for no limit."""
+    resource = _resource()
+    if resource is None:
+        return None
+    limit: int = resource.getrlimit(resource.RLIMIT_NOFILE)[hard]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as it could be allowed to.
+
+    Systems give 1024 at first, for programs that use select().
+    """
+    resource = _resource()
+    if resource is None:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS says "infinity", and means less: then the limit stays as it is.
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def connections_allowed(settings: Settings, *, hard: bool = False) -> int:
+    """Of `max_connections`, those for which there are files."""
+    limit = file_limit(hard=hard)
+    if limit is None:
+        return settings.max_connections
+    return min(settings.max_connections, max(limit - _RESERVED, limit // 2, 1))
