@@ -29,7 +29,9 @@ from typing import Any, Final
 import orjson
 
 from ..errors import RtpushError
+from .accounts import APPLICATION
 from .board_index import BoardIndex
+from .board_shares import BoardShares, charged
 from .task import (
     ENDS,
     TASK_EVENTS,
@@ -52,6 +54,10 @@ __all__ = ["TaskBoard"]
 _SMALL_ENDING: Final = 1024
 
 
+# The fields of a task that a row has.
+_STORED: Final = ("data", "born", "number", "time", "ended", "charges")
+
+
 class TaskBoard:
     """Active tasks, and those that ended lately.
 
@@ -70,19 +76,17 @@ class TaskBoard:
         max_finished_bytes: int = 4 << 20,
     ) -> None:
         self._finished_for = finished_for
-        self._max_active = max_active
         self._max_task_bytes = max_task_bytes
-        self._max_active_bytes = max_active_bytes
         self._max_finished = max_finished
         self._max_finished_bytes = max_finished_bytes
         self._base: TaskBoard | None = None
+        self.shares = BoardShares(max_active, max_active_bytes, max_task_bytes)
         self._clear()
 
     def _clear(self) -> None:
         self._number = 0
         self._floor = 0
-        self._active = 0
-        self._active_bytes = 0
+        self.shares.clear()
         self._finished_bytes = 0
         # How many of the parent's finished tasks a fork still holds.
         self._inherited = 0
@@ -103,6 +107,7 @@ class TaskBoard:
         """
         fork = copy(self)
         fork._base = self
+        fork.shares = self.shares.fork()
         fork._index = None
         fork._inherited = self._finished
         fork._own_nothing()
@@ -110,8 +115,8 @@ class TaskBoard:
 
     # ------------------------------------------------------------- deciding
 
-    def check(self, event: str, data: object, room: str | None) -> None:
-        """May this event be appended now? Raises RtpushError if not.
+    def check(self, event: str, data: object, room: str | None, account: str = APPLICATION) -> None:
+        """May this event of an account be appended now? Raises RtpushError if not.
 
         `bad_task`, `task_exists`, `task_finished`, `task_too_large` or
         `board_full`. Events that are not about tasks always pass.
@@ -125,7 +130,7 @@ class TaskBoard:
             return
         self._check_task_size(event, old, growth, changes)
         if event not in ENDS:
-            self._check_board_size(old, growth)
+            self.shares.check(account, old, growth)
 
     def _admit(
         self, event: str, data: object, room: str | None
@@ -150,20 +155,19 @@ class TaskBoard:
             "task_too_large", f"A task holds at most {self._max_task_bytes} bytes of JSON."
         )
 
-    def _check_board_size(self, old: Task | None, growth: int) -> None:
-        if old is None and self._active >= self._max_active:
-            raise RtpushError("board_full", f"At most {self._max_active} tasks can be active.")
-        if self._active_bytes + growth > self._max_active_bytes:
-            raise RtpushError(
-                "board_full", f"The active tasks hold {self._max_active_bytes} bytes already."
-            )
-
     # ------------------------------------------------------------- changing
 
-    def apply(self, event: str, data: object, room: str | None, time: float) -> str | None:
+    def apply(
+        self,
+        event: str,
+        data: object,
+        room: str | None,
+        time: float,
+        account: str = APPLICATION,
+    ) -> str | None:
         """Fold one entry in; returns the key of the task it changed, None for no change.
 
-        `time` is the entry's, in seconds since 1970; it must not fall.
+        `time` is the entry's, in seconds since 1970; it must not fall. `account` is charged.
         """
         if event not in TASK_EVENTS:
             return None
@@ -171,10 +175,10 @@ class TaskBoard:
             fields, key, old = self._admit(event, data, room)
         except RtpushError:
             return None
-        changes = changes_of(old, fields, room)
-        if event in ENDS:
+        changes, ended = changes_of(old, fields, room), event in ENDS
+        if ended:
             changes |= {"status": ENDS[event], "endTime": round(time * 1000)}
-        self._put(old, self._next_version(key, room, old, changes, time, event in ENDS))
+        self._put(old, self._next_version(key, room, old, changes, time, ended, account))
         self._prune(time)
         return key
 
@@ -186,18 +190,20 @@ class TaskBoard:
         changes: dict[str, Any],
         time: float,
         ended: bool,
+        account: str,
     ) -> Task:
         self._number = number = self._number + 1
-        size = growth_of(old, changes)
+        growth = growth_of(old, changes)
+        # What has ended is nobody's any more.
+        charges = () if ended else charged(() if old is None else old.charges, account, growth)
         if old is None:
-            return Task(key, room, changes, size, number, number, time, ended)
-        data = old.data | changes
-        return Task(key, room, data, old.size + size, old.born, number, time, ended)
+            return Task(key, room, changes, growth, number, number, time, ended, charges)
+        data, size = old.data | changes, old.size + growth
+        return Task(key, room, data, size, old.born, number, time, ended, charges)
 
     def _put(self, old: Task | None, task: Task) -> None:
         if old is not None:
-            self._active -= 1
-            self._active_bytes -= old.size
+            self.shares.remove(old)
         self._tasks[task.key] = task
         if self._index is not None:
             self._reindex(self._index, old, task)
@@ -208,8 +214,7 @@ class TaskBoard:
         else:
             self._touched[task.key] = None
             self._touched.move_to_end(task.key)
-            self._active += 1
-            self._active_bytes += task.size
+            self.shares.add(task)
 
     def _reindex(self, index: BoardIndex, old: Task | None, task: Task) -> None:
         if old is not None and task.ended:
@@ -243,7 +248,7 @@ class TaskBoard:
 
     def __len__(self) -> int:
         """The number of active tasks."""
-        return self._active
+        return self.shares.all.tasks
 
     def get(self, key: str) -> Task | None:
         """The task with this key, active or finished."""
@@ -335,7 +340,7 @@ class TaskBoard:
         task = self.get(key)
         if task is None:
             return None
-        row = {name: getattr(task, name) for name in ("data", "born", "number", "time", "ended")}
+        row = {name: getattr(task, name) for name in _STORED}
         # A log that stores rows is told which task changed, not which ones were
         # dropped because of it. The floor tells `restore`.
         return orjson.dumps(row | {"floor": self._floor})
@@ -369,4 +374,5 @@ class TaskBoard:
 
 def _from_row(row: dict[str, Any]) -> Task:
     data = row["data"]
+    row["charges"] = tuple((account, size) for account, size in row["charges"])
     return Task(task_key(data), data.get("room"), size=len(orjson.dumps(data)), **row)

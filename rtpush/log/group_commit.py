@@ -230,7 +230,7 @@ class GroupCommitLog(Log):
             seen = self._number_for_key(batch, draft.idempotency_key)
             if seen is not None:
                 return seen
-            batch.board.check(draft.event, draft.data, draft.room)
+            batch.board.check(draft.event, draft.data, draft.room, draft.account)
         except RtpushError as error:
             return error
         return self._add(batch, draft)
@@ -248,7 +248,7 @@ class GroupCommitLog(Log):
     def _add(self, batch: Batch, draft: Draft) -> int:
         batch.drafts.append(draft)
         seq = batch.base + len(batch.drafts)
-        changed = batch.board.apply(draft.event, draft.data, draft.room, batch.time)
+        changed = batch.board.apply(draft.event, draft.data, draft.room, batch.time, draft.account)
         if changed is not None:
             batch.changed.add(changed)
         if draft.idempotency_key is not None:

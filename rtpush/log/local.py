@@ -63,7 +63,7 @@ class LocalLog(GroupCommitLog):
     def _publish(self, batch: Batch) -> None:
         for entry, draft in zip(batch.entries(self.epoch), batch.drafts, strict=True):
             self._tail.append(entry)
-            self.board.apply(draft.event, draft.data, draft.room, entry.time)
+            self.board.apply(draft.event, draft.data, draft.room, entry.time, draft.account)
         for key, seq, account in batch.new_keys():
             self._seen.add(key, seq, account)
         self.on_grow()

@@ -11,6 +11,7 @@ from ..errors import RtpushError
 __all__ = [
     "ENDS",
     "TASK_EVENTS",
+    "Charges",
     "Task",
     "changes_of",
     "check_progress",
@@ -31,6 +32,11 @@ _MAX_ID: Final = 128
 _MAX_INTEGER: Final = 1 << 53
 
 
+# Accounts, each with the bytes of a task that it pays for. The first began the task, and is
+# there even if it pays for none.
+Charges = tuple[tuple[str, int], ...]
+
+
 class Task(NamedTuple):
     """One version of a task.
 
@@ -48,6 +54,7 @@ class Task(NamedTuple):
     number: int
     time: float
     ended: bool
+    charges: Charges
 
 
 def task_key(data: object) -> str:

@@ -85,3 +85,64 @@ async def test_nobody_pays_for_the_keys_of_a_client(kind: type[Client]) -> None:
         assert await good.accepted(event) == first
         for client in (good, *attackers):
             await client.close()
+
+
+def created(id_: str, size: int = 0) -> dict[str, Any]:
+    return {"event": "task_created", "data": {"id": id_, "text": "*" * size}}
+
+
+async def test_one_subject_does_not_fill_the_board(kind: type[Client]) -> None:
+    settings = {"auth_secret": SECRET, "api_keys": (hash_api_key(KEY),), "max_tasks": 20}
+    async with running(**settings) as (server, url, http):
+        evil = [await kind.open(url, http, token=token("evil")) for _ in range(2)]
+        for client in evil:
+            await client.accepted(created(client.sid))
+        for client in evil:
+            error = (await client.request(created("more")))["error"]
+            assert error["code"] == "board_full"
+            assert error["message"].endswith("as many as one client may: end some first.")
+        good = await kind.open(url, http, token=token("good"))
+        await good.accepted(created("good"))
+        grow = {"event": "task_progress", "data": {"id": "good", "text": "*" * 100_000}}
+        await evil[0].accepted(grow)
+        await good.accepted(created("good too", 900_000))
+        await evil[0].accepted({"event": "task_completed", "data": {"id": evil[0].sid}})
+        await evil[1].accepted(created("again"))
+        for client in (*evil, good):
+            await client.close()
+        assert server._log.board.shares.all.tasks == 4
+
+
+async def test_one_address_does_not_fill_the_board() -> None:
+    async with running(trusted_proxies="127.0.0.1", max_tasks=20) as (_, url, _http):
+
+        async def client(address: str) -> Client:
+            headers = {"X-Forwarded-For": address}
+            sessions.append(aiohttp.ClientSession(trust_env=False, headers=headers))
+            return await LongPoll.open(url, sessions[-1])
+
+        sessions: list[aiohttp.ClientSession] = []
+        for number in range(9):
+            for n, suffix in enumerate("abc"):
+                # Another connection, out of the same IPv6 network.
+                one = await client(f"2001:db8:0:{number}::{suffix}")
+                if n < 2:
+                    await one.accepted(created(one.sid))
+                else:
+                    assert await one.refused(created(one.sid)) == "board_full"
+        last = await client("203.0.113.9")
+        assert await last.refused(created("last")) == "board_full", "clients have nine tenths"
+        for session in sessions:
+            await session.close()
+
+
+async def test_a_developers_own_clients_leave_the_application_its_tenth() -> None:
+    async with running(max_tasks=20) as (_, url, http):
+        clients = [await WebSocket.open(url, http) for _ in range(2)]
+        for number in range(18):
+            await clients[number % 2].accepted(created(str(number)))
+        assert await clients[0].refused(created("18")) == "board_full"
+        async with http.post(f"{url}/api/publish", json=created("18")) as answer:
+            assert answer.status == 200
+        for client in clients:
+            await client.close()

@@ -187,7 +187,7 @@ async def test_the_most_connections(site: Site, kind: type[Client]) -> None:
     await site.open(kind)
 
 
-@pytest.mark.settings(max_tasks=2, max_board=4096, max_task=1024)
+@pytest.mark.settings(max_tasks=3, max_board=4096, max_task=1024)
 async def test_the_board(site: Site, kind: type[Client]) -> None:
     client = await site.open(kind)
 
@@ -197,7 +197,10 @@ async def test_the_board(site: Site, kind: type[Client]) -> None:
     assert await client.refused(task(1, 1024)) == "task_too_large"
     await client.accepted(task(1, 900))
     await client.accepted(task(2))
+    # The last tenth is the application's and its publishers'.
     assert await client.refused(task(3)) == "board_full"
+    assert (await site.call("POST", "/api/publish", json.dumps(task(4))))[0] == 200
+    assert (await site.call("POST", "/api/publish", json.dumps(task(5))))[0] == 503
     grow = {"event": "task_progress", "data": {"id": 2, "text": "*" * 1024}}
     assert await client.refused(grow) == "task_too_large"
     await client.accepted({"event": "task_failed", "data": {"id": 1}})

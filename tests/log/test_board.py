@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -11,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtpush.errors import RtpushError
+from rtpush.log.accounts import APPLICATION, LOCAL_CLIENTS, account_of_client, is_client
 from rtpush.log.board import TaskBoard
 from rtpush.log.board_index import PAGE_BYTES, TaskPage
-from rtpush.log.task import TASK_EVENTS, task_key
+from rtpush.log.task import TASK_EVENTS, Task, task_key
 
 CREATED, PROGRESS, COMPLETED, FAILED = (
     "task_created",
@@ -23,9 +26,11 @@ CREATED, PROGRESS, COMPLETED, FAILED = (
 )
 
 
-def refusal(board: Any, event: str, data: object, room: str | None = None) -> str | None:
+def refusal(
+    board: Any, event: str, data: object, room: str | None = None, account: str = APPLICATION
+) -> str | None:
     try:
-        board.check(event, data, room)
+        board.check(event, data, room, account)
     except RtpushError as error:
         return error.code
     return None
@@ -340,11 +345,16 @@ class Model:
     def __init__(self) -> None:
         self.active: dict[str, dict[str, Any]] = {}
         self.finished: list[tuple[str, float, dict[str, Any]]] = []
+        # Of each active task: its account, and what each account pays for it.
+        self.owners: dict[str, str] = {}
+        self.paid: dict[str, Counter[str]] = {}
 
-    def refusal(self, event: str, data: Any, room: str | None) -> str | None:
+    def refusal(self, event: str, data: Any, room: str | None, account: str) -> str | None:
         if event not in TASK_EVENTS:
             return None
-        return self.state_refusal(event, data, room) or self.limit_refusal(event, data, room)
+        return self.state_refusal(event, data, room) or self.limit_refusal(
+            event, data, room, account
+        )
 
     def state_refusal(self, event: str, data: Any, room: str | None) -> str | None:
         if type(data) is not dict or type(data.get("id")) not in (int, str) or data["id"] == "":
@@ -362,7 +372,9 @@ class Model:
             return "task_finished"
         return "task_exists" if event == CREATED and key in self.active else None
 
-    def limit_refusal(self, event: str, data: dict[str, Any], room: str | None) -> str | None:
+    def limit_refusal(
+        self, event: str, data: dict[str, Any], room: str | None, account: str
+    ) -> str | None:
         old = self.active.get(str(data["id"]))
         new = self.merged(data, room)
         end = event in (COMPLETED, FAILED)
@@ -376,7 +388,26 @@ class Model:
             return None
         board = self.active | {str(data["id"]): new}
         full = len(board) > 3 or sum(measure(task) for task in board.values()) > 2500
-        return "board_full" if full else None
+        growth = measure(new) - (measure(old) if old else 0)
+        return "board_full" if full or self.is_over(account, not old, growth) else None
+
+    def is_over(self, account: str, new: bool, growth: int) -> bool:
+        if not is_client(account):
+            return False
+        mine, clients = self.holding(lambda one: one == account), self.holding(is_client)
+        local = account == LOCAL_CLIENTS
+        return (
+            (new and mine[0] >= (2 if local else 1))
+            or mine[1] + growth > (2250 if local else 1500)
+            or (new and clients[0] >= 2)
+            or clients[1] + growth > 2250
+        )
+
+    def holding(self, wanted: Callable[[str], bool]) -> tuple[int, int]:
+        return (
+            sum(wanted(owner) for owner in self.owners.values()),
+            sum(n for paid in self.paid.values() for name, n in paid.items() if wanted(name)),
+        )
 
     def merged(self, data: dict[str, Any], room: str | None) -> dict[str, Any]:
         old = self.active.get(str(data["id"]), {"id": data["id"]})
@@ -384,14 +415,29 @@ class Model:
         new.pop("room", None)
         return new if room is None else {**new, "room": room}
 
-    def apply(self, event: str, data: Any, room: str | None, time: float) -> str | None:
+    def pay(self, key: str, account: str, growth: int) -> None:
+        paid = self.paid.setdefault(key, Counter())
+        self.owners.setdefault(key, account)
+        if growth > 0:
+            paid[account] += growth
+        for name in (account, self.owners[key], *paid) if growth < 0 else ():
+            given = min(paid[name], -growth)
+            paid[name] -= given
+            growth += given
+
+    def apply(
+        self, event: str, data: Any, room: str | None, time: float, account: str
+    ) -> str | None:
         if event not in TASK_EVENTS or self.state_refusal(event, data, room):
             return None
         key, new = str(data["id"]), self.merged(data, room)
+        old = self.active.get(key)
         if event in (CREATED, PROGRESS):
             self.active[key] = new
+            self.pay(key, account, measure(new) - (measure(old) if old else 0))
         else:
-            self.active.pop(key, None)
+            for gone in (self.active, self.owners, self.paid):
+                gone.pop(key, None)
             end = {"status": event.removeprefix("task_"), "endTime": round(time * 1000)}
             self.finished.append((key, time, new | end))
         self.finished = [row for row in self.finished if time - row[1] <= 20.0]
@@ -435,23 +481,26 @@ datas = st.fixed_dictionaries(
     },
 )
 events = st.sampled_from([*sorted(TASK_EVENTS), CREATED, PROGRESS, PROGRESS, COMPLETED, "chat"])
-# (event, data, room, seconds since the one before)
+ANN, BOB, *MANY = map(account_of_client, ["ann", "bob", *map(str, range(20))])
+ACCOUNTS = [APPLICATION, ANN, BOB, LOCAL_CLIENTS]
+# (event, data, room, seconds since the one before, account)
 op = st.tuples(
     events,
     st.one_of(datas, datas, datas, datas, datas, datas, values),
     st.sampled_from([None, None, None, None, None, "red"]),
     st.sampled_from([0.0, 0.0, 0.0, 0.001, 1.5, 10.0]),
+    st.sampled_from([APPLICATION, APPLICATION, *ACCOUNTS]),
 )
 # Short histories meet no limit, so none are made; Hypothesis shortens what fails.
 ops = st.lists(op, min_size=25, max_size=60)
-Op = tuple[str, Any, str | None, float]
+Op = tuple[str, Any, str | None, float, str]
 
 
 def timed(raw: list[Op]) -> list[Op]:
     now, result = 1000.0, []
-    for event, data, room, step in raw:
+    for event, data, room, step, account in raw:
         now += step
-        result.append((event, data, room, now))
+        result.append((event, data, room, now, account))
     return result
 
 
@@ -478,18 +527,34 @@ def looked_through(board: TaskBoard, now: float = 1000.0) -> list[Any]:
 def log(board: TaskBoard, todo: list[Op]) -> set[str]:
     """Append as a log does: check, then apply what passed."""
     changed = set()
-    for event, data, room, time in todo:
-        if refusal(board, event, data, room) is None:
-            key = board.apply(event, data, room, time)
+    for event, data, room, time, account in todo:
+        if refusal(board, event, data, room, account) is None:
+            key = board.apply(event, data, room, time, account)
             changed |= set() if key is None else {key}
     return changed
+
+
+def assert_shares(board: TaskBoard, active: list[Task]) -> None:
+    """What all accounts have is the board, and none has less than nothing."""
+    held = {name: board.shares.of(name) for name in (*ACCOUNTS, *MANY)}
+    for account, (tasks, size) in held.items():
+        assert tasks == sum(task.charges[0][0] == account for task in active)
+        assert size == sum(n for task in active for name, n in task.charges if name == account)
+    assert all(size >= 0 for task in active for _, size in task.charges)
+    assert board.shares.all == (len(active), sum(task.size for task in active))
+    for total, wanted in (
+        (board.shares.all, lambda _: True),
+        (board.shares.clients, is_client),
+    ):
+        mine = [held[name] for name in held if wanted(name)]
+        assert total == (sum(tasks for tasks, _ in mine), sum(size for _, size in mine))
 
 
 def assert_totals(board: TaskBoard) -> None:
     active, finished = board.all_active(), board.all_finished(0.0)
     for task in active + finished:
         assert task.size == measure(task.data)
-    assert (board._active, board._active_bytes) == (len(active), sum(t.size for t in active))
+    assert_shares(board, active)
     assert board._finished_bytes == sum(task.size for task in finished)
     assert board._finished == len(finished)
 
@@ -550,17 +615,19 @@ def test_pages_are_of_their_size_and_stay_as_they_were_read(
 @given(ops)
 def test_board_is_the_model(raw: list[Op]) -> None:
     board, model = TaskBoard(**LIMITS), Model()
-    for event, data, room, time in timed(raw):
-        wanted = model.refusal(event, data, room)
+    for event, data, room, time, account in timed(raw):
+        wanted = model.refusal(event, data, room, account)
         before = view(board)
-        assert refusal(board, event, data, room) == wanted
+        assert refusal(board, event, data, room, account) == wanted
         assert view(board) == before
         if wanted is None:
-            expected = model.apply(event, data, room, time)
-            assert board.apply(event, data, room, time) == expected
+            expected = model.apply(event, data, room, time, account)
+            assert board.apply(event, data, room, time, account) == expected
         assert view(board, time) == view(model, time)
         assert view(board, time + 5.0) == view(model, time + 5.0)
         assert len(board) == len(model.active)
+        for account in ACCOUNTS:
+            assert board.shares.of(account) == model.holding(lambda one, a=account: one == a)
         assert_totals(board)
 
 
@@ -568,9 +635,9 @@ def test_board_is_the_model(raw: list[Op]) -> None:
 def test_apply_is_total(raw: list[Op]) -> None:
     """Unasked-for, `apply` still agrees with the model, which knows no limits there."""
     board, model = TaskBoard(**LIMITS), Model()
-    for event, data, room, time in timed(raw):
-        expected = model.apply(event, data, room, time)
-        assert board.apply(event, data, room, time) == expected
+    for event, data, room, time, account in timed(raw):
+        expected = model.apply(event, data, room, time, account)
+        assert board.apply(event, data, room, time, account) == expected
         assert view(board, time) == view(model, time)
     assert_totals(board)
 
@@ -622,6 +689,7 @@ def test_restored_at_any_position_it_goes_on_the_same(
     assert view(restored) == view(board)
     assert restored.expired(2000.0, 0.0) == board.expired(2000.0, 0.0)
     assert_totals(restored)
+    assert [board.shares.of(a) for a in ACCOUNTS] == [restored.shares.of(a) for a in ACCOUNTS]
     assert log(restored, steps[cut:]) == log(board, steps[cut:])
     assert view(restored) == view(board)
     assert restored.all_active() == board.all_active()

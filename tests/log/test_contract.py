@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,118 +18,20 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from needs import has, needs
-from redisserver import RedisServer
+from logs import KEPT, KINDS, PATIENCE, REDIS, Desk, Make, each, memory
+from needs import has
 
-from rtpush.config.settings import Settings
 from rtpush.errors import RtpushError
 from rtpush.log.base import PAGE_BYTES, Log, Outcome
 from rtpush.log.entry import Draft, Entry
 from rtpush.log.idempotency import IDEMPOTENCY_FOR
-from rtpush.log.memory import MemoryLog
-from rtpush.log.redis.log import RedisLog
-from rtpush.log.sqlite import SqliteLog
 from rtpush.protocol import Envelope, Position
-
-PATIENCE = 10.0
-
-
-class Clock:
-    """The time of a test."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-Make = Callable[[Settings, Path, Clock], Log]
-
-
-def memory(settings: Settings, _folder: Path, clock: Clock) -> Log:
-    return MemoryLog(settings, clock)
-
-
-def sqlite(settings: Settings, folder: Path, clock: Clock) -> Log:
-    return SqliteLog(settings, folder / "rtpush.db", clock)
-
-
-def small_tail(settings: Settings, folder: Path, clock: Clock) -> Log:
-    """So small a memory that most reads go to the file."""
-    return SqliteLog(settings, folder / "rtpush.db", clock, tail_count=3, tail_bytes=2000)
-
-
-# The one that runs.
-REDIS: list[RedisServer] = []
-
-
-def in_redis(settings: Settings, folder: Path, clock: Clock) -> Log:
-    return RedisLog(settings, _url(folder), clock)
-
-
-def in_redis_small_tail(settings: Settings, folder: Path, clock: Clock) -> Log:
-    return RedisLog(settings, _url(folder), clock, tail_count=3, tail_bytes=2000)
-
-
-def _url(folder: Path) -> str:
-    """Where each folder has a log of its own."""
-    prefix = hashlib.sha1(str(folder).encode(), usedforsecurity=False).hexdigest()
-    return REDIS[0].url(prefix)
-
-
-KINDS: dict[str, Make] = {
-    "memory": memory,
-    "sqlite": sqlite,
-    "sqlite-small-tail": small_tail,
-    "redis": in_redis,
-    "redis-small-tail": in_redis_small_tail,
-}
-KEPT = {name: make for name, make in KINDS.items() if name != "memory"}
-
-
-def each(kinds: Iterable[str]) -> list[Any]:
-    """Parameters; those that this machine cannot have are skipped."""
-    return [
-        pytest.param(name, marks=needs("redis")) if name.startswith("redis") else name
-        for name in kinds
-    ]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _redis(request: pytest.FixtureRequest) -> None:
     if has("redis"):
         REDIS[:] = [request.getfixturevalue("redis_server")]
-
-
-class Desk:
-    """A log under test: its clock, and a way to close and open it again."""
-
-    def __init__(self, make: Make, folder: Path, **changes: Any) -> None:
-        self.clock = Clock()
-        self._make = make
-        self._folder = folder
-        self._settings = Settings(**changes)
-
-    async def open(self) -> Log:
-        self.log = self._make(self._settings, self._folder, self.clock)
-        await self.log.open()
-        return self.log
-
-    async def reopen(self) -> Log:
-        await self.log.close()
-        return await self.open()
-
-    async def append(self, *drafts: Draft) -> list[Outcome]:
-        async with asyncio.timeout(PATIENCE):
-            return await self.log.append(drafts)
-
-    async def trimmed(self, first: int) -> None:
-        """Until retention has let go of everything before an entry."""
-        async with asyncio.timeout(PATIENCE):
-            while self.log.first < first:
-                self.log.tick(self.clock.now)
-                await asyncio.sleep(0)
 
 
 @pytest.fixture(params=each(KINDS))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from needs import has, needs
-from redisserver import RedisServer
+from logs import KINDS, REDIS, Desk, each
+from needs import has
 
-from rtpush.config.settings import Settings
 from rtpush.log.accounts import (
     APPLICATION,
     LOCAL_CLIENTS,
@@ -23,12 +22,8 @@ from rtpush.log.accounts import (
     account_of_publisher,
     is_client,
 )
-from rtpush.log.base import Log
 from rtpush.log.entry import Draft
 from rtpush.log.idempotency import IDEMPOTENCY_FOR, IdempotencyKeys
-from rtpush.log.memory import MemoryLog
-from rtpush.log.redis.log import RedisLog
-from rtpush.log.sqlite import SqliteLog
 from rtpush.protocol import Envelope
 
 ANN, BOB, CY = map(account_of_client, ("ann", "bob", "cy"))
@@ -146,26 +141,7 @@ def test_many_keys_are_let_go_bit_by_bit() -> None:
 # ---- through each log --------------------------------------------------------
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-REDIS: list[RedisServer] = []
-Make = Callable[[Path, Clock], Log]
 LIMIT = 20
-KINDS: dict[str, Make] = {
-    "memory": lambda _folder, clock: MemoryLog(Settings(), clock, max_keys=LIMIT),
-    "sqlite": lambda folder, clock: SqliteLog(
-        Settings(), folder / "rtpush.db", clock, max_keys=LIMIT
-    ),
-    "redis": lambda folder, clock: RedisLog(
-        Settings(), REDIS[0].url(folder.name), clock, max_keys=LIMIT
-    ),
-}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -174,36 +150,18 @@ def _redis(request: pytest.FixtureRequest) -> None:
         REDIS[:] = [request.getfixturevalue("redis_server")]
 
 
-class Desk:
-    """A log under test, and a way to close and open it again."""
-
-    def __init__(self, make: Make, folder: Path) -> None:
-        self.clock = Clock()
-        self._make, self._folder = make, folder
-
-    async def open(self) -> Log:
-        self.log = self._make(self._folder, self.clock)
-        await self.log.open()
-        return self.log
-
-    async def reopen(self) -> None:
-        await self.log.close()
-        await self.open()
-
-    async def say(self, account: str, *keys: str) -> list[Any]:
-        """Append an event for each key; the numbers that they got."""
-        return [(await self.log.append([draft(account, key)]))[0] for key in keys]
+async def say(desk: Desk, account: str, *keys: str) -> list[Any]:
+    """Append an event for each key; the numbers that they got."""
+    return [(await desk.append(draft(account, key)))[0] for key in keys]
 
 
 def draft(account: str, key: str) -> Draft:
     return Draft.of(Envelope("x", idempotency_key=key), account=account)
 
 
-@pytest.fixture(
-    params=[pytest.param(n, marks=needs("redis")) if n == "redis" else n for n in KINDS]
-)
+@pytest.fixture(params=each(["memory", "sqlite", "redis"]))
 async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Desk]:
-    desk = Desk(KINDS[request.param], tmp_path)
+    desk = Desk(KINDS[request.param], tmp_path, {"max_keys": LIMIT})
     await desk.open()
     yield desk
     await desk.log.close()
@@ -214,61 +172,59 @@ def names(letter: str, count: int) -> list[str]:
 
 
 async def test_an_account_forgets_its_own_oldest_and_no_other(desk: Desk) -> None:
-    await desk.say(BOB, "bob")
-    await desk.say(PUBLISHER, "publisher")
-    assert await desk.say(ANN, *names("a", 30)) == list(range(3, 33)), "none is refused"
-    assert await desk.say(BOB, "bob") == [1]
-    assert await desk.say(PUBLISHER, "publisher") == [2]
-    assert await desk.say(ANN, "a29", "a28") == [32, 31]
-    assert await desk.say(ANN, "a27") == [33], "its share is two: this one is forgotten"
+    await say(desk, BOB, "bob")
+    await say(desk, PUBLISHER, "publisher")
+    assert await say(desk, ANN, *names("a", 30)) == list(range(3, 33)), "none is refused"
+    assert await say(desk, BOB, "bob") == [1]
+    assert await say(desk, PUBLISHER, "publisher") == [2]
+    assert await say(desk, ANN, "a29", "a28") == [32, 31]
+    assert await say(desk, ANN, "a27") == [33], "its share is two: this one is forgotten"
 
 
 async def test_many_clients_take_from_each_other_alone(desk: Desk) -> None:
-    publishers = await desk.say(PUBLISHER, "p0", "p1")
+    publishers = await say(desk, PUBLISHER, "p0", "p1")
     for number in range(15):
-        await desk.say(account_of_client(str(number)), *names(f"c{number}-", 3))
-    assert await desk.say(PUBLISHER, "p0", "p1") == publishers
+        await say(desk, account_of_client(str(number)), *names(f"c{number}-", 3))
+    assert await say(desk, PUBLISHER, "p0", "p1") == publishers
 
 
 async def test_the_account_with_the_most_gives(desk: Desk) -> None:
-    await desk.say(APPLICATION, "first")
-    await desk.say(PUBLISHER, *names("p", LIMIT - 1))
-    assert await desk.say(ANN, "a") == [LIMIT + 1]
-    assert await desk.say(APPLICATION, "first") == [1]
-    assert await desk.say(PUBLISHER, "p1") == [3]
-    assert await desk.say(PUBLISHER, "p0") == [LIMIT + 2]
+    await say(desk, APPLICATION, "first")
+    await say(desk, PUBLISHER, *names("p", LIMIT - 1))
+    assert await say(desk, ANN, "a") == [LIMIT + 1]
+    assert await say(desk, APPLICATION, "first") == [1]
+    assert await say(desk, PUBLISHER, "p1") == [3]
+    assert await say(desk, PUBLISHER, "p0") == [LIMIT + 2]
 
 
 async def test_what_has_expired_counts_no_more(desk: Desk) -> None:
-    await desk.say(ANN, "a0", "a1")
+    await say(desk, ANN, "a0", "a1")
     desk.clock.now += IDEMPOTENCY_FOR + 1
-    assert await desk.say(ANN, "a0", "a1", "a0", "a1") == [3, 4, 3, 4]
+    assert await say(desk, ANN, "a0", "a1", "a0", "a1") == [3, 4, 3, 4]
 
 
 async def test_a_wrong_clock_keeps_no_key(desk: Desk) -> None:
     desk.clock.now += 1e8
-    await desk.say(ANN, "ahead")
+    await say(desk, ANN, "ahead")
     desk.clock.now -= 1e8
-    await desk.say(ANN, "back")
+    await say(desk, ANN, "back")
     desk.clock.now += IDEMPOTENCY_FOR + 1
-    assert await desk.say(ANN, "ahead", "back") == [3, 4]
+    assert await say(desk, ANN, "ahead", "back") == [3, 4]
 
 
 async def test_one_key_from_two_accounts_is_one(desk: Desk) -> None:
     """A client without a subject comes back from another address."""
-    assert await desk.say(ANN, "k") == await desk.say(BOB, "k") == [1]
+    assert await say(desk, ANN, "k") == await say(desk, BOB, "k") == [1]
 
 
-@pytest.mark.parametrize(
-    "desk", ["sqlite", pytest.param("redis", marks=needs("redis"))], indirect=True
-)
+@pytest.mark.parametrize("desk", each(["sqlite", "redis"]), indirect=True)
 async def test_shares_are_the_same_after_a_restart(desk: Desk) -> None:
-    await desk.say(BOB, "b0", "b1")
-    await desk.say(ANN, "a0", "a1")
+    await say(desk, BOB, "b0", "b1")
+    await say(desk, ANN, "a0", "a1")
     await desk.reopen()
-    assert await desk.say(ANN, "a2") == [5]
-    assert await desk.say(BOB, "b0", "b1") == [1, 2]
-    assert await desk.say(ANN, "a1", "a2") == [4, 5]
+    assert await say(desk, ANN, "a2") == [5]
+    assert await say(desk, BOB, "b0", "b1") == [1, 2]
+    assert await say(desk, ANN, "a1", "a2") == [4, 5]
     await desk.reopen()
-    assert await desk.say(ANN, "a1", "a2") == [4, 5]
-    assert await desk.say(ANN, "a0") == [6]
+    assert await say(desk, ANN, "a1", "a2") == [4, 5]
+    assert await say(desk, ANN, "a0") == [6]

@@ -23,6 +23,8 @@ local command, ask = ARGV[1], cjson.decode(ARGV[2])
 local FIRST_ARG = 3
 -- What retention counts for an entry beside its data and names.
 local ENTRY_BYTES = 100
+local TASK_EVENTS = {task_created = true, task_progress = true, task_completed = true,
+  task_failed = true}
 local TRIM_AT_ONCE = 1000
 local IDEMPOTENCY_FOR = 600
 
@@ -259,7 +261,9 @@ local function add(seq, arg)
   local event, room, key, data, skip, ack, account, once = unpack(ARGV, arg, arg + 7)
   local batch_id = m.epoch .. '.' .. ask.node .. '.' .. number(ask.batch)
   local fields = {'n', batch_id, 't', ask.now, 'e', event, 'd', data}
-  for name, value in pairs({r = room, k = key, s = skip, a = ack}) do
+  -- Only the task board counts what an account has added.
+  local charged = TASK_EVENTS[event] and account or ''
+  for name, value in pairs({r = room, k = key, s = skip, a = ack, c = charged}) do
     if has(value) then
       fields[#fields + 1] = name
       fields[#fields + 1] = value

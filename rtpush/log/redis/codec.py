@@ -10,9 +10,10 @@ Rules that hold here:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...protocol import Position
+from ..accounts import APPLICATION
 from ..base import PAGE_BYTES, Page
 from ..entry import Entry, new_entry
 from ..group_commit import Batch
@@ -25,7 +26,7 @@ def page_of(epoch: str, upto: int, found: Sequence[Any]) -> Page:
     entries: list[Entry] = []
     size = 0
     for raw in found:
-        entry, _, _ = entry_of(epoch, raw)
+        entry = entry_of(epoch, raw).entry
         size += len(entry.json)
         if size > PAGE_BYTES and entries:
             return Page(entries, entry.seq - 1)
@@ -53,8 +54,17 @@ def arguments_of(batch: Batch, keys: Sequence[bytes]) -> Iterator[str | bytes]:
         yield "0" if active else "1"
 
 
-def entry_of(epoch: str, raw: Any) -> tuple[Entry, str, bytes]:
-    """An entry of the stream, the id of its batch, and its data."""
+class StreamEntry(NamedTuple):
+    """An entry of the stream, the id of its batch, its data, and the account that is charged."""
+
+    entry: Entry
+    batch_id: str
+    data: bytes
+    account: str
+
+
+def entry_of(epoch: str, raw: Any) -> StreamEntry:
+    """An entry as the stream has it."""
     id_, pairs = raw
     fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
 
@@ -73,4 +83,4 @@ def entry_of(epoch: str, raw: Any) -> tuple[Entry, str, bytes]:
         tuple(skip.split()) if skip else (),
         text(b"a"),
     )
-    return entry, fields[b"n"].decode(), fields[b"d"]
+    return StreamEntry(entry, fields[b"n"].decode(), fields[b"d"], text(b"c") or APPLICATION)

@@ -334,13 +334,14 @@ class FollowedLog(GroupCommitLog):
         """Take entries in; False for what does not follow on what is here."""
         before = self.last
         for raw in found:
-            entry, batch_id, data = entry_of(self.epoch, raw)
+            entry, batch_id, data, account = entry_of(self.epoch, raw)
             if entry.seq != self.last + 1 or not batch_id.startswith(f"{self.epoch}."):
                 break
             self._tail.append(entry)
             self._batch_id = batch_id
             if entry.event in TASK_EVENTS:
-                self.board.apply(entry.event, orjson.loads(data), entry.room, entry.time)
+                fields = orjson.loads(data)
+                self.board.apply(entry.event, fields, entry.room, entry.time, account)
                 self._last_task = entry.seq
         if self.last > before:
             self.on_grow()

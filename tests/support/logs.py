@@ -1,0 +1,117 @@
+"""Every kind of log, as a test opens it: with a clock of its own, in a folder of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from needs import needs
+from redisserver import RedisServer
+
+from rtpush.config.settings import Settings
+from rtpush.log.base import Log, Outcome
+from rtpush.log.entry import Draft
+from rtpush.log.memory import MemoryLog
+from rtpush.log.redis.log import RedisLog
+from rtpush.log.sqlite import SqliteLog
+
+PATIENCE = 10.0
+
+
+class Clock:
+    """The time of a test."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+Make = Callable[..., Log]
+
+
+def memory(settings: Settings, _folder: Path, clock: Clock, **bounds: int) -> Log:
+    return MemoryLog(settings, clock, **bounds)
+
+
+def sqlite(settings: Settings, folder: Path, clock: Clock, **bounds: int) -> Log:
+    return SqliteLog(settings, folder / "rtpush.db", clock, **bounds)
+
+
+def small_tail(settings: Settings, folder: Path, clock: Clock, **bounds: int) -> Log:
+    """So small a memory that most reads go to the file."""
+    return sqlite(settings, folder, clock, tail_count=3, tail_bytes=2000, **bounds)
+
+
+# The one that runs.
+REDIS: list[RedisServer] = []
+
+
+def in_redis(settings: Settings, folder: Path, clock: Clock, **bounds: int) -> Log:
+    return RedisLog(settings, _url(folder), clock, **bounds)
+
+
+def in_redis_small_tail(settings: Settings, folder: Path, clock: Clock, **bounds: int) -> Log:
+    return in_redis(settings, folder, clock, tail_count=3, tail_bytes=2000, **bounds)
+
+
+def _url(folder: Path) -> str:
+    """Where each folder has a log of its own."""
+    prefix = hashlib.sha1(str(folder).encode(), usedforsecurity=False).hexdigest()
+    return REDIS[0].url(prefix)
+
+
+KINDS: dict[str, Make] = {
+    "memory": memory,
+    "sqlite": sqlite,
+    "sqlite-small-tail": small_tail,
+    "redis": in_redis,
+    "redis-small-tail": in_redis_small_tail,
+}
+KEPT = {name: make for name, make in KINDS.items() if name != "memory"}
+
+
+def each(kinds: Iterable[str]) -> list[Any]:
+    """Parameters; those that this machine cannot have are skipped."""
+    return [
+        pytest.param(name, marks=needs("redis")) if name.startswith("redis") else name
+        for name in kinds
+    ]
+
+
+class Desk:
+    """A log under test: its clock, and a way to close and open it again."""
+
+    def __init__(
+        self, make: Make, folder: Path, bounds: dict[str, int] | None = None, **changes: Any
+    ) -> None:
+        self.clock = Clock()
+        self._make = make
+        self._bounds = bounds or {}
+        self._folder = folder
+        self._settings = Settings(**changes)
+
+    async def open(self) -> Log:
+        self.log = self._make(self._settings, self._folder, self.clock, **self._bounds)
+        await self.log.open()
+        return self.log
+
+    async def reopen(self) -> Log:
+        await self.log.close()
+        return await self.open()
+
+    async def append(self, *drafts: Draft) -> list[Outcome]:
+        async with asyncio.timeout(PATIENCE):
+            return await self.log.append(drafts)
+
+    async def trimmed(self, first: int) -> None:
+        """Until retention has let go of everything before an entry."""
+        async with asyncio.timeout(PATIENCE):
+            while self.log.first < first:
+                self.log.tick(self.clock.now)
+                await asyncio.sleep(0)
