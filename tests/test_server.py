@@ -189,6 +189,15 @@ async def test_a_client_whose_connect_handler_outlasts_the_stop_is_told_to_come_
     assert ended.is_set()
 
 
+async def test_a_stop_does_not_wait_for_idle_connections(http: aiohttp.ClientSession) -> None:
+    # As long as that, it waits for requests.
+    server = Server(port=0, log="memory:", grace=3600)
+    await server.start()
+    async with http.get(f"{server.url}healthz") as answer:
+        assert answer.status == 200
+    await asyncio.wait_for(server.stop(), PATIENCE)
+
+
 IN_A_THREAD = """
 import asyncio, threading, rtpush
 server = rtpush.Server(port=0, log="memory:")

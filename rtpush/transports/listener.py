@@ -98,6 +98,8 @@ class Listener:
     async def close(self, seconds: float) -> None:
         """Wait for the requests that are under way, then end what is left of the connections."""
         if self._runner.server is not None:
+            # Kept connections on which no request is under way have nothing to wait for.
+            self._runner.server.pre_shutdown()
             # aiohttp waits twice: for the request, and for what its cancellation does.
             await self._runner.server.shutdown(seconds / 2)
         await self._runner.cleanup()
