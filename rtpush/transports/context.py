@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ __all__ = ["Abortable", "TransportContext"]
 # All connections of one address together may send this many times what one may:
 # a family or an office behind one router has about that many devices at work.
 ADDRESS_FACTOR: Final = 10
+# Envelopes that a request to connect or to read counts as: it takes 200 µs, an envelope 40.
+REQUEST_WEIGHT: Final = 5
 # Addresses whose rate limits are kept, about 300 bytes each.
 MAX_ADDRESS_LIMITS: Final = 50_000
 
@@ -136,17 +139,38 @@ class TransportContext:
         """A connection's own, and the one that it shares with all others of its address."""
         messages, size = self.settings.rate_messages, self.settings.rate_bytes
         own = RateLimit(messages, size, now)
+        return (own,) if is_loopback(address) else (own, self._limit_of(address, now))
+
+    def charge_request(self, request: web.Request) -> None:
+        """Count a request to connect, or to read, against its address's rate.
+
+        Raises RtpushError (`rate_limited`).
+        """
+        address, now = request[CALLER].address, time.monotonic()
         if is_loopback(address):
-            return (own,)
+            return
+        limit = self._limit_of(address, now)
+        if wait := limit.charge(0, 0, now):
+            self.metrics.throttled += 1
+            raise RtpushError(
+                "rate_limited", "This address sends too many requests; wait.", math.ceil(wait)
+            )
+        limit.charge(REQUEST_WEIGHT, 0, now)
+
+    def _limit_of(self, address: str, now: float) -> RateLimit:
+        """What all connections of an address may send together."""
         if len(self.address_limits) > MAX_ADDRESS_LIMITS:
             # All begin anew: better than to hold one for every address there is.
             self.address_limits.clear()
         address = rate_limit_address(address)
         shared = self.address_limits.get(address)
         if shared is None:
-            shared = RateLimit(messages * ADDRESS_FACTOR, size * ADDRESS_FACTOR, now)
+            settings = self.settings
+            shared = RateLimit(
+                settings.rate_messages * ADDRESS_FACTOR, settings.rate_bytes * ADDRESS_FACTOR, now
+            )
             self.address_limits[address] = shared
-        return own, shared
+        return shared
 
     async def wait_closed(self, seconds: float) -> None:
         """Until every connection is gone; those that stay longer are cut."""

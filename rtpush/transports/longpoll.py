@@ -62,6 +62,7 @@ class LongPollTransport:
 
     async def read(self, request: web.Request) -> web.StreamResponse:
         """One read. Raises RtpushError."""
+        self._context.charge_request(request)
         connect_request = read_connect_request(request)
         timeout = _timeout(request, self._settings.poll_timeout)
         once = flag(request, "once", default=False)

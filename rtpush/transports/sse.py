@@ -53,6 +53,7 @@ class SseTransport:
 
         Raises RtpushError while an HTTP status can still say it.
         """
+        self._context.charge_request(request)
         connect_request = read_connect_request(request)
         head = self._head(request.headers.get("Origin"))
         session = await self._context.admit(request, connect_request)

@@ -79,6 +79,8 @@ class WebSocketTransport:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer the handshake, then carry on without aiohttp."""
+        # By its HTTP status, for WebSockets too: it is the answer that costs least.
+        self._context.charge_request(request)
         connect_request = read_connect_request(request)
         response = self._handshake.accept(_as_websockets(request))
         if response.status_code != 101:

@@ -93,16 +93,36 @@ async def test_posts_beyond_the_rate_are_refused(http: aiohttp.ClientSession) ->
         assert await other.accepted({"event": "ping"}) is None
 
 
+@pytest.mark.parametrize("path", ["/ws", "/sse?last=-", "/poll"])
+async def test_requests_count_against_their_address(http: aiohttp.ClientSession, path: str) -> None:
+    async with running(rate_messages=1, trusted_proxies=("127.0.0.1",)) as server:
+
+        async def ask(address: str) -> tuple[int, int]:
+            headers = {"X-Forwarded-For": address}
+            async with http.get(f"{server.url.rstrip('/')}{path}", headers=headers) as answer:
+                return answer.status, int(answer.headers.get("Retry-After", "0"))
+
+        # A hundred envelopes at once.
+        statuses = [await ask("203.0.113.7") for _ in range(25)]
+        assert {status for status, _ in statuses[:20]} <= {200, 400, 426}
+        assert statuses[-1] == (429, 1)
+        assert (await ask("203.0.113.8"))[0] == statuses[0][0]
+        assert (await ask("127.0.0.1"))[0] == statuses[0][0]
+
+
 async def test_an_address_has_its_share_however_many_connections(
     http: aiohttp.ClientSession,
 ) -> None:
     async with running(rate_messages=1, trusted_proxies=("127.0.0.1",)) as server:
         url = server.url.rstrip("/")
 
-        async def send(address: str, count: int) -> int:
+        async def connect(address: str) -> str:
             headers = {"X-Forwarded-For": address}
             async with http.get(f"{url}/poll", headers=headers) as answer:
-                sid = (await answer.json())["events"][0]["data"]["sid"]
+                return str((await answer.json())["events"][0]["data"]["sid"])
+
+        async def send(address: str, sid: str, count: int) -> int:
+            headers = {"X-Forwarded-For": address}
             body = json.dumps([{"event": "ping"}] * count)
             for _ in range(2):
                 async with http.post(
@@ -112,9 +132,10 @@ async def test_an_address_has_its_share_however_many_connections(
             return status
 
         # Each connection within its own rate, and together beyond that of one address.
-        statuses = [await send("203.0.113.7", 5) for _ in range(12)]
+        sids = [await connect("203.0.113.7") for _ in range(12)]
+        statuses = [await send("203.0.113.7", sid, 5) for sid in sids]
         assert (statuses[0], statuses[-1]) == (200, 429)
-        assert await send("203.0.113.8", 5) == 200
+        assert await send("203.0.113.8", await connect("203.0.113.8"), 5) == 200
 
 
 async def test_a_head_that_does_not_end_is_cut() -> None:
