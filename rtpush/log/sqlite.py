@@ -23,6 +23,7 @@ from ..errors import RtpushError
 from ..threads import DaemonExecutor
 from .base import LogError, Page
 from .entry import Draft
+from .file_place import MisplacedError
 from .group_commit import Batch
 from .idempotency import MAX_KEYS
 from .local import LocalLog
@@ -70,6 +71,8 @@ class SqliteLog(LocalLog):
         self._tail = Tail(0, *self._tail_bounds)
         self._trim_due = 0.0
         self._trimming = False
+        # Whether a look at where the file is is under way, and what the last one found.
+        self._looking = self._misplaced = False
         # Idempotency keys that are to be removed from the file, each with its number.
         self._forgotten: list[tuple[bytes, int]] = []
         self.first = 1
@@ -127,6 +130,7 @@ class SqliteLog(LocalLog):
     def _committed(self, batch: Batch, rows: Rows, done: asyncio.Future[Kept]) -> None:
         error = done.exception()
         if error is not None:
+            self._misplaced = isinstance(error, MisplacedError)
             self._forgotten += rows.forgotten
         else:
             self.first, self._trim_due = done.result()
@@ -135,6 +139,12 @@ class SqliteLog(LocalLog):
     def tick(self, now: float) -> None:
         """See `Log.tick`."""
         super().tick(now)
+        if not self._looking:
+            self._looking = True
+            looked = asyncio.get_running_loop().run_in_executor(
+                self._thread, self._file.check_place
+            )
+            looked.add_done_callback(self._looked)
         if self._trimming or not (self._forgotten or now > self._trim_due):
             return
         self._trimming = True
@@ -143,6 +153,13 @@ class SqliteLog(LocalLog):
             self._thread, self._file.trim, now, forgotten
         )
         trimmed.add_done_callback(lambda done: self._trimmed(forgotten, done))
+
+    def _looked(self, done: asyncio.Future[None]) -> None:
+        self._looking = False
+        error = done.exception()
+        if error is not None or self._misplaced:
+            self._note_health(error)
+        self._misplaced = error is not None
 
     def _trimmed(self, forgotten: list[tuple[bytes, int]], done: asyncio.Future[Kept]) -> None:
         self._trimming = False

@@ -26,6 +26,7 @@ from typing import Final, NamedTuple
 from ..config.settings import Settings
 from .base import LogError
 from .entry import Entry
+from .file_place import FilePlace
 from .idempotency import IDEMPOTENCY_FOR
 from .sqlite_reader import SELECT_ENTRIES, entry_of_row
 
@@ -100,6 +101,7 @@ class SqliteFile:
         self._path = path
         self._guard_path = Path(f"{path.resolve()}-lock")
         self._wal_path = Path(f"{path}-wal")
+        self._place = FilePlace()
         self._guard: sqlite3.Connection | None = None
         self._settings = settings
         self._first = 1
@@ -219,6 +221,7 @@ class SqliteFile:
         execute("PRAGMA synchronous = FULL")
         execute(f"PRAGMA journal_size_limit = {MAX_WAL_BYTES // 8}")
         execute("DELETE FROM idempotency WHERE time < ?", (now - IDEMPOTENCY_FOR,))
+        self._place.remember(self._path, self._wal_path)
 
     def _check_version(self) -> None:
         # Asked of SQLite: the newest header may stand in the write-ahead log.
@@ -277,7 +280,10 @@ class SqliteFile:
     # -------------------------------------------------------------- writing
 
     def commit(self, rows: Rows) -> Kept:
-        """Store a batch and trim. Raises sqlite3.Error, and then nothing has changed."""
+        """Store a batch and trim.
+
+        Raises sqlite3.Error or MisplacedError, and then nothing has changed.
+        """
         with self._transaction():
             self._forget(rows.forgotten)
             self._write(rows)
@@ -300,12 +306,18 @@ class SqliteFile:
         # By number, too: the same key may have come again since.
         self._db.executemany("DELETE FROM idempotency WHERE key = ? AND seq = ?", keys)
 
+    def check_place(self) -> None:
+        """Raises MisplacedError when the file is not where it was opened."""
+        self._place.check()
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         before = self._first, self._last, self._bytes
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield
+            # As late as can be: what is written to a file without a name must not be answered.
+            self._place.check()
             self._db.execute("COMMIT")
         except Exception:
             self._first, self._last, self._bytes = before

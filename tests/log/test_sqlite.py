@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from rtpush.config.settings import Settings
@@ -217,3 +218,42 @@ async def test_a_stop_does_not_wait_for_a_store_that_does_not_answer(
     # The disk is well again, and what was under way ends.
     await emitting
     await server._log.close()
+
+
+async def test_a_file_that_is_taken_away_is_noticed_and_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "rtpush.db"
+    log = small_tail(path)
+    await log.open()
+    assert await log.append([x()]) == [1]
+    for name in ("rtpush.db", "rtpush.db-wal"):
+        (tmp_path / name).rename(tmp_path / "elsewhere")
+        (refusal,) = await log.append([x()])
+        assert isinstance(refusal, RtpushError)
+        assert refusal.code == "unavailable"
+        assert f"{tmp_path / name} is gone" in refusal.message
+        assert log.failing
+
+        (tmp_path / "elsewhere").rename(tmp_path / name)
+        # Also while nobody writes.
+        while log.failing:
+            log.tick(0)
+            await asyncio.sleep(0.001)
+    assert await log.append([x()]) == [2]
+    await log.close()
+
+
+async def test_a_file_that_is_replaced_makes_the_server_unready(tmp_path: Path) -> None:
+    path = tmp_path / "rtpush.db"
+    server = Server(port=0, log=f"sqlite:{path}")
+    async with server, aiohttp.ClientSession(trust_env=False) as http:
+        await server.emit("before")
+        path.unlink()
+        path.write_bytes(b"a restored backup")
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                async with http.get(f"{server.url}readyz") as response:
+                    if response.status == 503:
+                        break
+        with pytest.raises(RtpushError, match="was replaced by another file"):
+            await server.emit("into nothing")
+        path.unlink()
