@@ -45,7 +45,7 @@ format: $(VENV)/.dev ## rewrite the sources in the house style
 bench: $(VENV)/.run ## measure the fan-out
 	$(BIN)/python bench/fanout.py $(ARGS)
 
-bench-hostile: $(VENV)/.run ## measure what hostile clients cost a good one; ARGS=--quick
+bench-hostile: $(VENV)/.run ## measure what hostile clients cost a good one; ARGS='--seconds 60'
 	$(BIN)/python bench/hostile.py $(ARGS)
 
 autobahn: $(VENV)/.run ## run the Autobahn test suite, if its wstest (Python 2.7) is installed
