@@ -40,7 +40,7 @@ TARGETS: Final[dict[str, tuple[str, Sequence[str], str]]] = {
     "origins": ("access/origins.py", ["tests/access/test_origins.py"], ""),
     "auth": (
         "access/auth.py",
-        ["tests/access/test_authenticator.py", "tests/access/test_auth.py"],
+        [f"tests/access/test_{name}.py" for name in ("authenticator", "auth", "key_file")],
         ONE,
     ),
     "tail": ("log/tail.py", ["tests/log/test_tail.py"], ""),
