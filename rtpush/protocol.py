@@ -23,6 +23,7 @@ from .errors import RtpushError
 __all__ = [
     "COMMANDS",
     "LIGHT",
+    "LOGGED_ONLY",
     "PROTOCOL_VERSION",
     "RESERVED_EVENTS",
     "Envelope",
@@ -35,6 +36,7 @@ __all__ = [
     "count_containers",
     "dumps",
     "encode",
+    "encode_answer",
     "encode_data",
     "encode_error",
     "encode_logged",
@@ -43,6 +45,7 @@ __all__ = [
     "parse",
     "to_envelope",
     "weigh",
+    "with_ack",
 ]
 
 PROTOCOL_VERSION: Final = 1
@@ -72,23 +75,18 @@ COMMANDS: Final = frozenset({"ping", "join", "leave", "auth"})
 # Only the server says these: a client that could send them would forge the
 # server's own voice to other clients.
 RESERVED_EVENTS: Final = frozenset(
-    {
-        "connect",
-        "connect_error",
-        "disconnect",
-        "active_tasks",
-        "resync",
-        "error",
-        "pong",
-        "heartbeat",
-        "presence",
-    }
+    {"connect", "connect_error", "disconnect", "active_tasks", "resync"}
 )
+# The server says these without an `id`; an application's have one, so they are logged.
+LOGGED_ONLY: Final = frozenset({"error", "pong", "heartbeat"})
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One checked envelope from a client. Fields as in PROTOCOL.md, section 2."""
+    """One checked envelope from a client. Fields as in PROTOCOL.md, section 2.
+
+    `data` is a tuple when it is several arguments (`args`), here and in all that follows.
+    """
 
     event: str
     data: Any = None
@@ -231,7 +229,7 @@ def _checked(value: Any) -> Envelope | Reply:
         return Envelope(event, value["data"])
     return Envelope(
         event,
-        get("data"),
+        _data(value),
         None if (room := get("room")) is None else check_room(room),
         _optional_name("key", get("key")),
         _check_ack(value),
@@ -244,7 +242,16 @@ def _reply(value: dict[str, Any]) -> Reply:
     error = value.get("error")
     if error is not None and type(error) is not dict:
         raise RtpushError("bad_envelope", 'The "error" of a reply is an object with a "code".')
-    return Reply(value["ack"], value.get("data"), error)
+    return Reply(value["ack"], _data(value), error)
+
+
+def _data(value: dict[str, Any]) -> Any:
+    data = value.get("data")
+    if not _check_flag("args", value.get("args")):
+        return data
+    if type(data) is not list:
+        raise RtpushError("bad_envelope", 'With "args", "data" is an array of the arguments.')
+    return tuple(data)
 
 
 def check_name(field: str, value: Any, code: str = "bad_envelope") -> str:
@@ -301,7 +308,7 @@ def dumps(value: Any) -> bytes:
 
 def encode(event: str, data: Any, position: str | None = None, room: str | None = None) -> bytes:
     """An envelope of the server's own. `position` makes it carry `id`."""
-    envelope = {"event": event, "data": data}
+    envelope = {"event": event, **_fields(data)}
     if room is not None:
         envelope["room"] = room
     if position is not None:
@@ -309,11 +316,24 @@ def encode(event: str, data: Any, position: str | None = None, room: str | None 
     return dumps(envelope)
 
 
+def _fields(data: Any) -> dict[str, Any]:
+    return {"data": data, "args": True} if isinstance(data, tuple) else {"data": data}
+
+
 def encode_logged(
-    event: str, data: bytes, room: str | None, key: str | None, id_: str, ack: str | None = None
+    event: str,
+    data: bytes,
+    room: str | None,
+    key: str | None,
+    id_: str,
+    ack: str | None = None,
+    *,
+    args: bool = False,
 ) -> bytes:
-    """The envelope of a log entry; `data` is JSON already."""
+    """The envelope of a log entry; `data` is JSON already, of several arguments with `args`."""
     envelope: dict[str, Any] = {"event": event, "data": orjson.Fragment(data)}
+    if args:
+        envelope["args"] = True
     if room is not None:
         envelope["room"] = room
     if key is not None:
@@ -348,6 +368,7 @@ def check_size(
     key: str | None = None,
     ack: str | None = None,
     *,
+    args: bool = False,
     logged: bool = True,
 ) -> None:
     """Would the envelope come out larger than clients accept? Raises RtpushError (`too_large`).
@@ -356,7 +377,7 @@ def check_size(
     """
     if len(data) + _MAX_FRAME <= max_message:
         return
-    size = len(encode_logged(event, data, room, key, _LONGEST_ID, ack))
+    size = len(encode_logged(event, data, room, key, _LONGEST_ID, ack, args=args))
     if size - (0 if logged else _ID_SIZE) > max_message:
         raise RtpushError(
             "too_large",
@@ -371,19 +392,29 @@ def _may_be_deep(encoded: bytes) -> bool:
 def _depth(data: Any) -> int:
     """Objects and arrays within each other; looks at one level at a time."""
     depth, level = 0, [data]
-    while level := [value for value in level if isinstance(value, dict | list)]:
+    while level := [value for value in level if isinstance(value, dict | list | tuple)]:
         depth += 1
         level = [child for value in level for child in _children(value)]
     return depth
 
 
-def _children(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+def _children(value: dict[str, Any] | list[Any] | tuple[Any, ...]) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value
 
 
 def encode_reply(ack: int | float | str, data: Any) -> bytes:
     """`{"ack": …, "data": …}`."""
-    return dumps({"ack": ack, "data": data})
+    return dumps({"ack": ack, **_fields(data)})
+
+
+def encode_answer(data: Any) -> bytes:
+    """A reply that can be kept: the same without its `ack`. Raises JSONEncodeError."""
+    return dumps(_fields(data))
+
+
+def with_ack(answer: bytes, ack: int | float | str) -> bytes:
+    """The reply that an answer becomes for one `ack`."""
+    return b'{"ack":%b,%b' % (orjson.dumps(ack), answer[1:])
 
 
 def encode_error(error: RtpushError, ack: int | float | str | None) -> bytes:

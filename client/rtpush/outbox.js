@@ -24,7 +24,7 @@ const MAX_CHARACTERS = 16 << 20;
 
 /** `retry_after` in seconds.
  * @typedef {{code: string, message: string, retry_after?: number}} Refusal */
-/** `sent`: whether the event was sent, though not answered.
+/** `data`: the arguments of the callback. `sent`: whether the event was sent, though not answered.
  * @typedef {(error: Refusal|null, data?: any, sent?: boolean) => void} Done */
 /** An Error with the protocol's code (section 9).
  * @typedef {Error & {code: string, data: object}} RtpushError */

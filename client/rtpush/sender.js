@@ -23,7 +23,9 @@ import { Outbox, errorOf } from './outbox.js';
 export const LOCAL = new Set(['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener',
   'reconnect', 'reconnect_attempt', 'reconnect_error', 'reconnect_failed']);
 // Only the server sends these, with a meaning of their own.
-const RESERVED = new Set([...LOCAL, 'active_tasks', 'resync', 'error', 'pong', 'heartbeat', 'presence']);
+const RESERVED = new Set([...LOCAL, 'active_tasks', 'resync']);
+// Only the server sends these without an `id`: a volatile one could not be told from its own.
+const LOGGED_ONLY = new Set(['error', 'pong', 'heartbeat']);
 const MAX_REPLIES = 1000;
 /** Why events are not answered after `disconnect`. @type {Refusal} */
 export const LEFT = { code: 'disconnected', message: 'The client disconnected before this was answered.' };
@@ -53,9 +55,9 @@ export class Sender {
    */
   emit(event, args, { timeout, volatile, ...to }) {
     for (const [kind, name] of Object.entries({ event, ...to })) checkName(kind, name);
-    if (RESERVED.has(event)) throw new Error(`"${event}" is a reserved event name`);
+    if (RESERVED.has(event) || (volatile && LOGGED_ONLY.has(event))) throw new Error(`"${event}" is a reserved event name`);
     const callback = typeof args.at(-1) === 'function' ? args.pop() : null;
-    const envelope = { event, data: args.length > 1 ? args : args[0], ...to, volatile };
+    const envelope = { event, ...fieldsOf(args), ...to, volatile };
     // Without a connection a volatile event is dropped, as in Socket.IO.
     if (!volatile || (callback && this.#socket.connected)) this.#add(envelope, callback, timeout);
     else this.#transmit(encode(envelope));
@@ -74,9 +76,9 @@ export class Sender {
         // `emit(); disconnect()` is usual: the server has it, and no news is good news.
         if (error && !(error === LEFT && sent)) this.report(error);
       } else if (timeout === undefined && !errorFirst) {
-        call(callback, [error ? { error } : data]);
+        call(callback, error ? [{ error }] : data);
       } else {
-        call(callback, error ? [errorOf(error)] : [null, data]);
+        call(callback, error ? [errorOf(error)] : [null, ...data]);
       }
     });
   }
@@ -96,7 +98,7 @@ export class Sender {
     let done = false;
     return (...args) => {
       if (done) return;
-      const text = encode({ ack, data: args.length > 1 ? args : args[0] ?? null });
+      const text = encode({ ack, data: null, ...fieldsOf(args) });
       done = true;
       if (!this.#transmit(text) && this.#replies.length < MAX_REPLIES) this.#replies.push(text);
     };
@@ -113,9 +115,10 @@ export class Sender {
    *
    * @param {import('./transports.js').Envelope} reply
    */
-  settle({ ack, error, data }) {
+  settle(reply) {
+    const { ack, error } = reply;
     // A server that stops: the outbox sends the event again, to the next server.
-    if (error?.code !== 'going_away') this.outbox.settle(ack, error ?? null, data);
+    if (error?.code !== 'going_away') this.outbox.settle(ack, error ?? null, argumentsOf(reply));
   }
 
   /**
@@ -133,4 +136,14 @@ export class Sender {
     if (this.#socket.hasListeners('error')) this.#socket.fire('error', error);
     else console.warn(`rtpush: ${error.code}: ${error.message}`);
   }
+}
+
+/** The arguments that an envelope has for a handler or a callback. @param {import('./transports.js').Envelope} envelope @returns {any[]} */
+export function argumentsOf({ args, data }) {
+  return args === true && Array.isArray(data) ? data : [data];
+}
+
+/** Several arguments as fields of an envelope; undefined is null, as JSON has it. @param {any[]} args */
+function fieldsOf(args) {
+  return args.length > 1 ? { data: args, args: true } : { data: args[0] };
 }

@@ -275,8 +275,10 @@ export class Socket extends Emitter {
     const { event, data, ack } = envelope;
     if (typeof event !== 'string' || LOCAL.has(event)) return;
     this.#envelopeHandlers.forEach((handler) => call(handler, [envelope]));
-    const args = ack === undefined ? [data] : [data, this.#sender.replyTo(ack)];
-    this.#anyHandlers.forEach((handler) => call(handler, [event, ...args]));
+    let args = argumentsOf(envelope);
+    // A question without data, as in Socket.IO: the handler gets the function alone.
+    if (ack !== undefined) args = [...(data == null ? [] : args), this.#sender.replyTo(ack)];
+    this.#anyListeners.forEach((listener) => call(listener, [event, ...args]));
     this.fire(event, ...args);
   }
 

@@ -43,7 +43,8 @@ class Application(HomeBound):
     Its handlers: `connect(sid, environ, auth)` may refuse by returning False or
     raising ConnectionRefusedError; `disconnect(sid, reason)`; any other event
     `(sid, data)`, and what it returns is the client's acknowledgement; `*`, for
-    events without one of their own, `(event, sid, data)`.
+    events without one of their own, `(event, sid, data)`. Several arguments of one
+    emit come as `(sid, a, b)`; a tuple that is returned is several, too.
     """
 
     _hub: Hub
@@ -69,7 +70,7 @@ class Application(HomeBound):
         to: str | Sequence[str] | None = None,
         room: str | Sequence[str] | None = None,
         skip_sid: str | Sequence[str] | None = None,
-        callback: Callable[[Any], Any] | None = None,
+        callback: Callable[..., Any] | None = None,
         key: str | None = None,
         volatile: bool = False,
     ) -> str | None:
@@ -77,7 +78,7 @@ class Application(HomeBound):
 
         Args:
             event: The name, of 1 to 128 characters.
-            data: Anything that JSON can hold.
+            data: Anything that JSON can hold; a tuple is several arguments.
             to: A room, a `sid`, or several of them; a session that is in more
                 than one gets the event once. None is everyone.
             room: The same as `to`, as python-socketio calls it.
@@ -120,7 +121,7 @@ class Application(HomeBound):
         to: str | Sequence[str] | None = None,
         room: str | Sequence[str] | None = None,
         skip_sid: str | Sequence[str] | None = None,
-        callback: Callable[[Any], Any] | None = None,
+        callback: Callable[..., Any] | None = None,
     ) -> str | None:
         """`emit` with the event `message`.
 
@@ -153,13 +154,13 @@ class Application(HomeBound):
 
         Args:
             event: The name, of 1 to 128 characters.
-            data: Anything that JSON can hold.
+            data: Anything that JSON can hold; a tuple is several arguments.
             to: The session's `sid`.
             sid: The same as `to`, as python-socketio calls it.
             timeout: How many seconds the client has.
 
         Returns:
-            What the client's handler returned.
+            What the client's handler returned; a tuple when that is several values.
 
         Raises:
             TimeoutError: There is no answer in time.
@@ -190,7 +191,7 @@ class Application(HomeBound):
             raise ValueError("only one session, by its sid and not volatile, can be asked")
         return self._replies.expect(sid, take)
 
-    def _called_back(self, callback: Callable[[Any], Any], reply: Reply) -> None:
+    def _called_back(self, callback: Callable[..., Any], reply: Reply) -> None:
         self.start_background_task(_call_back, callback, reply)
 
     async def _apart(
@@ -370,12 +371,12 @@ def _envelope(event: str, data: Any, room: str | None, key: str | None, volatile
     return Envelope(event, data, room, key, volatile=volatile)
 
 
-async def _call_back(callback: Callable[[Any], Any], reply: Reply) -> None:
+async def _call_back(callback: Callable[..., Any], reply: Reply) -> None:
     if reply.error is not None:
         logger.warning("a client answered with an error: %s", reply.error.get("message"))
         return
     try:
-        result = callback(reply.data)
+        result = callback(*(reply.data if isinstance(reply.data, tuple) else (reply.data,)))
         if inspect.isawaitable(result):
             await result
     except Exception:

@@ -45,7 +45,8 @@ class Commands:
 
     def _ping(self, _session: Session, envelope: Envelope, responder: Responder) -> None:
         data = encode_data(envelope.data)
-        check_size(self._max_message, "pong", data, logged=False)
+        args = isinstance(envelope.data, tuple)
+        check_size(self._max_message, "pong", data, args=args, logged=False)
         responder.send(encode("pong", envelope.data))
 
     def _join(

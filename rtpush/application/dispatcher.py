@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from inspect import isawaitable
 from typing import Any, Final
 
-from orjson import Fragment, JSONEncodeError
+from orjson import JSONEncodeError
 
 from ..access.auth import OPEN
 from ..access.charges import charge_client, charge_publisher
@@ -39,16 +39,18 @@ from ..log.task import TASK_EVENTS
 from ..metrics import Metrics
 from ..patterns import matches_any
 from ..protocol import (
+    LOGGED_ONLY,
     RESERVED_EVENTS,
     Envelope,
     Incoming,
     Position,
     Reply,
     check_size,
-    dumps,
+    encode_answer,
     encode_data,
     encode_error,
     encode_reply,
+    with_ack,
 )
 from ..sessions.session import Session
 from .commands import Commands, Responder
@@ -132,7 +134,7 @@ class Dispatcher:
     ) -> Awaitable[None] | None:
         """Act on it; returns what the session's next turn has to wait for, if anything."""
         try:
-            _check_not_reserved(envelope.event)
+            _check_not_reserved(envelope)
             command = self._commands.get(envelope.event)
             if command is not None:
                 result = command(session, envelope, responder)
@@ -222,12 +224,12 @@ class Dispatcher:
         if isinstance(result, RtpushError):
             responder.done(self._refusal(result, ack))
         else:
-            responder.done(None if ack is None else encode_reply(ack, Fragment(result)))
+            responder.done(None if ack is None else with_ack(result, ack))
 
     async def _result(self, session: Session, envelope: Envelope) -> bytes | RtpushError:
         try:
             result = await self._handlers.event(envelope.event, session.sid, envelope.data)
-            return dumps(result)
+            return encode_answer(result)
         except RtpushError as error:
             return error
         except JSONEncodeError:
@@ -257,7 +259,7 @@ class Dispatcher:
         `skip` names sessions that are not to see it; `ack` asks the session
         it is for to reply. Raises RtpushError.
         """
-        _check_not_reserved(envelope.event)
+        _check_not_reserved(envelope)
         if envelope.volatile:
             self._send_volatile(envelope, skip)
             return None
@@ -275,7 +277,8 @@ class Dispatcher:
         account: str = APPLICATION,
     ) -> Draft:
         draft = Draft.of(envelope, skip, ack, key_scope, account)
-        check_size(self._max_message, draft.event, draft.encoded, draft.room, draft.key, ack)
+        limit, args = self._max_message, draft.args
+        check_size(limit, draft.event, draft.encoded, draft.room, draft.key, ack, args=args)
         return draft
 
     def _draft(self, envelope: Incoming, key_scope: str) -> Draft | RtpushError | None:
@@ -285,7 +288,7 @@ class Dispatcher:
             if isinstance(envelope, Reply):
                 raise RtpushError("bad_event", 'An event has a name: {"event": "…"}.')
             self._check_open()
-            _check_not_reserved(envelope.event)
+            _check_not_reserved(envelope)
             if not envelope.volatile:
                 account = charge_publisher(key_scope)
                 return self._draft_of(envelope, key_scope=key_scope, account=account)
@@ -298,7 +301,9 @@ class Dispatcher:
         if envelope.event in TASK_EVENTS:
             raise RtpushError("bad_task", "Task events are always logged; leave `volatile` out.")
         data = encode_data(envelope.data)
-        check_size(self._max_message, envelope.event, data, envelope.room, logged=False)
+        args = isinstance(envelope.data, tuple)
+        limit, room = self._max_message, envelope.room
+        check_size(limit, envelope.event, data, room, args=args, logged=False)
         self._nodes.send_volatile(envelope.event, envelope.data, envelope.room, skip)
 
 
@@ -311,8 +316,15 @@ def _reply(envelope: Envelope, data: Any) -> bytes | None:
     return None if envelope.ack is None else encode_reply(envelope.ack, data)
 
 
-def _check_not_reserved(event: str) -> None:
+def _check_not_reserved(envelope: Envelope) -> None:
+    event = envelope.event
     if event in RESERVED_EVENTS:
         raise RtpushError(
             "reserved_event", f'Only the server sends "{event}"; choose another name.'
+        )
+    if envelope.volatile and event in LOGGED_ONLY:
+        raise RtpushError(
+            "reserved_event",
+            f'Only the server sends "{event}" without an id; choose another name, or leave '
+            "`volatile` out.",
         )

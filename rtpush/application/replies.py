@@ -67,14 +67,16 @@ class PendingReplies:
         if take is not None:
             take(reply)
         elif not str(reply.ack).startswith(f"{self._bus.node}-"):
+            fields = {"data": reply.data, "args": isinstance(reply.data, tuple)}
             self._bus.broadcast(
-                "reply", sid=session.sid, ack=reply.ack, data=reply.data, error=reply.error
+                "reply", sid=session.sid, ack=reply.ack, error=reply.error, **fields
             )
 
     async def _hear(self, fields: dict[str, Any]) -> None:
         take = self._remote.pop((fields["sid"], str(fields["ack"])), None)
         if take is not None:
-            take(Reply(fields["ack"], fields["data"], fields["error"]))
+            data = tuple(fields["data"]) if fields["args"] else fields["data"]
+            take(Reply(fields["ack"], data, fields["error"]))
 
     def _keep(self, session: Session) -> None:
         """Keep what waits for a session that another node has taken over."""

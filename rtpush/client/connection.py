@@ -231,7 +231,7 @@ class Connection:
             self._connected(transport, data if isinstance(data, dict) else {})
         elif event == "disconnect":
             raise _closed_by_server(data)
-        elif event not in ("pong", "heartbeat") and self._cursor.take(envelope):
+        elif not _is_of_the_transport(envelope) and self._cursor.take(envelope):
             self._listener.envelope(envelope)
 
     def _connected(self, transport: Transport, data: dict[str, Any]) -> None:
@@ -271,6 +271,11 @@ class Connection:
             except TransportClosed as closed:
                 logger.debug("WebSocket does not work yet: %s", closed)
                 self._may_read.set()
+
+
+def _is_of_the_transport(envelope: dict[str, Any]) -> bool:
+    """Whether it says no more than that the transport lives. An application's event has an id."""
+    return envelope.get("event") in ("pong", "heartbeat") and envelope.get("id") is None
 
 
 def _closed_by_server(data: Any) -> TransportClosed:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,7 +23,7 @@ from ..handlers.registry import Handler, positional
 from ..protocol import check_name
 from .receive_queue import ReceiveQueue, ReceiveQueues
 
-__all__ = ["LOCAL_EVENTS", "HandlerDispatcher"]
+__all__ = ["LOCAL_EVENTS", "HandlerDispatcher", "arguments_of", "data_of"]
 
 logger = logging.getLogger("rtpush.client")
 
@@ -127,3 +127,14 @@ class HandlerDispatcher:
             logger.error("a handler failed", exc_info=exc)
         if call.ack is not None:
             self._reply({"ack": call.ack, "error": error.as_data()})
+
+
+def data_of(envelope: Mapping[str, Any]) -> Any:
+    """The data of an envelope; a tuple when it is several arguments."""
+    data = envelope.get("data")
+    return tuple(data) if envelope.get("args") is True and isinstance(data, list) else data
+
+
+def arguments_of(data: Any) -> tuple[Any, ...]:
+    """The arguments that data is to a handler."""
+    return data if isinstance(data, tuple) else (data,)

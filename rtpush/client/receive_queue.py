@@ -38,6 +38,7 @@ Q = TypeVar("Q", bound="ReceiveQueue[Any]")
 class Event:
     """One event that has arrived. Fields as in PROTOCOL.md, section 2.
 
+    `data` is a tuple when the event was emitted with several arguments.
     `id` is its position in the log; None when the event is not logged. `room` is
     None for an event to everybody, and `key` for one that replaces no other.
     """

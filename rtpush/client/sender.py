@@ -8,6 +8,7 @@ from typing import Any, Final
 from ..errors import ConnectError, RtpushError
 from ..publisher.request import encode_envelope
 from .connection import Connection
+from .dispatch import data_of
 from .outbox import Done, Outbox
 from .receive_queue import ReceiveQueues
 
@@ -105,7 +106,7 @@ class Sender:
         error = RtpushError.of(reply["error"]) if reply.get("error") is not None else None
         # A server that stops has not taken the event: the client sends it to the next one.
         if error is None or error.code != "going_away":
-            self._outbox.settle(reply.get("ack"), error, reply.get("data"))
+            self._outbox.settle(reply.get("ack"), error, data_of(reply))
             self._send_due()
 
     def reply(self, envelope: dict[str, Any]) -> None:

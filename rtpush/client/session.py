@@ -19,7 +19,7 @@ from ..errors import ConnectError, Reason, RtpushError
 from ..protocol import check_room
 from .connection import Connection, Listener
 from .cursor import Cursor
-from .dispatch import LOCAL_EVENTS, HandlerDispatcher
+from .dispatch import LOCAL_EVENTS, HandlerDispatcher, arguments_of, data_of
 from .endpoint import Endpoint
 from .outbox import Outbox
 from .receive_queue import Event, ReceiveQueues
@@ -140,13 +140,13 @@ class Session:
 
     def receive(self, envelope: dict[str, Any]) -> None:
         """An envelope has arrived: an event, or the answer to one."""
-        event, data = envelope.get("event"), envelope.get("data")
+        event, data = envelope.get("event"), data_of(envelope)
         if event is None:
             self.sender.receive_reply(envelope)
         elif isinstance(event, str) and event not in LOCAL_EVENTS:
             fields = {name: envelope.get(name) for name in ("room", "id", "key")}
             self.queues.deliver(Event(event, data, **fields))
-            self.dispatcher.dispatch(event, data, ack=envelope.get("ack"))
+            self.dispatcher.dispatch(event, *arguments_of(data), ack=envelope.get("ack"))
 
     def finish(
         self, error: RtpushError | None, answer: Any, callback: Callable[[Any], Any] | None
@@ -155,7 +155,7 @@ class Session:
         if error is not None:
             self._report(error)
         elif callback is not None:
-            self.dispatcher.dispatch_call(callback, answer)
+            self.dispatcher.dispatch_call(callback, *arguments_of(answer))
 
     def _report(self, error: RtpushError) -> None:
         if not self.dispatcher.dispatch("error", error.as_data()):

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Final, Self, TypeVar
 
 from ..errors import ConnectError
 from .async_client import Auth, Client, Event, Events
+from .dispatch import arguments_of
 from .receive_queue import matches
 
 __all__ = ["SimpleClient"]
@@ -32,7 +33,7 @@ __all__ = ["SimpleClient"]
 T = TypeVar("T")
 
 # Events of the server itself: `receive` passes over them.
-_SERVER_EVENTS: Final = frozenset({"active_tasks", "resync", "error"})
+_SERVER_EVENTS: Final = frozenset({"active_tasks", "resync"})
 
 
 class SimpleClient:
@@ -267,7 +268,7 @@ class SimpleClient:
             timeout: Seconds to wait; None: without an end. 0 takes one that has arrived.
 
         Returns:
-            `[name, data]`, or `[name]` when there is no data.
+            `[name, data]`, `[name]` when there is no data, `[name, a, b]` of several arguments.
 
         Raises:
             TimeoutError: No event came in time.
@@ -279,8 +280,9 @@ class SimpleClient:
                 event = self._next(None if deadline is None else deadline - time.monotonic())
             except StopAsyncIteration:
                 raise ConnectError("unavailable", "The client is disconnected.") from None
-            if event.event not in _SERVER_EVENTS:
-                return [event.event] if event.data is None else [event.event, event.data]
+            if event.event in _SERVER_EVENTS or (event.event == "error" and event.id is None):
+                continue
+            return [event.event] if event.data is None else [event.event, *arguments_of(event.data)]
 
     def events(self, *patterns: str) -> Iterator[Event]:
         """Go through events as they come. It takes them as `receive` does.

@@ -165,10 +165,14 @@ class Nodes:
     ) -> None:
         """To the sessions that are connected to any node, and keep up now."""
         self._hub.send_volatile(event, data, room, skip)
-        self.bus.broadcast("volatile", event=event, data=data, room=room, skip=list(skip))
+        args = isinstance(data, tuple)
+        self.bus.broadcast(
+            "volatile", event=event, data=data, args=args, room=room, skip=list(skip)
+        )
 
     async def _hear_volatile(self, fields: dict[str, Any]) -> None:
-        self._hub.send_volatile(fields["event"], fields["data"], fields["room"], fields["skip"])
+        data = tuple(fields["data"]) if fields["args"] else fields["data"]
+        self._hub.send_volatile(fields["event"], data, fields["room"], fields["skip"])
 
     # ------------------------------------------------------------------- moving
 

@@ -132,11 +132,15 @@ class HandlerRegistry:
             raise RtpushError("forbidden", _REFUSED_JOIN)
 
     async def event(self, event: str, sid: str, data: Any) -> Any:
-        """Handle an event that `has` a handler; returns what it returns. Raises RtpushError."""
+        """Handle an event that `has` a handler; returns what it returns. Raises RtpushError.
+
+        A tuple as `data` is several arguments.
+        """
         call = self._calls.get(event)
+        args = data if isinstance(data, tuple) else (data,)
         if call is None:
-            return await self._run(self._calls["*"], event, sid, data)
-        return await self._run(call, sid, data)
+            return await self._run(self._calls["*"], event, sid, *args)
+        return await self._run(call, sid, *args)
 
     async def _run(self, call: _Call, *args: Any, refusal: str = _REFUSED) -> Any:
         try:

@@ -25,7 +25,7 @@ class Draft:
     `idempotency_key` is the digest of the sender's key and of the scope that it belongs to.
     `account` is charged for the key, and for what the event adds to the task board.
     `skip` names the sessions that are not to see it, and `ack` asks the one
-    session that it is for to reply.
+    session that it is for to reply. With `args`, `data` is several arguments.
     """
 
     event: str
@@ -37,6 +37,7 @@ class Draft:
     skip: tuple[str, ...] = ()
     ack: str | None = None
     account: str = APPLICATION
+    args: bool = False
 
     @classmethod
     def of(
@@ -67,6 +68,7 @@ class Draft:
             skip,
             ack,
             account,
+            isinstance(envelope.data, tuple),
         )
 
 
@@ -127,8 +129,10 @@ def new_entry(
     data: bytes,
     skip: tuple[str, ...] = (),
     ack: str | None = None,
+    *,
+    args: bool = False,
 ) -> Entry:
-    """The entry at a position; `data` is JSON."""
+    """The entry at a position; `data` is JSON, of several arguments with `args`."""
     id_ = str(position)
-    json = encode_logged(event, data, room, key, id_, ack)
+    json = encode_logged(event, data, room, key, id_, ack, args=args)
     return Entry(position.seq, time, event, room, key, json, id_, skip)

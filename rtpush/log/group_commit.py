@@ -86,6 +86,7 @@ class Batch:
                 draft.encoded,
                 draft.skip,
                 draft.ack,
+                args=draft.args,
             )
 
     def rows(self) -> Iterator[tuple[str, bytes | None, bool]]:

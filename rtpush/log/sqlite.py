@@ -204,4 +204,5 @@ def _entry_row(seq: int, time: float, draft: Draft) -> EntryRow:
     names = (draft.event, draft.room, draft.key, skip, draft.ack)
     # The index of keyed entries holds their names once more.
     size = ROW_BYTES + len(draft.encoded) + 2 * sum(len(n.encode()) for n in names if n)
-    return seq, time, size, draft.event, draft.room, draft.key, draft.encoded, skip, draft.ack
+    event, room, key, _, ack = names
+    return seq, time, size, event, room, key, draft.encoded, skip, ack, draft.args or None

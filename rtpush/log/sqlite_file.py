@@ -47,7 +47,7 @@ SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, time REAL NOT NULL, size INTEGER NOT NULL, event TEXT NOT NULL,
-    room TEXT, key TEXT, data BLOB NOT NULL, skip TEXT, ack TEXT);
+    room TEXT, key TEXT, data BLOB NOT NULL, skip TEXT, ack TEXT, args INTEGER);
 CREATE INDEX entries_keyed ON entries (key, event, room, seq) WHERE key IS NOT NULL;
 CREATE TABLE tasks (key TEXT PRIMARY KEY, ended REAL, task BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX tasks_ended ON tasks (ended) WHERE ended IS NOT NULL;
@@ -79,7 +79,9 @@ class Restored(NamedTuple):
 
 # An idempotency key, its entry's number, the account that is charged, and the entry's time.
 KeyRow = tuple[bytes, int, str, float]
-EntryRow = tuple[int, float, int, str, str | None, str | None, bytes, str | None, str | None]
+EntryRow = tuple[
+    int, float, int, str, str | None, str | None, bytes, str | None, str | None, bool | None
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +329,7 @@ class SqliteFile:
 
     def _write(self, rows: Rows) -> None:
         many = self._db.executemany
-        many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows.entries)
+        many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows.entries)
         many("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)", rows.tasks)
         many("DELETE FROM tasks WHERE key = ?", rows.gone)
         many("INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?)", rows.keys)

@@ -29,7 +29,7 @@ __all__ = ["SELECT_ENTRIES", "SqliteReaders", "entry_of_row"]
 # two cores busy, and a third would take time from the event loop.
 READERS: Final = 2
 
-SELECT_ENTRIES: Final = "SELECT seq, time, event, room, key, data, skip, ack FROM entries "
+SELECT_ENTRIES: Final = "SELECT seq, time, event, room, key, data, skip, ack, args FROM entries "
 _READ: Final = SELECT_ENTRIES + "WHERE seq > ? AND seq <= ? ORDER BY seq"
 _READ_NEWEST_OF_KEY: Final = (
     SELECT_ENTRIES
@@ -109,7 +109,10 @@ def entry_of_row(
     data: bytes,
     skip: str | None,
     ack: str | None,
+    args: int | None,
 ) -> Entry:
     """An entry as the table has it."""
     skipped = tuple(skip.split()) if skip else ()
-    return new_entry(Position(epoch, seq), time, event, room, key, data, skipped, ack)
+    return new_entry(
+        Position(epoch, seq), time, event, room, key, data, skipped, ack, args=bool(args)
+    )

@@ -103,9 +103,15 @@ def request_headers(key: str | None) -> dict[str, str]:
 
 
 def encode_envelope(envelope: Mapping[str, Any]) -> bytes:
-    """JSON without the fields that are None. Raises RtpushError (`bad_envelope`)."""
+    """JSON without the fields that are None. Raises RtpushError (`bad_envelope`).
+
+    A tuple as `data` is several arguments.
+    """
+    fields = {name: value for name, value in envelope.items() if value is not None}
+    if isinstance(fields.get("data"), tuple):
+        fields["args"] = True
     try:
-        return orjson.dumps({name: value for name, value in envelope.items() if value is not None})
+        return orjson.dumps(fields)
     except orjson.JSONEncodeError as exc:
         raise RtpushError("bad_envelope", f"The data cannot be encoded as JSON: {exc}.") from exc
 

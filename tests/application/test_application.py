@@ -272,7 +272,7 @@ async def test_a_ping_overtakes_a_slow_handler(server: Server) -> None:
         await client.reply(1)
 
 
-@pytest.mark.parametrize("name", ["error", "active_tasks", "pong", "ping", "auth", "", "x" * 129])
+@pytest.mark.parametrize("name", ["connect_error", "active_tasks", "ping", "auth", "", "x" * 129])
 def test_names_that_cannot_have_a_handler(name: str) -> None:
     with pytest.raises(ValueError, match=r"handler|characters"):
         Server(port=0, log="memory:").on(name, print)

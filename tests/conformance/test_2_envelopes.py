@@ -38,6 +38,29 @@ async def test_data_is_any_json_value(
             assert await client.next() == {"event": "note", "data": data, "id": reply["id"]}
 
 
+async def test_several_arguments(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    several = {"event": "note", "data": [1, [2], None], "args": True}
+    reply = await client.accepted(several)
+    (last,) = await site.publish({**several, "data": []})
+    assert await client.take(2) == [several | reply, several | {"data": [], "id": last}]
+    # From the store, too.
+    back = await site.open(kind, last=client.hello["position"])
+    assert await back.take(2) == [several | reply, several | {"data": [], "id": last}]
+    for odd in ({"data": 1, "args": True}, {"args": True}, {"data": [1], "args": 1}):
+        assert await client.refused({"event": "note", **odd}) == "bad_envelope"
+    for one in ({"data": [1], "args": False}, {"data": [1], "args": None}):
+        assert "args" not in await _echo(client, one)
+    stream = await site.open(WebSocket)
+    await stream.send({**several, "volatile": True})
+    assert await stream.next() == several
+
+
+async def _echo(client: Client, fields: dict[str, Any]) -> dict[str, Any]:
+    await client.accepted({"event": "note", **fields})
+    return await client.next()
+
+
 async def test_every_field_arrives_and_none_is_made_up(site: Site, kind: type[Client]) -> None:
     client = await site.open(kind, ["lobby"])
     first = await client.accepted({"event": "bare"})

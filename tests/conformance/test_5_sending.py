@@ -9,17 +9,7 @@ import pytest
 from clients import KINDS, Client, LongPoll, Sse, WebSocket
 from sites import Site
 
-RESERVED = [
-    "connect",
-    "connect_error",
-    "disconnect",
-    "active_tasks",
-    "resync",
-    "error",
-    "pong",
-    "heartbeat",
-    "presence",
-]
+RESERVED = ["connect", "connect_error", "disconnect", "active_tasks", "resync"]
 
 
 async def test_ping_is_answered_with_the_same_data(
@@ -148,6 +138,20 @@ async def test_what_only_the_server_says(
             assert await client.refused({"event": event}) == "reserved_event"
             assert await client.refused({"event": event, "volatile": True}) == "reserved_event"
             status, answer, _ = await site.call("POST", "/api/publish", f'{{"event":"{event}"}}')
+            assert (status, answer["error"]["code"]) == (403, "reserved_event")
+
+
+async def test_names_that_the_server_says_without_an_id(
+    site: Site, kind: type[Client], subtests: pytest.Subtests
+) -> None:
+    for event in ("error", "pong", "heartbeat"):
+        with subtests.test(event):
+            client = await site.open(kind)
+            reply = await client.accepted({"event": event, "data": 1})
+            assert await client.next() == {"event": event, "data": 1, "id": reply["id"]}
+            assert await client.refused({"event": event, "volatile": True}) == "reserved_event"
+            body = f'{{"event":"{event}","volatile":true}}'
+            status, answer, _ = await site.call("POST", "/api/publish", body)
             assert (status, answer["error"]["code"]) == (403, "reserved_event")
 
 

@@ -258,12 +258,12 @@ local function repeated_keys()
 end
 
 local function add(seq, arg)
-  local event, room, key, data, skip, ack, account, once = unpack(ARGV, arg, arg + 7)
+  local event, room, key, data, skip, ack, account, args, once = unpack(ARGV, arg, arg + 8)
   local batch_id = m.epoch .. '.' .. ask.node .. '.' .. number(ask.batch)
   local fields = {'n', batch_id, 't', ask.now, 'e', event, 'd', data}
   -- Only the task board counts what an account has added.
   local charged = TASK_EVENTS[event] and account or ''
-  for name, value in pairs({r = room, k = key, s = skip, a = ack, c = charged}) do
+  for name, value in pairs({r = room, k = key, s = skip, a = ack, c = charged, m = args}) do
     if has(value) then
       fields[#fields + 1] = name
       fields[#fields + 1] = value
@@ -321,9 +321,9 @@ local function append()
   if tonumber(m.time) > now then ask.now = m.time end
   local first_entry = FIRST_ARG + ask.keys
   if ask.keys > 0 then forget_expired_keys() end
-  for i = 1, ask.entries do add(base + i, first_entry + 8 * (i - 1)) end
+  for i = 1, ask.entries do add(base + i, first_entry + 9 * (i - 1)) end
   if ask.keys > 0 then keep_keys_for_a_while() end
-  change_tasks(first_entry + 8 * ask.entries)
+  change_tasks(first_entry + 9 * ask.entries)
   m.last = base + ask.entries
   if ask.last_task > 0 then m.task, m.number = base + ask.last_task, ask.number end
   redis.call('HSET', meta, 'last', number(m.last), 'bytes', number(m.bytes), 'time', ask.now,

@@ -35,7 +35,7 @@ def page_of(epoch: str, upto: int, found: Sequence[Any]) -> Page:
 
 
 def arguments_of(batch: Batch, keys: Sequence[bytes]) -> Iterator[str | bytes]:
-    """A batch as the script takes it: the keys to look for, eight values for each entry, three
+    """A batch as the script takes it: the keys to look for, nine values for each entry, three
     for each task.
     """
     yield from keys
@@ -47,6 +47,7 @@ def arguments_of(batch: Batch, keys: Sequence[bytes]) -> Iterator[str | bytes]:
         yield " ".join(draft.skip)
         yield draft.ack or ""
         yield draft.account
+        yield "1" if draft.args else ""
         yield draft.idempotency_key or b""
     for key, row, active in batch.rows():
         yield key
@@ -82,5 +83,6 @@ def entry_of(epoch: str, raw: Any) -> StreamEntry:
         fields[b"d"],
         tuple(skip.split()) if skip else (),
         text(b"a"),
+        args=b"m" in fields,
     )
     return StreamEntry(entry, fields[b"n"].decode(), fields[b"d"], text(b"c") or APPLICATION)
