@@ -8,8 +8,8 @@
 
 import { useEffect, useRef, useSyncExternalStore } from 'react';
 
+import { credentialsOf } from './rtpush/credentials.js';
 import { readLog } from './rtpush/endpoint.js';
-import { tokenOf } from './rtpush/options.js';
 import { TaskList } from './rtpush/tasks.js';
 
 /** @typedef {import('./rtpush/socket.js').Socket} Socket */
@@ -66,7 +66,7 @@ class TaskStore {
   /** @param {Socket} socket */
   async #read(socket) {
     try {
-      const answer = await readLog(socket.io.opts, await tokenOf(socket.auth), socket.rooms, null);
+      const answer = await readLog(socket.io.opts, await credentialsOf(socket.auth), socket.rooms, null);
       answer?.events.forEach((envelope) => this.#apply(envelope));
     } catch {
       socket.once('connect', () => this.#read(socket));

@@ -13,6 +13,7 @@
  */
 
 import { openTransport } from './connector.js';
+import { NO_CREDENTIALS } from './credentials.js';
 import { Cursor } from './cursor.js';
 import { addressOf, roomsWithoutToken } from './endpoint.js';
 import { Fallback, backoff } from './fallback.js';
@@ -67,8 +68,7 @@ export class Connection {
   #generation = 0;
   #attempts = 0;
   #refusedTokens = 0;
-  /** @type {string|null} */
-  #token = null;
+  #credentials = NO_CREDENTIALS;
   /** @type {any} */
   #retryTimer;
   /** @type {any} */
@@ -77,20 +77,20 @@ export class Connection {
   #fallback;
   #heartbeat;
   #options;
-  #getToken;
+  #getCredentials;
   #listener;
 
   /**
    * @param {Options} options
    * @param {Rooms} rooms to be in; the owner changes them
-   * @param {() => Promise<string|null>} getToken called before each attempt
+   * @param {() => Promise<import('./credentials.js').Credentials>} getCredentials called before each attempt
    * @param {Listener} listener
    */
-  constructor(options, rooms, getToken, listener) {
+  constructor(options, rooms, getCredentials, listener) {
     this.#options = options;
     this.rooms = rooms;
     this.#listener = listener;
-    this.#getToken = getToken;
+    this.#getCredentials = getCredentials;
     this.cursor.last = options.last;
     this.#fallback = new Fallback(options.transports, `rtpush:${options.transports}:${options.base}`);
     this.#heartbeat = new Heartbeat(listener);
@@ -157,7 +157,7 @@ export class Connection {
     /** @type {CloseDetails} */
     let details = { code: 1006, message: '' };
     try {
-      this.#token = await this.#getToken();
+      this.#credentials = await this.#getCredentials();
     } catch (error) {
       details.message = `auth failed: ${error}`;
       if (generation === this.#generation) this.#attemptFailed(details);
@@ -193,8 +193,8 @@ export class Connection {
           address: (path, query) => addressOf(this.#options, path, roomsWithoutToken(this.rooms), query),
           postAddress: (query) => addressOf({ base: this.#options.base, query: [] }, 'poll', [], query),
           resume: () => resume ?? { last: this.cursor.last, sid: this.cursor.last && this.sid },
-          token: this.#token,
-          credentials: this.#options.credentials,
+          credentials: this.#credentials,
+          cookies: this.#options.cookies,
           receive: (transport, envelope) => this.#receive(transport, envelope),
           advance: (position) => this.cursor.advance(position),
           closed: (transport, details) => this.#closed(transport, details),
@@ -261,8 +261,8 @@ export class Connection {
     } else {
       this.#heartbeat.received();
       if (event === undefined) this.#listener.reply(envelope);
-      else if (event === 'pong' && this.#heartbeat.pong(transport, data)) return;
-      else if (event !== 'heartbeat' && this.cursor.take(envelope)) this.#listener.envelope(envelope);
+      else if (id === undefined && event === 'pong' && this.#heartbeat.pong(transport, data)) return;
+      else if ((id !== undefined || event !== 'heartbeat') && this.cursor.take(envelope)) this.#listener.envelope(envelope);
     }
   }
 

@@ -10,6 +10,10 @@
 
 /** @typedef {(...args: any[]) => void} Listener */
 
+/**
+ * @template {import('./events.js').EventsMap} [Events=import('./events.js').DefaultEventsMap]
+ * @template {import('./events.js').EventsMap} [Own={}]
+ */
 export class Emitter {
   /** @type {Map<string, Listener[]>} */
   #listeners = new Map();
@@ -17,8 +21,9 @@ export class Emitter {
   /**
    * Call a function on each event of a name.
    *
-   * @param {string} event
-   * @param {Listener} listener
+   * @template {import('./events.js').EventNames<Events> | import('./events.js').EventNames<Own>} Name
+   * @param {Name} event
+   * @param {import('./events.js').ListenerOf<Events, Own, Name>} listener
    * @returns {this}
    * @throws {TypeError} when the listener is not a function
    */
@@ -31,8 +36,9 @@ export class Emitter {
   /**
    * Call a function on the next event of a name only.
    *
-   * @param {string} event
-   * @param {Listener} listener
+   * @template {import('./events.js').EventNames<Events> | import('./events.js').EventNames<Own>} Name
+   * @param {Name} event
+   * @param {import('./events.js').ListenerOf<Events, Own, Name>} listener
    * @returns {this}
    */
   once(event, listener) {
@@ -42,7 +48,7 @@ export class Emitter {
       listener(...args);
     };
     one.once = listener;
-    return this.on(event, one);
+    return this.on(event, /** @type {any} */ (one));
   }
 
   /**

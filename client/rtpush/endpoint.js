@@ -2,8 +2,10 @@
  * The server's addresses, and single reads of its log.
  *
  * Rules that hold here:
- * - No address holds a token: servers and proxies log addresses.
+ * - No address holds credentials: servers and proxies log addresses.
  */
+
+import { headersOf } from './credentials.js';
 
 /** @typedef {import('./transports.js').Envelope} Envelope */
 
@@ -40,24 +42,19 @@ export function roomsWithoutToken(rooms) {
   return [...rooms].filter(([, token]) => token === undefined).map(([room]) => room);
 }
 
-/** @param {string|null} token @returns {Record<string, string>} */
-export function headersOf(token) {
-  return token === null ? {} : { authorization: `Bearer ${token}` };
-}
-
 /**
  * Read the log once, in a session that the server ends with its answer.
  *
- * @param {Server & {credentials: RequestCredentials}} server
- * @param {string|null} token
+ * @param {Server & {cookies: RequestCredentials}} server
+ * @param {import('./credentials.js').Credentials} credentials
  * @param {Iterable<string>} rooms
  * @param {string|null} last the position to read from; null for a snapshot of the tasks
  * @returns {Promise<{events: Envelope[], last: string}|null>} null when the server refuses
  * @throws {TypeError} when the server cannot be reached
  */
-export async function readLog(server, token, rooms, last) {
+export async function readLog(server, credentials, rooms, last) {
   const url = addressOf(server, 'poll', rooms, { last, once: '1' });
-  const response = await fetch(url, { headers: headersOf(token), credentials: server.credentials, cache: 'no-store' });
+  const response = await fetch(url, { headers: headersOf(credentials), credentials: server.cookies, cache: 'no-store' });
   if (!response.ok) return null;
   const answer = await response.json();
   answer.events = answer.events.filter((/** @type {Envelope} */ { event }) => event !== 'connect');

@@ -9,7 +9,7 @@
  */
 
 import { byteLength } from './encoding.js';
-import { headersOf } from './endpoint.js';
+import { headersOf } from './credentials.js';
 import { SseParser } from './sse_parser.js';
 import { PING_TIMEOUT, Transport, parse } from './transports.js';
 
@@ -166,11 +166,11 @@ class HttpTransport extends Transport {
    * @returns {Promise<Response|null>} null when the server cannot be reached, and the transport has closed
    */
   async request(address, options) {
-    const { token, credentials } = this.link;
-    // A firewall may refuse a body of any other type.
-    const type = options && { 'content-type': 'application/json' };
+    const { token, rest } = this.link.credentials;
+    // A firewall may refuse a body of any other type. The rest of the credentials is for those who connect.
+    const headers = options ? { ...headersOf({ token, rest: null }), 'content-type': 'application/json' } : headersOf({ token, rest });
     try {
-      return await fetch(address, { signal: this.abort.signal, ...options, headers: { ...headersOf(token), ...type }, credentials, cache: 'no-store' });
+      return await fetch(address, { signal: this.abort.signal, ...options, headers, credentials: this.link.cookies, cache: 'no-store' });
     } catch {
       this.closeWith(1006, 'the server cannot be reached');
       return null;

@@ -42,7 +42,7 @@ export class Leader {
     this.channel.onmessage = ({ data }) => this.#receive(data);
     /** @type {any} */
     const listener = new Proxy({}, { get: (_, type) => (/** @type {any[]} */ ...args) => this.#broadcast(String(type), args) });
-    this.connection = new Connection(tab.options, new Map(), () => tab.leaderToken(), listener);
+    this.connection = new Connection(tab.options, new Map(), () => tab.leaderCredentials(), listener);
     this.connection.sid = tab.sid;
     this.connection.cursor.last = tab.cursor.last;
     this.#post('tabs', 'leader');

@@ -17,5 +17,13 @@ export class Manager extends Emitter {
     this.opts = opts;
     this.uri = opts.base;
     this.connect = this.open = () => socket.connect();
+    /** The transport, by Socket.IO's names. */
+    this.engine = {
+      transport: {
+        get name() {
+          return socket.transport && (socket.transport === 'websocket' ? 'websocket' : 'polling');
+        },
+      },
+    };
   }
 }

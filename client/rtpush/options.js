@@ -9,13 +9,23 @@
 
 /** @typedef {import('./transports.js').TransportName} TransportName */
 
-/** A token, an object that holds one, or a function that gives either: by its
- * return value, a promise, or, as in Socket.IO, by calling its argument.
- * @typedef {string|null|{token?: string}} Credentials */
-/** @typedef {Credentials|((done: (auth: any) => void) => any)} Auth */
+/** @typedef {import('./credentials.js').Auth} Auth */
 
 /**
- * @typedef {object} UserOptions
+ * @typedef {OwnOptions & {[Name in IgnoredOption]?: any}} UserOptions
+ */
+
+/**
+ * Socket.IO's options without a meaning here.
+ *
+ * @typedef {'multiplex'|'upgrade'|'rememberUpgrade'|'tryAllTransports'|'forceBase64'|'timestampRequests'|'timestampParam'
+ *   |'addTrailingSlash'|'closeOnBeforeunload'|'useNativeTimers'|'transportOptions'|'extraHeaders'|'protocols'|'parser'
+ *   |'autoUnref'|'requestTimeout'|'perMessageDeflate'|'secure'|'host'|'hostname'|'port'|'agent'|'ca'|'cert'|'ciphers'
+ *   |'key'|'passphrase'|'pfx'|'rejectUnauthorized'} IgnoredOption
+ */
+
+/**
+ * @typedef {object} OwnOptions
  * @property {Array<'websocket'|'sse'|'poll'|'polling'|'webtransport'>} [transports]
  * @property {boolean} [reconnection] whether to reconnect; true by default
  * @property {number} [reconnectionAttempts] without a limit by default
@@ -40,7 +50,7 @@
  * @property {string} base the server's address, with a slash at its end
  * @property {Array<Array<string|null>>} query
  * @property {TransportName[]} transports best first
- * @property {RequestCredentials} credentials
+ * @property {RequestCredentials} cookies whether requests to another origin carry them
  * @property {boolean} renewable whether the application can give another token
  * @property {boolean} reconnection
  * @property {number} reconnectionAttempts
@@ -105,7 +115,7 @@ export function readOptions(address, user) {
     base: new URL(`${user.path ?? ''}/`.replace(/\/+$/, '/'), url).href,
     query: [...new URLSearchParams(user.query ?? url.search)],
     transports: transportsOf(user.transports ?? TRANSPORTS),
-    credentials: user.withCredentials ? 'include' : 'same-origin',
+    cookies: user.withCredentials ? 'include' : 'same-origin',
     renewable: typeof user.auth === 'function',
   };
 }
@@ -144,32 +154,4 @@ function transportsOf(names) {
   const transports = TRANSPORTS.filter((name) => wanted.includes(name) && (name !== 'websocket' || typeof WebSocket === 'function'));
   if (transports.length === 0) throw new TypeError(`io(): none of the transports [${names}] is there, of ${TRANSPORTS}`);
   return transports;
-}
-
-/**
- * The token to connect with now.
- *
- * @param {Auth|undefined} auth
- * @param {number} [timeout] milliseconds for a function to give it
- * @returns {Promise<string|null>} rejected with what the function throws, and with an Error when it takes too long
- */
-export async function tokenOf(auth, timeout = DEFAULTS.timeout) {
-  const found = typeof auth === 'function' ? await callAuth(auth, timeout) : auth;
-  const token = typeof found === 'object' ? found?.token : found;
-  return token == null ? null : String(token);
-}
-
-/**
- * @param {(done: (auth: Credentials) => void) => any} auth
- * @param {number} timeout milliseconds
- * @returns {Promise<any>}
- */
-function callAuth(auth, timeout) {
-  /** @type {any} */
-  let timer;
-  return new Promise((resolve, reject) => {
-    timer = setTimeout(() => reject(new Error('no token in time')), timeout);
-    const returned = Promise.resolve(auth(resolve));
-    returned.then((value) => (value !== undefined || auth.length === 0) && resolve(value), reject);
-  }).finally(() => clearTimeout(timer));
 }

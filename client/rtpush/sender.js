@@ -98,7 +98,7 @@ export class Sender {
     let done = false;
     return (...args) => {
       if (done) return;
-      const text = encode({ ack, data: null, ...fieldsOf(args) });
+      const text = encode({ ack, ...fieldsOf(args) });
       done = true;
       if (!this.#transmit(text) && this.#replies.length < MAX_REPLIES) this.#replies.push(text);
     };
@@ -145,5 +145,5 @@ export function argumentsOf({ args, data }) {
 
 /** Several arguments as fields of an envelope; undefined is null, as JSON has it. @param {any[]} args */
 function fieldsOf(args) {
-  return args.length > 1 ? { data: args, args: true } : { data: args[0] };
+  return args.length > 1 ? { data: args, args: true } : { data: args[0] ?? null };
 }

@@ -25,6 +25,7 @@ import { Leader } from './leader.js';
 /** @typedef {import('./transports.js').Envelope} Envelope */
 /** @typedef {import('./transports.js').CloseDetails} CloseDetails */
 /** @typedef {import('./connection.js').Listener} Listener */
+/** @typedef {import('./credentials.js').Credentials} Credentials */
 /** @typedef {import('./options.js').Options} Options */
 /** @typedef {import('./endpoint.js').Rooms} Rooms */
 
@@ -75,23 +76,23 @@ export class SharedConnection {
   /**
    * @param {Options} options
    * @param {Rooms} rooms to be in; the owner changes them
-   * @param {() => Promise<string|null>} getToken called before each attempt
+   * @param {() => Promise<Credentials>} getCredentials called before each attempt
    * @param {Listener} listener
    */
-  constructor(options, rooms, getToken, listener) {
+  constructor(options, rooms, getCredentials, listener) {
     this.options = options;
     this.rooms = rooms;
-    this.getToken = getToken;
+    this.getCredentials = getCredentials;
     this.listener = listener;
     this.cursor.last = options.last;
     /** Of the lock and of the channel. */
     this.name = '';
   }
 
-  /** The name of the lock and the channel, for the person that a token names. @param {string|null} token */
-  async #nameFor(token) {
+  /** The name of the lock and the channel, for the person that credentials name. @param {Credentials} credentials */
+  async #nameFor(credentials) {
     const { base, query } = this.options;
-    return `rtpush:${base}?${new URLSearchParams(/** @type {any} */ (query))}#${await digestOf(token)}`;
+    return `rtpush:${base}?${new URLSearchParams(/** @type {any} */ (query))}#${await digestOf(credentials)}`;
   }
 
   async start() {
@@ -100,7 +101,7 @@ export class SharedConnection {
     this.#connected = false;
     const { signal } = this.#release = new AbortController();
     try {
-      const name = await this.#nameFor(await this.getToken());
+      const name = await this.#nameFor(await this.getCredentials());
       if (!signal.aborted) this.#open(name);
     } catch (error) {
       if (signal.aborted) return;
@@ -109,10 +110,10 @@ export class SharedConnection {
     }
   }
 
-  /** The token for a leader in this tab: a leader speaks for one person only. @returns {Promise<string|null>} */
-  async leaderToken() {
-    const token = await this.getToken();
-    if (this.name === await this.#nameFor(token)) return token;
+  /** The credentials of a leader in this tab: a leader speaks for one person only. @returns {Promise<Credentials>} */
+  async leaderCredentials() {
+    const credentials = await this.getCredentials();
+    if (this.name === await this.#nameFor(credentials)) return credentials;
     this.start();
     throw new Error('another person has logged in');
   }
@@ -302,7 +303,7 @@ export class SharedConnection {
   /** @returns {Promise<boolean>} whether the server has answered */
   async #read() {
     const { last } = this.cursor;
-    const answer = await readLog(this.options, await this.getToken(), roomsWithoutToken(this.rooms), last);
+    const answer = await readLog(this.options, await this.getCredentials(), roomsWithoutToken(this.rooms), last);
     answer?.events.forEach((envelope) => this.#deliver(envelope));
     this.cursor.advance(answer?.last);
     return answer !== null;
@@ -329,19 +330,19 @@ export class SharedConnection {
 }
 
 /**
- * A digest of the subject of a token, or of the whole token where that cannot be read: other
- * scripts of the page can list the names of locks.
+ * A digest of the subject of a token, or of the whole token where that cannot be read, and of
+ * the rest of `auth`: other scripts of the page can list the names of locks.
  *
- * @param {string|null} token
+ * @param {Credentials} credentials
  */
-async function digestOf(token) {
-  if (token === null) return '';
+async function digestOf({ token, rest }) {
+  if (token === null && rest === null) return '';
   let subject = token;
   try {
-    subject = String(JSON.parse(atob(token.split('.')[1].replaceAll('-', '+').replaceAll('_', '/'))).sub ?? token);
+    subject = String(JSON.parse(atob(/** @type {string} */ (token).split('.')[1].replaceAll('-', '+').replaceAll('_', '/'))).sub ?? token);
   } catch {
     // It is no JWT.
   }
-  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(subject));
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`${subject} ${rest}`));
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

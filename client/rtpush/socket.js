@@ -8,16 +8,17 @@
  * - Events reach handlers once and in order; so do answers.
  */
 
+import { AnyEmitter } from './any_emitter.js';
 import { Connection } from './connection.js';
-import { Emitter, call } from './emitter.js';
+import { credentialsOf } from './credentials.js';
+import { call } from './emitter.js';
 import { roomsWithoutToken } from './endpoint.js';
 import { connections } from './lifecycle.js';
 import { Manager } from './manager.js';
-import { readOptions, tokenOf } from './options.js';
+import { readOptions } from './options.js';
 import { errorOf } from './outbox.js';
-import { LEFT, LOCAL, Sender } from './sender.js';
+import { LEFT, LOCAL, Sender, argumentsOf } from './sender.js';
 
-/** @typedef {import('./emitter.js').Listener} Handler */
 /** @typedef {import('./endpoint.js').Rooms} Rooms */
 /** @typedef {import('./transports.js').Envelope} Envelope */
 /** @typedef {import('./transports.js').CloseDetails} CloseDetails */
@@ -26,7 +27,12 @@ import { LEFT, LOCAL, Sender } from './sender.js';
 /** @typedef {import('./options.js').UserOptions} UserOptions */
 /** @typedef {import('./options.js').Options} Options */
 
-export class Socket extends Emitter {
+/**
+ * @template {import('./events.js').EventsMap} [ListenEvents=import('./events.js').DefaultEventsMap]
+ * @template {import('./events.js').EventsMap} [EmitEvents=ListenEvents]
+ * @extends {AnyEmitter<ListenEvents, import('./events.js').SocketEvents>}
+ */
+export class Socket extends AnyEmitter {
   connected = false;
   /** The session's id, which is a secret. @type {string|undefined} */
   id;
@@ -47,8 +53,6 @@ export class Socket extends Emitter {
   #flags = {};
   /** @type {Rooms} */
   #rooms = new Map();
-  /** @type {Handler[]} */
-  #anyHandlers = [];
   /** @type {Set<(envelope: Envelope) => void>} */
   #envelopeHandlers = new Set();
 
@@ -59,7 +63,7 @@ export class Socket extends Emitter {
    */
   constructor(address, options) {
     super();
-    /** The token, or what gives it, for every connection; may be replaced at any time. */
+    /** What the server is told of the client at each connection, or what gives it; may be replaced at any time. */
     this.auth = options.auth;
     const opts = readOptions(address, options);
     this.#connection = this.#make(Connection, opts);
@@ -69,11 +73,11 @@ export class Socket extends Emitter {
 
   /**
    * @template Made
-   * @param {new (options: Options, rooms: Rooms, getToken: () => Promise<string|null>, listener: import('./connection.js').Listener) => Made} kind
+   * @param {new (options: Options, rooms: Rooms, getCredentials: () => Promise<import('./credentials.js').Credentials>, listener: import('./connection.js').Listener) => Made} kind
    * @param {Options} options
    */
   #make(kind, options) {
-    return new kind(options, this.#rooms, () => tokenOf(this.auth, options.timeout), {
+    return new kind(options, this.#rooms, () => credentialsOf(this.auth, options.timeout), {
       connected: (session, transport, attempts) => this.#onConnected(session, transport, attempts),
       disconnected: (reason, details) => this.#onDisconnected(reason, details),
       attempt: (attempt) => this.#fireOnBoth('reconnect_attempt', attempt),
@@ -159,31 +163,51 @@ export class Socket extends Emitter {
    * Send an event. A function as the last argument is called with the server's
    * answer, or with `{error: {code, message}}` when the server refuses.
    *
-   * @param {string} event
-   * @param {...any} args one value of JSON; several travel as an array
+   * @template {import('./events.js').EventNames<EmitEvents>} Name
+   * @param {Name} event
+   * @param {import('./events.js').ArgumentsOf<EmitEvents, Name>} args values of JSON
    * @returns {this}
    * @throws {Error} when the name is reserved
    * @throws {TypeError} when JSON cannot represent the arguments
    */
   emit(event, ...args) {
+    this.#emit(event, args);
+    return this;
+  }
+
+  /**
+   * @param {string} event
+   * @param {any[]} args
+   */
+  #emit(event, args) {
     const flags = this.#flags;
     this.#flags = {};
+    this.fireOutgoing(event, typeof args.at(-1) === 'function' ? args.slice(0, -1) : args);
     this.#sender.emit(event, args, flags);
-    return this;
   }
 
   /**
    * Send an event, and wait for the server's answer.
    *
-   * @param {string} event
-   * @param {...any} args as in `emit`
-   * @returns {Promise<any>} the answer; rejected with an RtpushError when the server refuses
+   * @template {import('./events.js').EventNames<EmitEvents>} Name
+   * @param {Name} event
+   * @param {import('./events.js').WithoutCallback<import('./events.js').ArgumentsOf<EmitEvents, Name>>} args as in `emit`
+   * @returns {Promise<import('./events.js').AnswerOf<import('./events.js').ArgumentsOf<EmitEvents, Name>>>} the answer; rejected with an RtpushError when the server refuses
    */
   emitWithAck(event, ...args) {
+    return this.#ask(event, ...args);
+  }
+
+  /**
+   * @param {string} event
+   * @param {...any} args
+   * @returns {Promise<any>}
+   */
+  #ask(event, ...args) {
     return new Promise((resolve, reject) => {
       // With a timeout, the callback's first argument is the error.
       this.#flags.timeout ??= Infinity;
-      this.emit(event, ...args, (/** @type {Error|null} */ error, /** @type {any} */ data) => (error ? reject(error) : resolve(data)));
+      this.#emit(event, [...args, (/** @type {Error|null} */ error, /** @type {any} */ data) => (error ? reject(error) : resolve(data))]);
     });
   }
 
@@ -194,18 +218,19 @@ export class Socket extends Emitter {
    * @returns {this}
    */
   send(...args) {
-    return this.emit('message', ...args);
+    this.#emit('message', args);
+    return this;
   }
 
   /**
    * Give the next emit a time limit; its callback is then called with `(error, answer)`.
    *
    * @param {number} milliseconds
-   * @returns {this}
+   * @returns {Socket<ListenEvents, import('./events.js').WithErrors<EmitEvents>>} this socket
    */
   timeout(milliseconds) {
     this.#flags.timeout = milliseconds;
-    return this;
+    return /** @type {any} */ (this);
   }
 
   /** The next emit goes to the clients that are connected now; the server does not log it. */
@@ -244,7 +269,7 @@ export class Socket extends Emitter {
     this.#rooms.set(room, token);
     this.#connection.setRooms();
     try {
-      await this.emitWithAck('join', { room, token });
+      await this.#ask('join', { room, token });
     } catch (error) {
       this.#forgetRoom(room);
       throw error;
@@ -258,7 +283,7 @@ export class Socket extends Emitter {
    * @returns {Promise<void>} rejected with an RtpushError when the server refuses
    */
   async leave(room) {
-    if (!this.#forgetRoom(room)) await this.emitWithAck('leave', { room });
+    if (!this.#forgetRoom(room)) await this.#ask('leave', { room });
   }
 
   /** @param {string} room @returns {boolean} whether the connection tells the server */
@@ -278,20 +303,7 @@ export class Socket extends Emitter {
     let args = argumentsOf(envelope);
     // A question without data, as in Socket.IO: the handler gets the function alone.
     if (ack !== undefined) args = [...(data == null ? [] : args), this.#sender.replyTo(ack)];
-    this.#anyListeners.forEach((listener) => call(listener, [event, ...args]));
-    this.fire(event, ...args);
-  }
-
-  /** @param {Handler} handler called with every event's name and data @returns {this} */
-  onAny(handler) {
-    this.#anyHandlers.push(handler);
-    return this;
-  }
-
-  /** @param {Handler} [handler] all of them when left out @returns {this} */
-  offAny(handler) {
-    this.#anyHandlers = this.#anyHandlers.filter((one) => handler && one !== handler);
-    return this;
+    this.fireIncoming(event, args);
   }
 
   /**

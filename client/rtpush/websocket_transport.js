@@ -2,6 +2,7 @@
  * WebSocket: envelopes in frames, both ways.
  */
 
+import { protocolsOf } from './credentials.js';
 import { Transport, parse } from './transports.js';
 
 /** @typedef {import('./transports.js').Link} Link */
@@ -15,7 +16,7 @@ export class WebSocketTransport extends Transport {
     super('websocket', link);
     const url = link.address('ws', link.resume());
     url.protocol = url.protocol.replace('http', 'ws');
-    this.#socket = new WebSocket(url, link.token === null ? [] : ['rtpush', `bearer.${link.token}`]);
+    this.#socket = new WebSocket(url, protocolsOf(link.credentials));
     this.#socket.onmessage = ({ data }) => this.receive([parse(data)]);
     const lost = (/** @type {number} */ code, /** @type {string} */ reason) => this.closeWith(code, reason || 'the connection was lost');
     this.#socket.onclose = ({ code, reason }) => lost(code, reason);

@@ -25,7 +25,7 @@ from .callers import Caller
 __all__ = ["Origins"]
 
 METHODS: Final = "GET, POST, DELETE"
-ALLOWED_HEADERS: Final = "Authorization, Content-Type, Last-Event-ID"
+ALLOWED_HEADERS: Final = "Authorization, Content-Type, Last-Event-ID, Rtpush-Auth"
 
 # A host as RFC 3986, section 3.2.2 has it, and a port. Anything looser lets a name pass
 # that another reader of the same header takes for another host: `127.0.0.1:x@evil.example`.

@@ -27,7 +27,7 @@ from ..handlers.registry import Handler
 from ..protocol import check_name, check_room
 from ..publisher.backoff import Backoff
 from .cursor import Cursor
-from .endpoint import Auth, Endpoint, check_auth, new_http_session, resolve_address
+from .endpoint import Auth, Endpoint, new_http_session, resolve_address
 from .fallback import select_transports
 from .receive_queue import Event, Events
 from .session import Session
@@ -144,8 +144,9 @@ class Client(SocketIOInterface):
             url: The server's address, `http` or `ws`; None takes RTPUSH_URL of the
                 environment, else port 5000 of this machine.
             headers: Sent with each request.
-            auth: A token, `{"token": …}`, or a function, plain or not, that returns one
-                and is called before each attempt. None takes RTPUSH_KEY, if it is set.
+            auth: A token; a mapping, all of which the server's `connect` handler gets, with
+                the token as `token`; or a function, plain or not, that returns either and
+                is called before each attempt. None takes RTPUSH_KEY, if it is set.
             transports: Those that may be used; None: all.
             rooms: Rooms to be in from the start.
             last: The position to resume from; None: where this client was before.
@@ -156,7 +157,7 @@ class Client(SocketIOInterface):
 
         Raises:
             ConnectError: The server cannot be reached, or refuses.
-            ValueError: `url` is not an address, or `auth` holds no token.
+            ValueError: `url` is not an address.
         """
         if self._session.task is not None:
             raise ConnectError("bad_request", "The client is connected; disconnect it first.")
@@ -178,7 +179,6 @@ class Client(SocketIOInterface):
         transports: Iterable[str] | str | None,
         path: str,
     ) -> Endpoint:
-        check_auth(auth)
         base, query, key = resolve_address(url, path)
         names = select_transports(transports)
         return Endpoint(

@@ -63,7 +63,7 @@ class Connector:
 
     async def connect(self) -> Transport:
         """Open one of the transports. Raises TransportClosed, of the last one tried."""
-        await self._renew_token()
+        await self._renew_credentials()
         names = self._fallback.order()
         for name in names[:-1]:
             try:
@@ -74,16 +74,15 @@ class Connector:
                 logger.debug("%s does not work: %s", name, closed)
         return await self._open(names[-1], self._endpoint.timeout)
 
-    async def _renew_token(self) -> None:
+    async def _renew_credentials(self) -> None:
         try:
             async with asyncio.timeout(self._endpoint.timeout):
-                token = await self._endpoint.token()
+                credentials = await self._endpoint.credentials()
         except Exception as exc:
-            logger.exception("the function that gives the token failed")
+            logger.exception("the function that gives `auth` failed")
             why = str(exc) or type(exc).__name__
-            raise TransportClosed(1006, f"there is no token: {why}") from exc
-        bearer = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._headers = {**self._endpoint.headers, **bearer}
+            raise TransportClosed(1006, f"auth failed: {why}") from exc
+        self._headers = {**self._endpoint.headers, **credentials}
 
     async def _open(self, name: str, timeout: float) -> Transport:
         """Raises TransportClosed. `timeout` is in seconds."""

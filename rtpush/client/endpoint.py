@@ -10,19 +10,22 @@ Rules that hold here:
 from __future__ import annotations
 
 import inspect
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import orjson
 from yarl import URL
 
 from ..publisher.backoff import Backoff
 from ..publisher.request import resolve_server
 
-__all__ = ["Auth", "Endpoint", "check_auth", "new_http_session", "resolve_address"]
+__all__ = ["Auth", "Endpoint", "new_http_session", "resolve_address"]
 
-# A token, `{"token": …}`, or a function that returns one, called before each attempt.
+# A token; what the server's `connect` handler gets as `auth`, in which `token` is one; or a
+# function that returns either, called before each attempt.
 Auth = str | Mapping[str, Any] | Callable[[], Any]
 
 
@@ -56,19 +59,21 @@ class Endpoint:
         """Whether the application can give another token."""
         return callable(self.auth)
 
-    async def token(self) -> str | None:
-        """The token for the next attempt. Raises what the application's function raises."""
+    async def credentials(self) -> dict[str, str]:
+        """The headers with what `auth` gives for the next attempt.
+
+        Raises what the application's function raises, and TypeError when it is no JSON.
+        """
         found: Any = self.auth() if callable(self.auth) else self.auth
         if inspect.isawaitable(found):
             found = await found
-        token = found.get("token") if isinstance(found, Mapping) else found
-        return None if token is None else str(token)
-
-
-def check_auth(auth: Auth | None) -> None:
-    """Raises ValueError when `auth` holds no token."""
-    if isinstance(auth, Mapping) and "token" not in auth:
-        raise ValueError('auth is a token, {"token": …}, or a function that gives one')
+        rest = dict(found) if isinstance(found, Mapping) else {"token": found}
+        token = rest.pop("token", None)
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        if rest:
+            encoded = urlsafe_b64encode(orjson.dumps(rest)).rstrip(b"=")
+            headers["Rtpush-Auth"] = encoded.decode()
+        return headers
 
 
 def resolve_address(

@@ -99,7 +99,7 @@ class SimpleClient:
             url: The server's address, `http` or `ws`; None takes RTPUSH_URL of the
                 environment, else port 5000 of this machine.
             headers: Sent with each request.
-            auth: A token, `{"token": …}`, or a function that returns one and is called
+            auth: As of `Client.connect`; a function that returns it is called
                 before each attempt. None takes RTPUSH_KEY, if it is set.
             transports: Those that may be used; None: all.
             rooms: Rooms to be in from the start.
@@ -110,7 +110,7 @@ class SimpleClient:
 
         Raises:
             ConnectError: The server cannot be reached, or refuses.
-            ValueError: `url` is not an address, or `auth` holds no token.
+            ValueError: `url` is not an address.
         """
         self._start_loop()
         opening = self._client.connect(

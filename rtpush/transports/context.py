@@ -72,6 +72,7 @@ class TransportContext:
         The one way to a session for every transport and path.
         """
         grant, token = await self.access.grant(request)
+        auth = self.access.auth_of(request, token)
         self.hub.check_connect_request(connect_request.rooms, connect_request.last)
         await self.hub.log.sync()
         await self.wait_for_position(connect_request.last)
@@ -83,7 +84,6 @@ class TransportContext:
             sid=connect_request.sid,
             grant=grant,
         )
-        auth = None if token is None else {"token": token}
         try:
             await self.admission.admit(
                 session, connect_request.rooms, lambda: environ_of(request, grant.subject), auth

@@ -13,7 +13,8 @@ Rules that hold here:
 
 from __future__ import annotations
 
-from typing import Final
+from base64 import urlsafe_b64decode
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -24,6 +25,7 @@ from ..access.key_scope import PUBLISHERS, scope_of_api_key
 from ..access.origins import Origins
 from ..config.settings import Settings
 from ..errors import RtpushError
+from ..protocol import load_json
 from .api import PROBES, error_response
 from .request_keys import CALLER
 
@@ -31,6 +33,11 @@ __all__ = ["AccessControl"]
 
 # How a browser sends a token with a WebSocket: as a second subprotocol.
 IN_PROTOCOL: Final = "bearer."
+# And what else its application is told.
+AUTH_IN_PROTOCOL: Final = "auth."
+AUTH_HEADER: Final = "Rtpush-Auth"
+# Bytes of its JSON: with a token of the longest kind it fits into one header.
+MAX_AUTH: Final = 2048
 
 
 class AccessControl:
@@ -85,9 +92,9 @@ class AccessControl:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and token:
             return token.strip()
-        for offered in ",".join(request.headers.getall("Sec-WebSocket-Protocol", ())).split(","):
-            if offered.strip().startswith(IN_PROTOCOL):
-                return offered.strip().removeprefix(IN_PROTOCOL)
+        offered = _offered(request, IN_PROTOCOL)
+        if offered is not None:
+            return offered
         if "token" not in request.query:
             return None
         if not self._settings.token_in_query:
@@ -97,6 +104,12 @@ class AccessControl:
                 "`token_in_query` on.",
             )
         return request.query["token"]
+
+    def auth_of(self, request: web.Request, token: str | None) -> dict[str, Any] | None:
+        """What a `connect` handler is told as `auth`. Raises RtpushError (`bad_request`)."""
+        encoded = request.headers.get(AUTH_HEADER) or _offered(request, AUTH_IN_PROTOCOL)
+        auth = {} if encoded is None else _decode_auth(encoded)
+        return (auth if token is None else auth | {"token": token}) or None
 
     async def check_api(self, request: web.Request) -> str:
         """Check that the sender may publish and operate. Raises RtpushError.
@@ -124,3 +137,26 @@ class AccessControl:
         if not grant.publish:
             raise RtpushError("forbidden", "The token has no right to publish.")
         return PUBLISHERS if grant.subject is None else grant.key_scope
+
+
+def _offered(request: web.Request, prefix: str) -> str | None:
+    """The rest of the subprotocol that begins like this; None when none does."""
+    for offered in ",".join(request.headers.getall("Sec-WebSocket-Protocol", ())).split(","):
+        if offered.strip().startswith(prefix):
+            return offered.strip().removeprefix(prefix)
+    return None
+
+
+def _decode_auth(encoded: str) -> dict[str, Any]:
+    try:
+        text = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+        auth = load_json(text) if len(text) <= MAX_AUTH else None
+    except (ValueError, RtpushError):
+        auth = None
+    if not isinstance(auth, dict):
+        raise RtpushError(
+            "bad_request",
+            f"What a client tells of itself is a JSON object of at most {MAX_AUTH} bytes, as "
+            "base64url.",
+        )
+    return auth

@@ -66,6 +66,31 @@ await socket.emitWithAck("task_progress", bad).catch(({ code }) => console.log(c
 socket.disconnect();
 // @ts-expect-error There is no such option.
 io(process.argv[2], { reconnectionDelay: "soon", autoConnect: false });
+interface FromServer { greeting: (name: string, times: number) => void; }
+interface FromClient {
+  hello: (name: string, done: (length: number) => void) => void;
+  bare: () => void;
+}
+export function compiles() {
+const typed: Socket<FromServer, FromClient> = io(process.argv[2], { autoConnect: false });
+typed.on("greeting", (name, times) => name.repeat(times));
+typed.on("connect_error", (error) => error.code.toUpperCase());
+typed.on("disconnect", (reason, { description }) => reason + description);
+typed.emit("bare");
+typed.emit("hello", "Ada", (length) => length.toFixed());
+typed.timeout(5000).emit("hello", "Ada", (error, length) => error?.message ?? length.toFixed());
+const length: Promise<number> = typed.emitWithAck("hello", "Ada");
+const within: Promise<number> = typed.timeout(5000).emitWithAck("hello", "Ada");
+// @ts-expect-error There is no such event.
+typed.on("greetings", () => {});
+// @ts-expect-error A name is a string.
+typed.emit("hello", 7, () => {});
+// @ts-expect-error The event has an argument.
+typed.emit("bare", 7);
+// Options of Socket.IO that have no meaning here are no errors.
+io(process.argv[2], { autoConnect: false, upgrade: true, rememberUpgrade: true, multiplex: false });
+return [length, within];
+}
 new WebSocketManager({ showToast: (text: string, mood: string) => console.log(text, mood) });
 """
 

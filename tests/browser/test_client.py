@@ -361,8 +361,8 @@ async def test_an_application_handles_and_calls(browser: Browser, transport: str
             return 2 * number
 
         @server.event
-        async def both(_sid: str, pair: list[int]) -> list[int]:
-            return pair[::-1]
+        async def both(_sid: str, a: int, b: int) -> tuple[int, int]:
+            return b, a
 
         @server.event
         async def order(sid: str, number: int) -> Any:
@@ -376,7 +376,15 @@ async def test_an_application_handles_and_calls(browser: Browser, transport: str
         assert await server.call("ask", 10, to=sid) == {"half": 5}
         assert await tab.run("socket.emitWithAck('double', 4)") == 8
         assert await tab.run("socket.emitWithAck('order', 6)") == {"half": 3}
-        assert await tab.run("socket.timeout(5000).emitWithAck('both', 1, 2)") == [2, 1]
+        promise = "new Promise((done) => socket.emit('both', 1, 2, (...args) => done(args)))"
+        assert await tab.run(promise) == [2, 1]
+        await tab.run("window.args = []; socket.on('pair', (...all) => args.push(all))")
+        await server.emit("pair", (3, [4]))
+        await tab.until("args.length === 1")
+        assert await tab.run("args") == [[3, [4]]]
+        # Without data, the function alone, as in Socket.IO.
+        await tab.run("socket.on('swap', (...all) => all.pop()(all.length, 7))")
+        assert await server.call("swap", to=sid) == (0, 7)
 
         refused = await Tab.open(browser, server.url, transports=[transport])
         await refused.until("record.life.some(([name]) => name === 'connect_error')")
@@ -545,7 +553,7 @@ async def test_hostile_events_are_ignored(browser: Browser, local: Local) -> Non
             async with http.post(f"{local.url}/api/publish", json=envelope) as answer:
                 return answer.status
 
-        for event in ["connect", "disconnect", "connect_error", "pong", "error", "heartbeat"]:
+        for event in ["connect", "disconnect", "connect_error", "active_tasks", "resync"]:
             assert await send(event, {"sid": "forged", "code": 4403}) == 403
         for event in [*forged, *odd]:
             assert await send(event, data) == 200

@@ -1099,7 +1099,7 @@ async def later_token() -> str:
 
 async def test_the_token_function_has_a_timeout(server: Server, transport: str) -> None:
     client = Client(request_timeout=0.05)
-    with pytest.raises(ConnectError, match="there is no token: TimeoutError"):
+    with pytest.raises(ConnectError, match="auth failed: TimeoutError"):
         await within(client.connect(server.url, auth=asyncio.Event().wait, transports=[transport]))
 
 

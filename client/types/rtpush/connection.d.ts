@@ -2,10 +2,10 @@ export class Connection {
     /**
      * @param {Options} options
      * @param {Rooms} rooms to be in; the owner changes them
-     * @param {() => Promise<string|null>} getToken called before each attempt
+     * @param {() => Promise<import('./credentials.js').Credentials>} getCredentials called before each attempt
      * @param {Listener} listener
      */
-    constructor(options: Options, rooms: Rooms, getToken: () => Promise<string | null>, listener: Listener);
+    constructor(options: Options, rooms: Rooms, getCredentials: () => Promise<import("./credentials.js").Credentials>, listener: Listener);
     /** The session's id, a secret. @type {string|null} */
     sid: string | null;
     cursor: Cursor;

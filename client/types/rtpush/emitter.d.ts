@@ -15,24 +15,30 @@ export function call(listener: Listener, args: any[]): void;
  * - A listener that is added or removed while an event is fired counts from the next one.
  */
 /** @typedef {(...args: any[]) => void} Listener */
-export class Emitter {
+/**
+ * @template {import('./events.js').EventsMap} [Events=import('./events.js').DefaultEventsMap]
+ * @template {import('./events.js').EventsMap} [Own={}]
+ */
+export class Emitter<Events extends import("./events.js").EventsMap = import("./events.js").DefaultEventsMap, Own extends import("./events.js").EventsMap = {}> {
     /**
      * Call a function on each event of a name.
      *
-     * @param {string} event
-     * @param {Listener} listener
+     * @template {import('./events.js').EventNames<Events> | import('./events.js').EventNames<Own>} Name
+     * @param {Name} event
+     * @param {import('./events.js').ListenerOf<Events, Own, Name>} listener
      * @returns {this}
      * @throws {TypeError} when the listener is not a function
      */
-    on(event: string, listener: Listener): this;
+    on<Name extends import("./events.js").EventNames<Events> | import("./events.js").EventNames<Own>>(event: Name, listener: import("./events.js").ListenerOf<Events, Own, Name>): this;
     /**
      * Call a function on the next event of a name only.
      *
-     * @param {string} event
-     * @param {Listener} listener
+     * @template {import('./events.js').EventNames<Events> | import('./events.js').EventNames<Own>} Name
+     * @param {Name} event
+     * @param {import('./events.js').ListenerOf<Events, Own, Name>} listener
      * @returns {this}
      */
-    once(event: string, listener: Listener): this;
+    once<Name extends import("./events.js").EventNames<Events> | import("./events.js").EventNames<Own>>(event: Name, listener: import("./events.js").ListenerOf<Events, Own, Name>): this;
     /**
      * Remove one listener, all of an event, or all there are.
      *

@@ -1,9 +1,3 @@
-/**
- * The server's addresses, and single reads of its log.
- *
- * Rules that hold here:
- * - No address holds a token: servers and proxies log addresses.
- */
 /** @typedef {import('./transports.js').Envelope} Envelope */
 /** Each room, and its token if it is joined with one of its own.
  * @typedef {Map<string, string|undefined>} Rooms */
@@ -25,21 +19,19 @@ export function addressOf(server: Server, path: string, rooms: Iterable<string>,
  * @returns {string[]}
  */
 export function roomsWithoutToken(rooms: Rooms): string[];
-/** @param {string|null} token @returns {Record<string, string>} */
-export function headersOf(token: string | null): Record<string, string>;
 /**
  * Read the log once, in a session that the server ends with its answer.
  *
- * @param {Server & {credentials: RequestCredentials}} server
- * @param {string|null} token
+ * @param {Server & {cookies: RequestCredentials}} server
+ * @param {import('./credentials.js').Credentials} credentials
  * @param {Iterable<string>} rooms
  * @param {string|null} last the position to read from; null for a snapshot of the tasks
  * @returns {Promise<{events: Envelope[], last: string}|null>} null when the server refuses
  * @throws {TypeError} when the server cannot be reached
  */
 export function readLog(server: Server & {
-    credentials: RequestCredentials;
-}, token: string | null, rooms: Iterable<string>, last: string | null): Promise<{
+    cookies: RequestCredentials;
+}, credentials: import("./credentials.js").Credentials, rooms: Iterable<string>, last: string | null): Promise<{
     events: Envelope[];
     last: string;
 } | null>;

@@ -1,6 +1,6 @@
 /** @typedef {import('./options.js').Options} Options */
 /** @typedef {import('./socket.js').Socket} Socket */
-export class Manager extends Emitter {
+export class Manager extends Emitter<import("./events.js").DefaultEventsMap, any> {
     /**
      * @param {Options} opts
      * @param {Socket} socket
@@ -8,8 +8,14 @@ export class Manager extends Emitter {
     constructor(opts: Options, socket: Socket);
     opts: import("./options.js").Options;
     uri: string;
-    connect: () => import("./socket.js").Socket;
-    open: () => import("./socket.js").Socket;
+    connect: () => import("./socket.js").Socket<import("./events.js").DefaultEventsMap, import("./events.js").DefaultEventsMap>;
+    open: () => import("./socket.js").Socket<import("./events.js").DefaultEventsMap, import("./events.js").DefaultEventsMap>;
+    /** The transport, by Socket.IO's names. */
+    engine: {
+        transport: {
+            readonly name: "websocket" | "polling" | null;
+        };
+    };
 }
 export type Options = import("./options.js").Options;
 export type Socket = import("./socket.js").Socket;

@@ -7,24 +7,14 @@
 export function readOptions(address: string, user: UserOptions): Options;
 /** @param {string} text */
 export function warnOnce(text: string): void;
-/**
- * The token to connect with now.
- *
- * @param {Auth|undefined} auth
- * @param {number} [timeout] milliseconds for a function to give it
- * @returns {Promise<string|null>} rejected with what the function throws, and with an Error when it takes too long
- */
-export function tokenOf(auth: Auth | undefined, timeout?: number): Promise<string | null>;
 export type TransportName = import("./transports.js").TransportName;
+export type Auth = import("./credentials.js").Auth;
+export type UserOptions = OwnOptions & { [Name in IgnoredOption]?: any; };
 /**
- * A token, an object that holds one, or a function that gives either: by its
- * return value, a promise, or, as in Socket.IO, by calling its argument.
+ * Socket.IO's options without a meaning here.
  */
-export type Credentials = string | null | {
-    token?: string;
-};
-export type Auth = Credentials | ((done: (auth: any) => void) => any);
-export type UserOptions = {
+export type IgnoredOption = "multiplex" | "upgrade" | "rememberUpgrade" | "tryAllTransports" | "forceBase64" | "timestampRequests" | "timestampParam" | "addTrailingSlash" | "closeOnBeforeunload" | "useNativeTimers" | "transportOptions" | "extraHeaders" | "protocols" | "parser" | "autoUnref" | "requestTimeout" | "perMessageDeflate" | "secure" | "host" | "hostname" | "port" | "agent" | "ca" | "cert" | "ciphers" | "key" | "passphrase" | "pfx" | "rejectUnauthorized";
+export type OwnOptions = {
     transports?: ("websocket" | "sse" | "poll" | "polling" | "webtransport")[] | undefined;
     /**
      * whether to reconnect; true by default
@@ -50,7 +40,7 @@ export type UserOptions = {
      * milliseconds for one attempt to connect; 20,000 by default
      */
     timeout?: number | undefined;
-    auth?: Auth | undefined;
+    auth?: import("./credentials.js").Auth | undefined;
     /**
      * added to every address
      */
@@ -98,7 +88,10 @@ export type Options = {
      * best first
      */
     transports: TransportName[];
-    credentials: RequestCredentials;
+    /**
+     * whether requests to another origin carry them
+     */
+    cookies: RequestCredentials;
     /**
      * whether the application can give another token
      */

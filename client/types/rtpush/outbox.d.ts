@@ -6,7 +6,7 @@
 export function errorOf(refusal: Refusal, data?: object): RtpushError;
 /** `retry_after` in seconds.
  * @typedef {{code: string, message: string, retry_after?: number}} Refusal */
-/** `sent`: whether the event was sent, though not answered.
+/** `data`: the arguments of the callback. `sent`: whether the event was sent, though not answered.
  * @typedef {(error: Refusal|null, data?: any, sent?: boolean) => void} Done */
 /** An Error with the protocol's code (section 9).
  * @typedef {Error & {code: string, data: object}} RtpushError */
@@ -52,7 +52,7 @@ export type Refusal = {
     retry_after?: number;
 };
 /**
- * `sent`: whether the event was sent, though not answered.
+ * `data`: the arguments of the callback. `sent`: whether the event was sent, though not answered.
  */
 export type Done = (error: Refusal | null, data?: any, sent?: boolean) => void;
 /**

@@ -1,3 +1,5 @@
+/** The arguments that an envelope has for a handler or a callback. @param {import('./transports.js').Envelope} envelope @returns {any[]} */
+export function argumentsOf({ args, data }: import("./transports.js").Envelope): any[];
 /** @typedef {import('./emitter.js').Listener} Listener */
 /** @typedef {import('./outbox.js').Refusal} Refusal */
 /** @typedef {import('./socket.js').Socket} Socket */
@@ -36,7 +38,7 @@ export class Sender {
      *
      * @param {import('./transports.js').Envelope} reply
      */
-    settle({ ack, error, data }: import("./transports.js").Envelope): void;
+    settle(reply: import("./transports.js").Envelope): void;
     /**
      * The connection has ended for good: no event will be answered.
      *

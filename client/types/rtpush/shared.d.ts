@@ -9,10 +9,10 @@ export class SharedConnection {
     /**
      * @param {Options} options
      * @param {Rooms} rooms to be in; the owner changes them
-     * @param {() => Promise<string|null>} getToken called before each attempt
+     * @param {() => Promise<Credentials>} getCredentials called before each attempt
      * @param {Listener} listener
      */
-    constructor(options: Options, rooms: Rooms, getToken: () => Promise<string | null>, listener: Listener);
+    constructor(options: Options, rooms: Rooms, getCredentials: () => Promise<Credentials>, listener: Listener);
     /** Whether it is connected or will reconnect by itself. */
     active: boolean;
     cursor: Cursor;
@@ -20,13 +20,13 @@ export class SharedConnection {
     sid: string | null;
     options: import("./options.js").Options;
     rooms: import("./endpoint.js").Rooms;
-    getToken: () => Promise<string | null>;
+    getCredentials: () => Promise<Credentials>;
     listener: import("./connection.js").Listener;
     /** Of the lock and of the channel. */
     name: string;
     start(): Promise<void>;
-    /** The token for a leader in this tab: a leader speaks for one person only. @returns {Promise<string|null>} */
-    leaderToken(): Promise<string | null>;
+    /** The credentials of a leader in this tab: a leader speaks for one person only. @returns {Promise<Credentials>} */
+    leaderCredentials(): Promise<Credentials>;
     /** Disconnect this tab. `start` connects again and resumes at the cursor. */
     stop(): void;
     /**
@@ -47,6 +47,7 @@ export class SharedConnection {
 export type Envelope = import("./transports.js").Envelope;
 export type CloseDetails = import("./transports.js").CloseDetails;
 export type Listener = import("./connection.js").Listener;
+export type Credentials = import("./credentials.js").Credentials;
 export type Options = import("./options.js").Options;
 export type Rooms = import("./endpoint.js").Rooms;
 import { Cursor } from './cursor.js';

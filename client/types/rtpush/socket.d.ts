@@ -1,4 +1,3 @@
-/** @typedef {import('./emitter.js').Listener} Handler */
 /** @typedef {import('./endpoint.js').Rooms} Rooms */
 /** @typedef {import('./transports.js').Envelope} Envelope */
 /** @typedef {import('./transports.js').CloseDetails} CloseDetails */
@@ -6,7 +5,12 @@
 /** @typedef {import('./connection.js').Session} Session */
 /** @typedef {import('./options.js').UserOptions} UserOptions */
 /** @typedef {import('./options.js').Options} Options */
-export class Socket extends Emitter {
+/**
+ * @template {import('./events.js').EventsMap} [ListenEvents=import('./events.js').DefaultEventsMap]
+ * @template {import('./events.js').EventsMap} [EmitEvents=ListenEvents]
+ * @extends {AnyEmitter<ListenEvents, import('./events.js').SocketEvents>}
+ */
+export class Socket<ListenEvents extends import("./events.js").EventsMap = import("./events.js").DefaultEventsMap, EmitEvents extends import("./events.js").EventsMap = ListenEvents> extends AnyEmitter<ListenEvents, import("./events.js").SocketEvents> {
     /**
      * @param {string} address
      * @param {UserOptions} options
@@ -22,8 +26,8 @@ export class Socket extends Emitter {
     transport: TransportName | null;
     /** The round trip of the last ping in milliseconds; null until one is answered. @type {number|null} */
     latency: number | null;
-    /** The token, or what gives it, for every connection; may be replaced at any time. */
-    auth: import("./options.js").Auth | undefined;
+    /** What the server is told of the client at each connection, or what gives it; may be replaced at any time. */
+    auth: import("./credentials.js").Auth | undefined;
     io: Manager;
     get disconnected(): boolean;
     /** Whether it is connected or will reconnect by itself. */
@@ -44,21 +48,23 @@ export class Socket extends Emitter {
      * Send an event. A function as the last argument is called with the server's
      * answer, or with `{error: {code, message}}` when the server refuses.
      *
-     * @param {string} event
-     * @param {...any} args one value of JSON; several travel as an array
+     * @template {import('./events.js').EventNames<EmitEvents>} Name
+     * @param {Name} event
+     * @param {import('./events.js').ArgumentsOf<EmitEvents, Name>} args values of JSON
      * @returns {this}
      * @throws {Error} when the name is reserved
      * @throws {TypeError} when JSON cannot represent the arguments
      */
-    emit(event: string, ...args: any[]): this;
+    emit<Name extends import("./events.js").EventNames<EmitEvents>>(event: Name, ...args: import("./events.js").ArgumentsOf<EmitEvents, Name>): this;
     /**
      * Send an event, and wait for the server's answer.
      *
-     * @param {string} event
-     * @param {...any} args as in `emit`
-     * @returns {Promise<any>} the answer; rejected with an RtpushError when the server refuses
+     * @template {import('./events.js').EventNames<EmitEvents>} Name
+     * @param {Name} event
+     * @param {import('./events.js').WithoutCallback<import('./events.js').ArgumentsOf<EmitEvents, Name>>} args as in `emit`
+     * @returns {Promise<import('./events.js').AnswerOf<import('./events.js').ArgumentsOf<EmitEvents, Name>>>} the answer; rejected with an RtpushError when the server refuses
      */
-    emitWithAck(event: string, ...args: any[]): Promise<any>;
+    emitWithAck<Name extends import("./events.js").EventNames<EmitEvents>>(event: Name, ...args: import("./events.js").WithoutCallback<import("./events.js").ArgumentsOf<EmitEvents, Name>>): Promise<import("./events.js").AnswerOf<import("./events.js").ArgumentsOf<EmitEvents, Name>>>;
     /**
      * Send the event `message`.
      *
@@ -70,9 +76,9 @@ export class Socket extends Emitter {
      * Give the next emit a time limit; its callback is then called with `(error, answer)`.
      *
      * @param {number} milliseconds
-     * @returns {this}
+     * @returns {Socket<ListenEvents, import('./events.js').WithErrors<EmitEvents>>} this socket
      */
-    timeout(milliseconds: number): this;
+    timeout(milliseconds: number): Socket<ListenEvents, import("./events.js").WithErrors<EmitEvents>>;
     /** The next emit goes to the clients that are connected now; the server does not log it. */
     get volatile(): this;
     /** Does nothing: the server compresses every frame where that pays. @returns {this} */
@@ -96,10 +102,6 @@ export class Socket extends Emitter {
      * @returns {Promise<void>} rejected with an RtpushError when the server refuses
      */
     leave(room: string): Promise<void>;
-    /** @param {Handler} handler called with every event's name and data @returns {this} */
-    onAny(handler: Handler): this;
-    /** @param {Handler} [handler] all of them when left out @returns {this} */
-    offAny(handler?: Handler): this;
     /**
      * Receive whole envelopes, with `id`, `room` and `key`, before the event's handlers do.
      *
@@ -109,7 +111,6 @@ export class Socket extends Emitter {
     onEnvelope(handler: (envelope: Envelope) => void): () => void;
     #private;
 }
-export type Handler = import("./emitter.js").Listener;
 export type Rooms = import("./endpoint.js").Rooms;
 export type Envelope = import("./transports.js").Envelope;
 export type CloseDetails = import("./transports.js").CloseDetails;
@@ -117,5 +118,5 @@ export type TransportName = import("./transports.js").TransportName;
 export type Session = import("./connection.js").Session;
 export type UserOptions = import("./options.js").UserOptions;
 export type Options = import("./options.js").Options;
-import { Emitter } from './emitter.js';
+import { AnyEmitter } from './any_emitter.js';
 import { Manager } from './manager.js';

@@ -15,7 +15,7 @@ export function parse(text: string): any;
 /** The message of a close for want of an answer, as Socket.IO words it. */
 export const PING_TIMEOUT: "ping timeout";
 /** One envelope, as PROTOCOL.md describes it. The client trusts no field of it.
- * @typedef {{event?: any, data?: any, id?: any, room?: any, key?: any, ack?: any, error?: any}} Envelope */
+ * @typedef {{event?: any, data?: any, args?: any, id?: any, room?: any, key?: any, ack?: any, error?: any}} Envelope */
 /** Why a transport closed: the protocol's close code, and the seconds that the
  * server asks the client to wait.
  * @typedef {{code: number, message: string, retryAfter?: number}} CloseDetails */
@@ -24,8 +24,8 @@ export const PING_TIMEOUT: "ping timeout";
  * @property {(path: string, query: Record<string, string|null>) => URL} address of a read
  * @property {(query: Record<string, string|null>) => URL} postAddress
  * @property {() => Record<string, string|null>} resume the query parameters `last` and `sid`, by which the server resumes the session
- * @property {string|null} token
- * @property {RequestCredentials} credentials
+ * @property {import('./credentials.js').Credentials} credentials
+ * @property {RequestCredentials} cookies whether requests to another origin carry them
  * @property {(transport: Transport, envelope: Envelope) => void} receive
  * @property {(position: string) => void} advance move the cursor to the position that a long-poll answer names
  * @property {(transport: Transport, details: CloseDetails) => void} closed
@@ -75,6 +75,7 @@ export class Transport {
 export type Envelope = {
     event?: any;
     data?: any;
+    args?: any;
     id?: any;
     room?: any;
     key?: any;
@@ -103,8 +104,11 @@ export type Link = {
      * the query parameters `last` and `sid`, by which the server resumes the session
      */
     resume: () => Record<string, string | null>;
-    token: string | null;
-    credentials: RequestCredentials;
+    credentials: import("./credentials.js").Credentials;
+    /**
+     * whether requests to another origin carry them
+     */
+    cookies: RequestCredentials;
     receive: (transport: Transport, envelope: Envelope) => void;
     /**
      * move the cursor to the position that a long-poll answer names

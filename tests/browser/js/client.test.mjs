@@ -8,7 +8,8 @@ import { Cursor, isBehind, parsePosition } from '../../../client/rtpush/cursor.j
 import { Emitter } from '../../../client/rtpush/emitter.js';
 import { Fallback, backoff } from '../../../client/rtpush/fallback.js';
 import { newId } from '../../../client/rtpush/ids.js';
-import { readOptions, tokenOf } from '../../../client/rtpush/options.js';
+import { credentialsOf, headersOf, protocolsOf } from '../../../client/rtpush/credentials.js';
+import { readOptions } from '../../../client/rtpush/options.js';
 import { Outbox } from '../../../client/rtpush/outbox.js';
 import { SseParser } from '../../../client/rtpush/sse_parser.js';
 import { TaskList } from '../../../client/rtpush/tasks.js';
@@ -217,7 +218,7 @@ test('options have the names and defaults of Socket.IO', () => {
   assert.deepEqual([options.base, options.query, options.reconnectionDelay], ['http://push.example:8080/', [['a', '1']], 1000]);
   const other = readOptions('https://push.example', { path: '/live', query: { b: '2' }, transports: ['polling'], reconnectionAttempts: 5, withCredentials: true });
   assert.deepEqual([other.base, other.query, other.transports], ['https://push.example/live/', [['b', '2']], ['sse', 'poll']]);
-  assert.deepEqual([other.reconnectionAttempts, other.credentials], [5, 'include']);
+  assert.deepEqual([other.reconnectionAttempts, other.cookies], [5, 'include']);
   // None at all, as far as timers go.
   assert.deepEqual([false, Infinity].map((timeout) => readOptions('http://a', { timeout }).timeout), [2 ** 31 - 1, 2 ** 31 - 1]);
 });
@@ -291,11 +292,21 @@ test('what the docs say of Socket.IO is so', (context) => {
 
 test('a token is given, held by an object, returned, promised or passed on', async () => {
   const ways = ['t', { token: 't' }, () => 't', async () => ({ token: 't' }), (done) => done({ token: 't' }), async (done) => done({ token: 't' })];
-  for (const way of ways) assert.equal(await tokenOf(way), 't');
-  for (const none of [undefined, null, {}, () => null, () => undefined]) assert.equal(await tokenOf(none), null);
-  await assert.rejects(tokenOf(() => Promise.reject(new Error('no'))), /no/);
-  await assert.rejects(tokenOf(() => { throw new Error('no'); }), /no/);
-  await assert.rejects(tokenOf(() => new Promise(() => {}), 1), /in time/);
+  for (const way of ways) assert.deepEqual(await credentialsOf(way), { token: 't', rest: null });
+  for (const none of [undefined, null, {}, () => null, () => undefined]) assert.deepEqual(await credentialsOf(none), { token: null, rest: null });
+  await assert.rejects(credentialsOf(() => Promise.reject(new Error('no'))), /no/);
+  await assert.rejects(credentialsOf(() => { throw new Error('no'); }), /no/);
+  await assert.rejects(credentialsOf(() => new Promise(() => {}), 1), /in time/);
+});
+
+test('the rest of auth travels beside the token', async () => {
+  const ada = { username: 'Ada 💡', scopes: ['?>~'] };
+  const credentials = await credentialsOf(() => ({ ...ada, token: 't' }));
+  assert.match(credentials.rest, /^[\w-]+$/);
+  assert.deepEqual(JSON.parse(Buffer.from(credentials.rest, 'base64url')), ada);
+  assert.deepEqual(headersOf(credentials), { authorization: 'Bearer t', 'rtpush-auth': credentials.rest });
+  assert.deepEqual(protocolsOf(credentials), ['rtpush', 'bearer.t', `auth.${credentials.rest}`]);
+  assert.deepEqual(protocolsOf({ token: null, rest: null }), []);
 });
 
 test('a list of tasks is its snapshot and what came after', () => {

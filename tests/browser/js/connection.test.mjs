@@ -43,10 +43,10 @@ class FakeWebSocket {
   }
 }
 
-function connect(options = {}, token = async () => null) {
+function connect(options = {}, credentials = async () => ({ token: null, rest: null })) {
   const listener = new Proxy({}, { get: (_, name) => (...args) => told.push([name, ...args]) });
   const own = { transports: ['websocket'], randomizationFactor: 0, ...options };
-  connection = new Connection(readOptions('http://push.example', own), new Map(), token, listener);
+  connection = new Connection(readOptions('http://push.example', own), new Map(), credentials, listener);
   connection.start();
 }
 
@@ -235,7 +235,7 @@ test('the client waits a random part of retry_after', async () => {
 test('the client asks for another token when one is refused, at most twice in a row', async () => {
   let asked = 0;
   const auth = () => `t${asked += 1}`;
-  await online({ auth }, async () => auth());
+  await online({ auth }, async () => ({ token: auth(), rest: null }));
   assert.deepEqual(socket().protocols, ['rtpush', 'bearer.t1']);
   socket().close(4401);
   await pass(1000);
@@ -251,7 +251,7 @@ test('when the auth function fails, the client tries again', async () => {
   let works = false;
   const token = async () => {
     if (!works) throw new Error('no network');
-    return 't';
+    return { token: 't', rest: null };
   };
   connect({}, token);
   await pass(500);

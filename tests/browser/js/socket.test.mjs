@@ -268,3 +268,49 @@ test('reconnection that a handler turns off allows no further attempt', async ()
   assert.deepEqual([attempts, socket.active], [[1], false]);
   assert.ok(LOCAL.has('reconnect_failed'));
 });
+
+test('listeners of every event, of both directions', async () => {
+  serve({ read: (count) => (count === 1 ? Response.json({ events: [{ event: 'pair', id: 'e-2', data: [1, 2], args: true }], last: 'e-2' }) : null) });
+  socket = io('http://push.example', { transports: ['poll'] });
+  const heard = [];
+  const note = (name) => (...args) => heard.push([name, ...args]);
+  const [first, second, sent] = [note('first'), note('second'), note('sent')];
+  socket.onAny(second).prependAny(first).onAnyOutgoing(sent).prependAnyOutgoing(first);
+  assert.deepEqual([socket.listenersAny(), socket.listenersAnyOutgoing()], [[first, second], [first, sent]]);
+  await new Promise((resolve) => socket.on('pair', (...args) => resolve(heard.push(args))));
+  assert.deepEqual(heard.splice(0), [['first', 'pair', 1, 2], ['second', 'pair', 1, 2], [1, 2]]);
+  assert.equal(socket.io.engine.transport.name, 'polling');
+  socket.offAnyOutgoing(first);
+  await socket.emitWithAck('x', 1, 2);
+  assert.deepEqual(heard, [['sent', 'x', 1, 2]]);
+  assert.deepEqual([posts[0].envelopes[0].data, posts[0].envelopes[0].args], [[1, 2], true]);
+  assert.deepEqual([socket.offAny().listenersAny(), socket.offAnyOutgoing().listenersAnyOutgoing()], [[], []]);
+});
+
+test('the whole of auth travels when the client connects, and not with a POST', async () => {
+  const headers = [];
+  serve();
+  const fetched = globalThis.fetch;
+  mock.method(globalThis, 'fetch', (url, options = {}) => {
+    headers.push([options.body === undefined, options.headers['rtpush-auth'], options.headers.authorization, url.search]);
+    return fetched(url, options);
+  });
+  await open({ auth: { username: 'Ada', token: 't' } });
+  await socket.emitWithAck('x');
+  const rest = Buffer.from('{"username":"Ada"}').toString('base64url');
+  assert.deepEqual(headers[0].slice(0, 3), [true, rest, 'Bearer t']);
+  assert.deepEqual(headers.find(([isRead]) => !isRead).slice(0, 3), [false, undefined, 'Bearer t']);
+  assert.ok(headers.every(([, , , search]) => !search.includes('Ada') && !search.includes(rest)));
+});
+
+test('error, pong and heartbeat are events like any other when they are logged', async () => {
+  const events = ['error', 'pong', 'heartbeat', 'presence'].map((event, index) => ({ event, id: `e-${index + 2}`, data: { own: event } }));
+  serve({ read: (count) => (count === 1 ? Response.json({ events, last: 'e-5' }) : null) });
+  socket = io('http://push.example', { transports: ['poll'] });
+  const heard = [];
+  for (const { event } of events) socket.on(event, ({ own }) => heard.push(own));
+  await until(() => heard.length === 4);
+  await socket.emitWithAck('error', 'x');
+  assert.equal(posts[0].envelopes[0].event, 'error');
+  assert.throws(() => socket.volatile.emit('error'), /reserved/);
+});
