@@ -27,6 +27,7 @@ from ..web.body import BodyReader
 from ..web.middleware import AccessControl
 from ..web.request_keys import CALLER
 from .connect_request import ConnectRequest, environ_of
+from .work_queue import WorkQueue
 
 __all__ = ["Abortable", "TransportContext"]
 
@@ -51,7 +52,8 @@ class TransportContext:
     """What the transports of one server share.
 
     `connections` are the connections taken over that are not lost yet; `drained`
-    is set when the last one goes. `address_limits` is what each address may send.
+    is set when the last one goes. `address_limits` is what each address may send,
+    `work_queue` has the connections that have more to handle than one turn of the loop allows.
     """
 
     hub: Hub
@@ -65,6 +67,7 @@ class TransportContext:
     connections: set[Abortable] = field(default_factory=set)
     drained: asyncio.Event = field(default_factory=asyncio.Event)
     address_limits: dict[str, RateLimit] = field(default_factory=dict)
+    work_queue: WorkQueue = field(default_factory=WorkQueue)
 
     async def admit(self, request: web.Request, connect_request: ConnectRequest) -> Session:
         """Admit a client: the session that it asks for. Raises RtpushError.

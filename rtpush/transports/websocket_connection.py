@@ -168,6 +168,9 @@ class WebSocketConnection(StreamConnection):
                 self._take_frame(*found)
         except FrameError as exc:
             self._fail(exc.code, str(exc))
+        if size >= MAX_TURN_BYTES:
+            # It waits for the others that have as much, before it is read again.
+            self._plan_turn()
         if self._session is not None:
             self._settle(self._session, frames)
 
@@ -219,7 +222,7 @@ class WebSocketConnection(StreamConnection):
     def _plan_turn(self) -> None:
         if not self._turn_due:
             self._turn_due = True
-            asyncio.get_running_loop().call_soon(self._next_turn)
+            self._context.work_queue.add(self._next_turn)
 
     def _next_turn(self) -> None:
         self._turn_due = False

@@ -1,0 +1,66 @@
+"""Connections that have much to handle take turns in the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+from frames import TEXT, Raw, frame
+
+from rtpush.server import Server
+from rtpush.transports.websocket_connection import MAX_TURN_BYTES, WebSocketConnection
+from rtpush.transports.work_queue import TURN_SECONDS, WorkQueue
+
+
+async def test_long_work_has_a_turn_of_the_loop_each() -> None:
+    queue, loop = WorkQueue(), asyncio.get_running_loop()
+    turn, done = 0, asyncio.Event()
+    ran: list[tuple[str, int]] = []
+    left = {"a": 2, "b": 2, "c": 1}
+
+    def next_turn() -> None:
+        nonlocal turn
+        turn += 1
+        if any(left.values()):
+            loop.call_soon(next_turn)
+        else:
+            done.set()
+
+    def work(name: str) -> None:
+        ran.append((name, turn))
+        time.sleep(TURN_SECONDS * 1.5)
+        left[name] -= 1
+        if left[name]:
+            queue.add(lambda: work(name))
+
+    next_turn()
+    for name in left:
+        queue.add(lambda name=name: work(name))
+    await asyncio.wait_for(done.wait(), 10)
+    assert [name for name, _ in ran] == ["a", "b", "c", "a", "b"]
+    turns = [at for _, at in ran]
+    assert len(set(turns)) == len(turns)
+
+
+async def test_work_that_fails_does_not_hold_up_the_others() -> None:
+    queue, ran = WorkQueue(), asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    queue.add(lambda: 1 // 0)
+    queue.add(ran.set)
+    await asyncio.wait_for(ran.wait(), 10)
+
+
+async def test_a_connection_waits_its_turn_behind_a_large_message() -> None:
+    async with Server(port=0, log="memory:") as server:
+        raw = await Raw.upgraded(server.port)
+        (connection,) = server._transport_context.connections
+        assert isinstance(connection, WebSocketConnection)
+        envelope = {"event": "x", "data": "*" * MAX_TURN_BYTES}
+        connection.data_received(frame(TEXT, json.dumps(envelope).encode()))
+        assert connection._reading_paused
+        connection.data_received(frame(TEXT, b'{"event":"ping","ack":1}'))
+        while json.loads((await raw.frame()).payload).get("ack") != 1:
+            """What came before it."""
+        assert not connection._reading_paused
+        raw.abort()
