@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hubs import House, told, x
+from hubs import House, resyncs, told, x
 
 from rtpush.framing import FRAMINGS, Framing
 from rtpush.protocol import Position
@@ -112,3 +112,23 @@ def test_a_session_that_is_named_reads_for_itself(house: House) -> None:
     house.publish(x(3, room="a"), x(4))
     assert told(first) == [3, 4]
     assert told(second) == [1, 2, 3, 4]
+
+
+def test_a_loss_of_the_log_is_told_to_everyone_in_turn(house: House) -> None:
+    house.publish(*(x(n) for n in range(5)))
+    wires = [house.open("a")[1] for _ in range(500)]
+    house.turns.step = 0.002
+    house.lose_the_log()
+    assert not house.hub.idle.is_set()
+    assert 0 < sum(resyncs(wire) == ["epoch"] for wire in wires) < 500, "it breathes"
+    house.publish(x(1), x(2, room="a"))
+    house.turns.settle()
+    assert house.hub.idle.is_set()
+    assert told(wires[0]) == [1, 2]
+    # Whose turn came later began behind these.
+    assert told(wires[-1]) == []
+    house.publish(x(3, room="a"))
+    house.turns.settle()
+    for wire in wires:
+        assert resyncs(wire) == ["epoch"]
+        assert told(wire)[-1] == 3
