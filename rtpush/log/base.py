@@ -23,6 +23,7 @@ from ..errors import RtpushError
 from ..protocol import Position
 from .board import TaskBoard
 from .entry import Draft, Entry
+from .room_index import Rooms
 
 __all__ = [
     "PAGE_BYTES",
@@ -55,8 +56,9 @@ def new_board(settings: Settings) -> TaskBoard:
 class Page(NamedTuple):
     """Entries that were read, and the number up to which nothing is missing from them.
 
-    A reader that wants more reads on at `upto`. It rises with every page while there is
-    something newer, also when each entry that was looked at was left out.
+    A reader that wants more reads on at `upto`. It rises with every page while the log
+    has something newer, also when each entry that was looked at was left out. Of a page
+    that was read newest first, it is the number from which on nothing is missing.
     """
 
     entries: list[Entry]
@@ -114,26 +116,41 @@ class Log(ABC):
         """
 
     @abstractmethod
-    def recent(self, after: int, max_bytes: int) -> Sequence[Entry] | None:
-        """Entries newer than `after` from memory, at once.
+    def recent(self, after: int, max_bytes: int, rooms: Rooms | None = None) -> Page | None:
+        """Entries newer than `after` from memory, at once; with `rooms`, of these alone.
 
-        At least one (if there is any) and then as many as fit into
-        `max_bytes`; None when `after` lies before what memory holds.
+        At least one (if there is any) and then as many as fit into `max_bytes`. None when
+        memory does not know all of them. Costs what it returns, however much is newer.
         """
+
+    @abstractmethod
+    def active(self, rooms: Rooms, after: int) -> Rooms:
+        """Those of the rooms that may have an entry after a number; the others have none."""
 
     @abstractmethod
     def superseded(self, entry: Entry) -> bool:
         """Does memory hold a later entry with the same conflation key?"""
 
     @abstractmethod
-    async def read(self, after: int, limit: int, conflate_after: int | None = None) -> Page:
+    async def read(
+        self,
+        after: int,
+        limit: int,
+        conflate_after: int | None = None,
+        rooms: Rooms | None = None,
+    ) -> Page:
         """Of the `limit` entries after `after`, oldest first, from the store.
 
-        As many as fit into PAGE_BYTES of JSON, but at least one. With
-        `conflate_after`, entries newer than it that a later one supersedes are
-        left out. Entries older than `first` are gone: the caller compares
-        first. Raises RtpushError (`unavailable`).
+        With `rooms`, of these rooms' entries: what lies between them costs nothing. As
+        many as fit into PAGE_BYTES of JSON, but at least one. With `conflate_after`,
+        entries newer than it that a later one supersedes are left out. Entries older
+        than `first` are gone: the caller compares first. Raises RtpushError
+        (`unavailable`).
         """
+
+    @abstractmethod
+    async def read_before(self, before: int, limit: int, rooms: Rooms | None = None) -> Page:
+        """At most `limit` entries older than number `before`, newest first; else as `read`."""
 
     async def sync(self) -> bool:
         """Wait until all is here that was answered before, by whatever node; is it?

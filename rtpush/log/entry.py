@@ -117,7 +117,7 @@ class Entry:
     @property
     def size(self) -> int:
         """Bytes of memory that the entry may come to hold, frames and indexes included."""
-        return 450 + 3 * len(self.json) + (0 if self.key is None else 150)
+        return 470 + 3 * len(self.json) + (0 if self.key is None else 150)
 
 
 def new_entry(

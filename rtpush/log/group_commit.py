@@ -23,9 +23,10 @@ from typing import Final
 from ..config.settings import Settings
 from ..errors import RtpushError
 from ..protocol import Position
-from .base import Log, Outcome, new_board
+from .base import Log, Outcome, Page, new_board
 from .board import TaskBoard
 from .entry import Draft, Entry, new_entry
+from .room_index import Rooms
 from .tail import Tail
 
 __all__ = ["Batch", "Call", "GroupCommitLog", "unavailable"]
@@ -257,14 +258,18 @@ class GroupCommitLog(Log):
         return seq
 
     def _newest_time(self) -> float:
-        newest = self._tail.after(self.last - 1, 0)
-        return newest[0].time if newest else 0.0
+        newest = self._tail.newest
+        return newest.time if newest is not None else 0.0
 
     # -------------------------------------------------------------- reading
 
-    def recent(self, after: int, max_bytes: int) -> Sequence[Entry] | None:
+    def recent(self, after: int, max_bytes: int, rooms: Rooms | None = None) -> Page | None:
         """See `Log.recent`."""
-        return self._tail.after(after, max_bytes)
+        return self._tail.after(after, max_bytes, rooms)
+
+    def active(self, rooms: Rooms, after: int) -> Rooms:
+        """See `Log.active`."""
+        return self._tail.index.active(rooms, after)
 
     def superseded(self, entry: Entry) -> bool:
         """See `Log.superseded`."""

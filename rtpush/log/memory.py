@@ -17,6 +17,7 @@ from .base import PAGE_BYTES, Page
 from .group_commit import Batch
 from .idempotency import MAX_KEYS
 from .local import LocalLog
+from .room_index import Rooms
 from .tail import Tail
 
 __all__ = ["MemoryLog"]
@@ -48,11 +49,21 @@ class MemoryLog(LocalLog):
     def _write(self, batch: Batch) -> None:
         self._stored(batch, None)
 
-    async def read(self, after: int, limit: int, conflate_after: int | None = None) -> Page:
+    async def read(
+        self,
+        after: int,
+        limit: int,
+        conflate_after: int | None = None,
+        rooms: Rooms | None = None,
+    ) -> Page:
         """See `Log.read`."""
-        held = self._tail.after(max(after, self.first - 1), PAGE_BYTES) or ()
-        entries = list(held[:limit])
-        upto = entries[-1].seq if entries else self.last
-        if conflate_after is not None:
-            entries = [e for e in entries if e.seq <= conflate_after or not self.superseded(e)]
-        return Page(entries, upto)
+        page = self._tail.after(max(after, self.first - 1), PAGE_BYTES, rooms, limit)
+        assert page is not None, "memory holds all that there is"
+        if conflate_after is None:
+            return page
+        kept = [e for e in page.entries if e.seq <= conflate_after or not self.superseded(e)]
+        return Page(kept, page.upto)
+
+    async def read_before(self, before: int, limit: int, rooms: Rooms | None = None) -> Page:
+        """See `Log.read_before`."""
+        return self._tail.before(before, PAGE_BYTES, rooms, limit)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import math
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice, takewhile
 from pathlib import Path
 from time import time
 from typing import Final, TypeVar
@@ -27,8 +28,10 @@ from .file_place import MisplacedError
 from .group_commit import Batch
 from .idempotency import MAX_KEYS
 from .local import LocalLog
+from .room_index import RoomIndex, Rooms
 from .sqlite_file import EntryRow, Kept, KeyRow, Rows, SqliteFile
-from .sqlite_reader import SqliteReaders
+from .sqlite_reader import Search, SqliteReaders
+from .sqlite_segments import SEGMENT
 from .tail import Tail
 
 __all__ = ["SqliteLog"]
@@ -42,14 +45,15 @@ TAIL_BYTES: Final = 8 << 20
 # Idempotency keys that one commit removes from the file at the most.
 FORGET_AT_ONCE: Final = 5_000
 
-# What retention counts for an entry beside its data and its names: row and index.
-ROW_BYTES: Final = 100
+# What retention counts for an entry beside its data and its names: row and indexes.
+ROW_BYTES: Final = 120
 
 
 class SqliteLog(LocalLog):
     """See `Log`. `path` is a file; it is made when there is none.
 
-    `tail_count` and `tail_bytes` bound what is kept in memory, `max_keys` the idempotency keys.
+    `tail_count` and `tail_bytes` bound what is kept in memory, `max_keys` the idempotency
+    keys; `segment` is how many entries a part of the index by room has.
     """
 
     def __init__(
@@ -61,16 +65,18 @@ class SqliteLog(LocalLog):
         tail_count: int = TAIL_COUNT,
         tail_bytes: int = TAIL_BYTES,
         max_keys: int = MAX_KEYS,
+        segment: int = SEGMENT,
     ) -> None:
         super().__init__(settings, clock, max_keys=max_keys)
         self._path = Path(path)
-        self._file = SqliteFile(self._path, settings)
+        self._file = SqliteFile(self._path, settings, segment)
         self._thread = DaemonExecutor(1, "rtpush-sqlite")
         self._readers = SqliteReaders()
         self._tail_bounds = tail_count, tail_bytes
         self._tail = Tail(0, *self._tail_bounds)
         self._trim_due = 0.0
         self._trimming = False
+        self._sealed = 0
         # Whether a look at where the file is is under way, and what the last one found.
         self._looking = self._misplaced = False
         # Idempotency keys that are to be removed from the file, each with its number.
@@ -86,9 +92,13 @@ class SqliteLog(LocalLog):
             self._thread.shutdown()
             raise
         self.epoch = restored.epoch
-        self.first = restored.first
         last = restored.newest[-1].seq if restored.newest else 0
-        self._tail = Tail(last - len(restored.newest), *self._tail_bounds)
+        begin = last - len(restored.newest)
+        index = RoomIndex(begin - len(restored.rooms))
+        for room in restored.rooms:
+            index.append(room)
+        self._tail = Tail(begin, *self._tail_bounds, index)
+        self._note_kept(Kept(restored.first, 0.0, restored.sealed))
         for entry in restored.newest:
             self._tail.append(entry)
         self.board.restore(restored.tasks)
@@ -133,8 +143,13 @@ class SqliteLog(LocalLog):
             self._misplaced = isinstance(error, MisplacedError)
             self._forgotten += rows.forgotten
         else:
-            self.first, self._trim_due = done.result()
+            self._note_kept(done.result())
         self._stored(batch, error)
+
+    def _note_kept(self, kept: Kept) -> None:
+        self.first, self._trim_due, self._sealed = kept
+        # What no segment holds is found in memory alone.
+        self._tail.index_from = self._sealed + 1
 
     def tick(self, now: float) -> None:
         """See `Log.tick`."""
@@ -166,16 +181,41 @@ class SqliteLog(LocalLog):
         # A store that cannot be written refuses the next append, and says so
         # there. Here it is enough that the next tick tries again.
         if done.exception() is None:
-            self.first, self._trim_due = done.result()
+            self._note_kept(done.result())
         else:
             self._forgotten += forgotten
 
-    async def read(self, after: int, limit: int, conflate_after: int | None = None) -> Page:
+    async def read(
+        self,
+        after: int,
+        limit: int,
+        conflate_after: int | None = None,
+        rooms: Rooms | None = None,
+    ) -> Page:
         """See `Log.read`."""
         after = max(after, self.first - 1)
-        upto = min(after + limit, self.last)
+        if rooms is None:
+            upto = min(after + limit, self.last)
+            return await self._read(self._readers.read(self.epoch, after, upto, conflate_after))
+        rooms = self.active(rooms, after)
+        unsealed = islice(self._tail.index.after(rooms, max(after, self._sealed)), limit)
+        search = Search(rooms, after, self.last, self._sealed, [*unsealed], limit)
+        return await self._read(self._readers.find(self.epoch, search, conflate_after))
+
+    async def read_before(self, before: int, limit: int, rooms: Rooms | None = None) -> Page:
+        """See `Log.read_before`."""
+        upto = min(before - 1, self.last)
+        if rooms is None:
+            first = max(self.first, upto - limit + 1)
+            return await self._read(self._readers.read_newest(self.epoch, first, upto))
+        found = takewhile(lambda seq: seq > self._sealed, self._tail.index.before(rooms, upto + 1))
+        unsealed = [*islice(found, limit)]
+        search = Search(rooms, self.first - 1, upto, self._sealed, unsealed, limit)
+        return await self._read(self._readers.find_newest(self.epoch, search))
+
+    async def _read(self, reading: Awaitable[Page]) -> Page:
         try:
-            return await self._readers.read(self.epoch, after, upto, conflate_after)
+            return await reading
         except sqlite3.Error as exc:
             raise RtpushError("unavailable", f"The log cannot be read now ({exc}).") from exc
 
@@ -202,7 +242,7 @@ def _rows(batch: Batch, forgotten: list[tuple[bytes, int]]) -> Rows:
 def _entry_row(seq: int, time: float, draft: Draft) -> EntryRow:
     skip = " ".join(draft.skip) or None
     names = (draft.event, draft.room, draft.key, skip, draft.ack)
-    # The index of keyed entries holds their names once more.
+    # The indexes hold the names once more.
     size = ROW_BYTES + len(draft.encoded) + 2 * sum(len(n.encode()) for n in names if n)
     event, room, key, _, ack = names
     return seq, time, size, event, room, key, draft.encoded, skip, ack, draft.args or None

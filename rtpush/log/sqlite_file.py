@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ..config.settings import Settings
+from . import sqlite_segments as segments
 from .base import LogError
 from .entry import Entry
 from .file_place import FilePlace
@@ -33,7 +34,8 @@ from .sqlite_reader import SELECT_ENTRIES, entry_of_row
 __all__ = ["EntryRow", "Kept", "KeyRow", "Restored", "Rows", "SqliteFile"]
 
 APPLICATION_ID: Final = 0x52545055  # "RTPU"
-SCHEMA_VERSION: Final = 1
+# Version 2 has the index by room; a file of version 1 gets it when it is opened.
+SCHEMA_VERSION: Final = 2
 
 # Trimming rides on commits and, in a quiet log, on ticks: this many entries at
 # the most each time, so that no publisher waits for a long deletion.
@@ -61,18 +63,29 @@ _OLDEST_FIRST: Final = "SELECT seq, time, size FROM entries ORDER BY seq LIMIT ?
 
 
 class Kept(NamedTuple):
-    """What trimming left: the oldest number, and the time at which there is more to trim."""
+    """What a commit or trimming left.
+
+    `first` is the oldest number, `due` the time at which there is more to trim, `sealed` the
+    last number in the index by room.
+    """
 
     first: int
     due: float
+    sealed: int
 
 
 class Restored(NamedTuple):
-    """What a file held when it was opened; `newest` is what the tail begins with."""
+    """What a file held when it was opened.
+
+    `newest` is what the tail begins with; `rooms` has the rooms of the entries before it that
+    are behind `sealed`, the last number in the index by room.
+    """
 
     epoch: str
     first: int
     newest: list[Entry]
+    sealed: int
+    rooms: list[str | None]
     tasks: list[bytes]
     keys: list[KeyRow]
 
@@ -99,16 +112,18 @@ class Rows:
 class SqliteFile:
     """The one connection that writes."""
 
-    def __init__(self, path: Path, settings: Settings) -> None:
+    def __init__(self, path: Path, settings: Settings, segment: int) -> None:
         self._path = path
         self._guard_path = Path(f"{path.resolve()}-lock")
         self._wal_path = Path(f"{path}-wal")
         self._place = FilePlace()
         self._guard: sqlite3.Connection | None = None
         self._settings = settings
+        self._segment = segment
         self._first = 1
         self._last = 0
         self._bytes = 0
+        self._sealed = 0
 
     # -------------------------------------------------------------- opening
 
@@ -224,6 +239,7 @@ class SqliteFile:
         execute(f"PRAGMA journal_size_limit = {MAX_WAL_BYTES // 8}")
         execute("DELETE FROM idempotency WHERE time < ?", (now - IDEMPOTENCY_FOR,))
         self._place.remember(self._path, self._wal_path)
+        segments.migrate(self._db, SCHEMA_VERSION)
 
     def _check_version(self) -> None:
         # Asked of SQLite: the newest header may stand in the write-ahead log.
@@ -246,6 +262,7 @@ class SqliteFile:
             PRAGMA application_id = {APPLICATION_ID};
             PRAGMA user_version = {SCHEMA_VERSION};
             {SCHEMA}
+            {segments.SCHEMA}
             INSERT INTO meta VALUES ('epoch', '{epoch}');
             COMMIT;"""
         )
@@ -255,10 +272,20 @@ class SqliteFile:
         (epoch,) = execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
         first, last, size = execute("SELECT min(seq), max(seq), sum(size) FROM entries").fetchone()
         self._first, self._last, self._bytes = first or 1, last or 0, size or 0
+        self._sealed = max(segments.sealed_upto(self._db) or 0, self._first - 1)
+        while self._last - self._sealed >= self._segment:
+            # One transaction each, so that a kill loses no more than that.
+            with self._transaction():
+                self._seal_full()
+        newest = self._newest(epoch, tail_count, tail_bytes)
+        between = (self._sealed, newest[0].seq if newest else 0)
+        rooms = execute("SELECT room FROM entries WHERE seq > ? AND seq < ? ORDER BY seq", between)
         return Restored(
             epoch,
             self._first,
-            self._newest(epoch, tail_count, tail_bytes),
+            newest,
+            self._sealed,
+            [room for (room,) in rooms],
             [task for (task,) in execute("SELECT task FROM tasks")],
             execute("SELECT key, seq, account, time FROM idempotency ORDER BY seq").fetchall(),
         )
@@ -289,9 +316,16 @@ class SqliteFile:
         with self._transaction():
             self._forget(rows.forgotten)
             self._write(rows)
+            self._seal_full()
             kept = self._trim(rows.time)
         self._bound_wal()
         return kept
+
+    def _seal_full(self) -> None:
+        last = self._sealed + self._segment
+        if last <= self._last:
+            segments.seal(self._db, self._sealed + 1, last)
+            self._sealed = last
 
     def _bound_wal(self) -> None:
         with suppress(OSError):
@@ -314,7 +348,7 @@ class SqliteFile:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        before = self._first, self._last, self._bytes
+        before = self._first, self._last, self._bytes, self._sealed
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield
@@ -322,7 +356,7 @@ class SqliteFile:
             self._place.check()
             self._db.execute("COMMIT")
         except Exception:
-            self._first, self._last, self._bytes = before
+            self._first, self._last, self._bytes, self._sealed = before
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
@@ -354,8 +388,9 @@ class SqliteFile:
                 keep = seq + 1
         if keep > self._first:
             execute("DELETE FROM entries WHERE seq < ?", (keep,))
+            segments.trim(self._db, keep)
             self._first = keep
-        return Kept(keep, due)
+        return Kept(keep, due, self._sealed)
 
     def _too_much(self, oldest: int, made: float, now: float) -> bool:
         settings = self._settings

@@ -4,14 +4,18 @@ Rules that hold here:
 
 - What is held is one unbroken run of entries that ends with the newest.
 - It is bounded by count and by bytes, but the newest entry always stays.
-- A read is a slice: it costs what it returns, wherever it begins.
+- A read is a slice, or a walk along the index by room: it costs what it returns,
+  wherever it begins and however much lies between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable
 
+from .base import Page
 from .entry import Entry
+from .room_index import RoomIndex, Rooms
 
 __all__ = ["Tail"]
 
@@ -21,9 +25,15 @@ _CUT_FROM = 1024
 
 
 class Tail:
-    """`first` is the oldest number held; `first == last + 1` when empty."""
+    """`first` is the oldest number held; `first == last + 1` when empty.
 
-    def __init__(self, last: int, max_count: int, max_bytes: int) -> None:
+    `index` may begin with older numbers; it keeps those from `index_from` on, also when
+    their entries are gone.
+    """
+
+    def __init__(
+        self, last: int, max_count: int, max_bytes: int, index: RoomIndex | None = None
+    ) -> None:
         self.first = last + 1
         self.last = last
         self.bytes = 0
@@ -32,6 +42,13 @@ class Tail:
         self._entries: list[Entry | None] = []
         self._start = 0
         self._newest: dict[tuple[str | None, str, str], int] = {}
+        self.index = index or RoomIndex(last)
+        self.index_from = sys.maxsize
+
+    @property
+    def newest(self) -> Entry | None:
+        """The newest entry."""
+        return self._entries[-1] if self._entries else None
 
     def __len__(self) -> int:
         return self.last - self.first + 1
@@ -39,6 +56,7 @@ class Tail:
     def append(self, entry: Entry) -> None:
         """Add the next entry; the oldest make room."""
         self._entries.append(entry)
+        self.index.append(entry.room)
         self.last = entry.seq
         self.bytes += entry.size
         if (key := entry.conflation_key) is not None:
@@ -51,20 +69,43 @@ class Tail:
         while len(self) > 1 and self._oldest().time < time:
             self._drop_oldest()
 
-    def after(self, seq: int, max_bytes: int) -> Sequence[Entry] | None:
-        """See `Log.recent`."""
-        if seq < self.first - 1:
+    def after(
+        self, seq: int, max_bytes: int, rooms: Rooms | None = None, limit: int = sys.maxsize
+    ) -> Page | None:
+        """See `Log.recent`; at most `limit` entries."""
+        if rooms is not None:
+            rooms = self.index.active(rooms, seq)
+        if seq < self.first - 1 and rooms != []:
             return None
-        index = begin = self._start + seq - self.first + 1
-        entries, size = self._entries, 0
-        while index < len(entries):
-            entry = entries[index]
+        if rooms is None:
+            numbers: Iterable[int] = range(seq + 1, self.last + 1)
+        else:
+            numbers = self.index.after(rooms, seq)
+        return self._page(numbers, max_bytes, limit, self.last)
+
+    def before(
+        self, seq: int, max_bytes: int, rooms: Rooms | None = None, limit: int = sys.maxsize
+    ) -> Page:
+        """Entries before a number, newest first; at most `limit`, and none that is gone."""
+        if rooms is None:
+            numbers: Iterable[int] = range(min(seq - 1, self.last), self.first - 1, -1)
+        else:
+            numbers = self.index.before(rooms, seq)
+        return self._page(numbers, max_bytes, limit, self.first)
+
+    def _page(self, numbers: Iterable[int], max_bytes: int, limit: int, upto: int) -> Page:
+        found: list[Entry] = []
+        offset, entries, size = self._start - self.first, self._entries, 0
+        for number in numbers:
+            if number < self.first:
+                break
+            entry = entries[number + offset]
             assert entry is not None
             size += len(entry.json)
-            if size > max_bytes and index > begin:
-                break
-            index += 1
-        return entries[begin:index]  # type: ignore[return-value]  # slots past _start are filled
+            if found and (size > max_bytes or len(found) == limit):
+                return Page(found, found[-1].seq)
+            found.append(entry)
+        return Page(found, upto)
 
     def superseded(self, entry: Entry) -> bool:
         """Is there a newer entry with the same conflation key?"""
@@ -82,6 +123,7 @@ class Tail:
         self._start += 1
         self.first += 1
         self.bytes -= entry.size
+        self.index.forget_before(min(self.first, self.index_from))
         key = entry.conflation_key
         if key is not None and self._newest[key] == entry.seq:
             del self._newest[key]

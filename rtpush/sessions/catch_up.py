@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from ..config.settings import Settings
 from ..errors import Reason, RtpushError
 from ..framing import Framing
-from ..log.base import Log
-from ..log.entry import Entry
+from ..log.base import Log, Page
 from ..protocol import Position, encode
 from .groups import Groups
 from .runtime import Runtime
@@ -96,11 +95,11 @@ class CatchUp(ABC):
     def _direct_frames(self, session: Session, framing: Framing, after: int) -> Iterator[bytes]:
         """What was sent to this session alone before it began."""
         while after < session.cursor:
-            entries = self.log.recent(after, WRITE_BYTES)
-            if not entries:
+            page = self.log.recent(after, WRITE_BYTES, (session.sid,))
+            if page is None:
                 return
-            after = entries[-1].seq
-            yield from (e.framed(framing) for e in entries if e.room == session.sid)
+            after = page.upto
+            yield from (e.framed(framing) for e in page.entries if e.seq <= session.cursor)
 
     def send(self, session: Session, *envelopes: bytes) -> None:
         """Unlogged envelopes to one session, if it has a connection."""
@@ -165,12 +164,12 @@ class CatchUp(ABC):
             self._send_pending_snapshots(session, session.connection)
             return
         session.live = False
-        entries = self.log.recent(session.cursor, WRITE_BYTES)
-        if entries is None:
+        page = self.log.recent(session.cursor, WRITE_BYTES, session.reads)
+        if page is None:
             session.reading = True
             self._runtime.spawn(self._read_back(session, session.connection))
             return
-        self._deliver(session, entries, entries[-1].seq)
+        self._deliver(session, page)
         if session.cursor >= self.log.last:
             self._catch_up(session)
         else:
@@ -227,9 +226,10 @@ class CatchUp(ABC):
 
         self._runtime.call_soon(go_on)
 
-    def _deliver(self, session: Session, entries: Sequence[Entry], upto: int) -> None:
+    def _deliver(self, session: Session, page: Page) -> None:
         connection = session.connection
         assert connection is not None
+        entries, upto = page
         conflate_after = session.conflate_after if session.lagging and session.conflate else upto
         frames = [
             entry.framed(connection.framing)
@@ -246,7 +246,10 @@ class CatchUp(ABC):
         conflating = session.lagging and session.conflate
         try:
             page = await self.log.read(
-                session.cursor, READ_ENTRIES, session.conflate_after if conflating else None
+                session.cursor,
+                READ_ENTRIES,
+                session.conflate_after if conflating else None,
+                session.reads,
             )
         except RtpushError as error:
             if session.connection is connection:
@@ -257,7 +260,7 @@ class CatchUp(ABC):
         session.reading = False
         # Asked only now: retention may have passed the cursor during the read.
         if self.log.covers(Position(self.log.epoch, session.cursor)) is None:
-            self._deliver(session, page.entries, page.upto)
+            self._deliver(session, page)
         else:
             self._resync(session, "epoch" if session.cursor == LOST else "expired")
         self._catch_up(session)

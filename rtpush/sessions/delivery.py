@@ -129,10 +129,10 @@ class Delivery(CatchUp):
     def _passes(self) -> Iterator[None]:
         """Go on until everybody has been given everything; yield to breathe."""
         while self.head < self.log.last:
-            entries = self.log.recent(self.head, WRITE_BYTES)
-            if entries:
-                end = entries[-1].seq
-                yield from self._fan_out(entries, self.head, end)
+            page = self.log.recent(self.head, WRITE_BYTES)
+            if page is not None:
+                end = page.upto
+                yield from self._fan_out(page.entries, self.head, end)
             else:
                 # One batch was larger than the log's memory.
                 end = self.log.last

@@ -15,6 +15,7 @@ from ..access.rate_limits import RateLimit
 from ..errors import RtpushError
 from ..framing import Framing
 from ..log.entry import Entry
+from ..log.room_index import Rooms
 from ..protocol import Reply
 
 if TYPE_CHECKING:
@@ -212,6 +213,11 @@ class Session:
         while len(self.results) > MAX_RESULTS or size > MAX_RESULT_BYTES:
             oldest = self.results.pop(next(iter(self.results)))
             size -= len(oldest) if isinstance(oldest, bytes) else 0
+
+    @property
+    def reads(self) -> Rooms:
+        """The rooms that the session reads: its own ones, its `sid`, and what is for everyone."""
+        return {None, self.sid, *self.rooms}
 
     def sees(self, entry: Entry) -> bool:
         """Is the entry for this session?"""

@@ -46,10 +46,6 @@ logger = logging.getLogger("rtpush.api")
 PROBES: Final = ("healthz", "readyz")
 
 HISTORY_LIMIT: Final = 1000
-# Entries that one history request looks at when it asks for a room: a page of
-# a quiet room in a busy log must not become a read of the whole log.
-HISTORY_SCAN: Final = 10_000
-
 # The answer ends here, and says that there is more.
 HISTORY_BYTES: Final = 4 << 20
 
@@ -227,24 +223,17 @@ class Api:
         if not await self._log.sync():
             raise _unreadable()
         after, epoch = self._after(request.query.get("after")), self._log.epoch
+        rooms = None if room is None else (room,)
         found: list[orjson.Fragment] = []
-        scanned, size, upto = 0, 0, after
-        full = False
-        while not full and upto < self._log.last and scanned < HISTORY_SCAN:
-            page = await self._log.read(upto, limit)
+        size, upto = 0, after
+        while len(found) < limit and size <= HISTORY_BYTES and upto < self._log.last:
+            page = await self._log.read(upto, limit - len(found), rooms=rooms)
             if self._log.epoch != epoch:
                 # What was found is of another log than what would be said of it.
                 raise _unreadable()
-            scanned += len(page.entries)
             upto = page.upto
-            for entry in page.entries:
-                if room is None or entry.room == room:
-                    found.append(orjson.Fragment(entry.json))
-                    size += len(entry.json)
-                    full = len(found) == limit or size > HISTORY_BYTES
-                if full:
-                    upto = entry.seq
-                    break
+            found += [orjson.Fragment(entry.json) for entry in page.entries]
+            size += sum(len(entry.json) for entry in page.entries)
         return _json(
             {
                 "events": found,

@@ -56,6 +56,12 @@ def codes(outcomes: Sequence[Outcome]) -> list[int | str]:
     return [one.code if isinstance(one, RtpushError) else one for one in outcomes]
 
 
+def recent(log: Log, after: int, max_bytes: int) -> list[Entry]:
+    """What memory has; nothing where that does not reach back."""
+    page = log.recent(after, max_bytes)
+    return [] if page is None else page.entries
+
+
 async def everything(log: Log, after: int = 0, **options: Any) -> list[Entry]:
     """All that can be read after a number, page by page."""
     found: list[Entry] = []
@@ -93,7 +99,7 @@ async def test_what_is_appended_at_once_keeps_its_order(desk: Desk) -> None:
 async def test_an_entry_is_what_was_sent(desk: Desk) -> None:
     data = {"text": "你好", "n": [1, 2.5, None, True]}
     await desk.append(draft("e", data, room="r", key="k", skip=("s1", "s2"), ack="a"))
-    for entry in (*(desk.log.recent(0, 1) or ()), *await everything(desk.log)):
+    for entry in (*recent(desk.log, 0, 1), *await everything(desk.log)):
         assert (entry.seq, entry.event, entry.room, entry.key) == (1, "e", "r", "k")
         assert entry.skip == ("s1", "s2")
         assert entry.time == desk.clock.now
@@ -105,7 +111,7 @@ async def test_an_entry_is_what_was_sent(desk: Desk) -> None:
 
 async def test_growth_is_told_when_it_can_be_read(desk: Desk) -> None:
     seen: list[int] = []
-    desk.log.on_grow = lambda: seen.append(len(desk.log.recent(0, 1 << 20) or ()))
+    desk.log.on_grow = lambda: seen.append(len(recent(desk.log, 0, 1 << 20)))
     future = desk.log.append([draft() for _ in range(2)])
     assert seen == []
     await future
@@ -198,9 +204,9 @@ async def test_board_and_log_change_together(desk: Desk) -> None:
 
 async def test_recent_gives_at_least_one_and_what_fits(desk: Desk) -> None:
     await desk.append(draft(), draft(), draft())
-    assert len(desk.log.recent(0, 0) or ()) == 1
-    assert len(desk.log.recent(0, 1 << 20) or ()) == 3
-    assert desk.log.recent(3, 1 << 20) == []
+    assert len(recent(desk.log, 0, 0)) == 1
+    assert len(recent(desk.log, 0, 1 << 20)) == 3
+    assert desk.log.recent(3, 1 << 20) == ([], 3)
 
 
 async def test_a_page_has_at_most_its_entries_and_its_bytes(desk: Desk) -> None:
@@ -246,6 +252,115 @@ async def test_what_some_do_not_see_supersedes_nothing(desk: Desk) -> None:
 async def test_pages_get_ahead_when_all_is_superseded(desk: Desk) -> None:
     await desk.append(*(draft(key="k") for _ in range(50)))
     assert [e.seq for e in await everything(desk.log, conflate_after=0)] == [50]
+
+
+# ---- reading by room ---------------------------------------------------------
+
+# More than a log in Redis keeps in one part of its index, and than a small tail holds.
+MANY = 200
+
+
+async def everything_before(log: Log, before: int, **options: Any) -> list[Entry]:
+    """All that can be read before a number, newest first, page by page."""
+    found: list[Entry] = []
+    while before > log.first:
+        page = await log.read_before(before, 7, **options)
+        assert page.upto < before, "a page must get ahead"
+        assert all(page.upto <= entry.seq < before for entry in page.entries)
+        found += page.entries
+        before = page.upto
+    return found
+
+
+async def test_rooms_are_read_alone(desk: Desk) -> None:
+    names = ["a", "b", None]
+    for begin in range(0, MANY, 20):
+        await desk.append(*(draft(data=n, room=names[n % 3]) for n in range(begin, begin + 20)))
+    for rooms in (["a"], ["b"], [None], ["a", "b"], ["a", None], names, ["c"], ["c", "a"], []):
+        wanted = [n + 1 for n in range(MANY) if names[n % 3] in rooms]
+        for after in (0, 1, 2, 77, MANY - 2, MANY):
+            found = [entry.seq for entry in await everything(desk.log, after, rooms=rooms)]
+            assert found == [seq for seq in wanted if seq > after]
+        for before in (MANY + 1, MANY, MANY - 1, 77, 3, 2, 1):
+            back = [entry.seq for entry in await everything_before(desk.log, before, rooms=rooms)]
+            assert back == [seq for seq in reversed(wanted) if seq < before]
+
+
+async def test_all_rooms_are_read_newest_first(desk: Desk) -> None:
+    await desk.append(*(draft(room=room) for room in ["a", None, "b"] * 10))
+    assert [e.seq for e in await everything_before(desk.log, 31)] == [*range(30, 0, -1)]
+    page = await desk.log.read_before(1000, 2)
+    assert ([e.seq for e in page.entries], page.upto) == ([30, 29], 29)
+    assert await desk.log.read_before(1, 2) == ([], 1)
+
+
+async def test_a_room_is_read_in_one_page_however_much_lies_between(desk: Desk) -> None:
+    await desk.append(draft(room="quiet"))
+    await desk.append(*(draft(room="busy") for _ in range(500)))
+    await desk.append(draft(room="quiet"))
+    await desk.append(*(draft(room=f"busy-{n}") for n in range(500)))
+    for rooms in (["quiet"], ["quiet", "empty", None]):
+        page = await desk.log.read(0, 100, rooms=rooms)
+        assert ([entry.seq for entry in page.entries], page.upto) == ([1, 502], 1002)
+        page = await desk.log.read_before(1003, 100, rooms=rooms)
+        assert ([entry.seq for entry in page.entries], page.upto) == ([502, 1], 1)
+
+
+async def test_memory_knows_of_rooms_in_which_nothing_is_new(desk: Desk) -> None:
+    """So a client that comes back to a quiet room costs no read of the store."""
+    await desk.append(draft(room="quiet"))
+    await desk.append(*(draft(room="busy") for _ in range(100)))
+    assert desk.log.active(["quiet", "busy", "unknown"], 1) == ["busy"]
+    assert desk.log.recent(1, 1 << 20, ["quiet", "unknown"]) == ([], 101)
+    assert "quiet" in desk.log.active(["quiet"], 0)
+    await desk.append(draft(room="quiet"))
+    assert desk.log.active(["quiet"], 101) == ["quiet"]
+    page = desk.log.recent(101, 1 << 20, ["quiet", "busy"])
+    assert page is not None
+    assert ([entry.seq for entry in page.entries], page.upto) == ([102], 102)
+
+
+async def test_recent_entries_of_rooms(desk: Desk) -> None:
+    await desk.append(draft(room="a"), draft(room="b"), draft(room="a"))
+    page = desk.log.recent(0, 0, ["a"])
+    assert page is not None
+    assert ([entry.seq for entry in page.entries], page.upto) == ([1], 1)
+    page = desk.log.recent(0, 1 << 20, ["a"])
+    assert page is not None
+    assert ([entry.seq for entry in page.entries], page.upto) == ([1, 3], 3)
+
+
+async def test_a_page_of_a_room_has_at_most_its_bytes(desk: Desk) -> None:
+    large = "x" * (PAGE_BYTES // 4)
+    await desk.append(*(draft(data=large, room=room) for room in ["a", "b"] * 8))
+    page = await desk.log.read(0, 100, rooms=["a"])
+    assert [entry.seq for entry in page.entries] == [1, 3, 5]
+    assert len(await everything(desk.log, rooms=["a"])) == 8
+    page = await desk.log.read_before(17, 100, rooms=["a"])
+    assert [entry.seq for entry in page.entries] == [15, 13, 11]
+    assert len(await everything_before(desk.log, 17, rooms=["a"])) == 8
+    assert len(await everything_before(desk.log, 17)) == 16
+
+
+async def test_what_is_superseded_is_left_out_of_a_room(desk: Desk) -> None:
+    await desk.append(*(draft(room=room, key="k") for room in ["a", "b"] * 20))
+    found = await everything(desk.log, rooms=["a", "b"], conflate_after=0)
+    assert [entry.seq for entry in found] == [39, 40]
+    found = await everything(desk.log, rooms=["a"], conflate_after=5)
+    assert [entry.seq for entry in found] == [1, 3, 5, 39]
+
+
+@pytest.mark.settings(retention_count=100)
+async def test_rooms_after_retention(desk: Desk) -> None:
+    await desk.append(draft(room="old"))
+    for _ in range(10):
+        await desk.append(*(draft(room=room) for room in ["a", "b"] * 25))
+    await desk.trimmed(402)
+    assert [e.seq for e in await everything(desk.log, rooms=["a"])] == [*range(402, 502, 2)]
+    assert await everything(desk.log, rooms=["old"]) == []
+    assert await everything_before(desk.log, 502, rooms=["old"]) == []
+    back = await everything_before(desk.log, 502, rooms=["b", "old"])
+    assert [e.seq for e in back] == [*range(501, 401, -2)]
 
 
 # ---- retention ---------------------------------------------------------------
@@ -376,6 +491,9 @@ class Model:
     def last(self) -> int:
         return self.entries[-1][0] if self.entries else 0
 
+    def room(self, seq: int) -> str | None:
+        return self.entries[seq - 1][2]
+
     def newest(self, after: int, conflate_after: int) -> list[int]:
         """Numbers after one, without those that a later entry supersedes."""
         latest = {entry[1:4]: entry[0] for entry in self.entries}
@@ -467,14 +585,60 @@ class AnyLog(RuleBasedStateMachine):
             after, log.last if conflate_after is None else conflate_after
         )
 
+    @rule(
+        back=st.integers(0, 30),
+        limit=st.integers(1, 9),
+        rooms=st.lists(st.sampled_from([None, "a", "b", "c"]), unique=True),
+        ahead=st.none() | st.integers(0, 30),
+    )
+    def read_rooms(self, back: int, limit: int, rooms: list[str | None], ahead: int | None) -> None:
+        log = self.desk.log
+        cursor = after = max(log.last - back, log.first - 1)
+        conflate_after = after + ahead if ahead is not None else None
+        found: list[int] = []
+        while cursor < log.last:
+            page = self.run(log.read(cursor, limit, conflate_after, rooms))
+            assert page.upto > cursor
+            found += [entry.seq for entry in page.entries]
+            cursor = page.upto
+        newest = self.model.newest(after, log.last if conflate_after is None else conflate_after)
+        assert found == [seq for seq in newest if self.model.room(seq) in rooms]
+        memory = log.recent(after, 1 << 20, rooms)
+        if memory is not None:
+            every = self.model.newest(after, log.last)
+            assert [e.seq for e in memory.entries] == [
+                seq for seq in every if self.model.room(seq) in rooms
+            ]
+
+    @rule(
+        back=st.integers(0, 30),
+        limit=st.integers(1, 9),
+        rooms=st.none() | st.lists(st.sampled_from([None, "a", "b", "c"]), unique=True),
+    )
+    def read_before(self, back: int, limit: int, rooms: list[str | None] | None) -> None:
+        log = self.desk.log
+        cursor = before = max(log.last + 1 - back, log.first)
+        found: list[int] = []
+        while cursor > log.first:
+            page = self.run(log.read_before(cursor, limit, rooms))
+            assert page.upto < cursor
+            found += [entry.seq for entry in page.entries]
+            cursor = page.upto
+        assert found == [
+            seq
+            for seq in reversed(self.model.newest(log.first - 1, log.last))
+            if seq < before and (rooms is None or self.model.room(seq) in rooms)
+        ]
+
     @rule(back=st.integers(0, 30), size=st.integers(0, 3000))
     def recent(self, back: int, size: int) -> None:
         log = self.desk.log
         after = max(log.last - back, 0)
-        entries = log.recent(after, size)
-        if entries is None:
+        page = log.recent(after, size)
+        if page is None:
             return
-        seqs = [entry.seq for entry in entries]
+        seqs = [entry.seq for entry in page.entries]
+        assert page.upto == (seqs[-1] if seqs else log.last)
         assert seqs == list(itertools.islice(itertools.count(after + 1), len(seqs)))
         assert bool(seqs) is (after < log.last)
 

@@ -20,6 +20,7 @@ TEXTS = [
     '{"event":"x","data":%d}',
     '{"event":"x","data":%d,"room":"q","key":"k"}',
     '{"event":"x","data":%d,"room":"q","key":"k%d"}',
+    '{"event":"x","data":%d,"room":"q%d"}',
     '{"event":"x","data":"' + "y" * 1000 + '%d"}',
 ]
 
@@ -33,8 +34,10 @@ async def taken_and_counted(text: str, framings: Sequence[Framing]) -> tuple[int
         numbers = range(begin, begin + 100)
         texts = [text % ((n,) * text.count("%d")) for n in numbers]
         await log.append([Draft.of(parse(one)) for one in texts])  # type: ignore[arg-type]
-    entries = log.recent(0, 1 << 30)
-    assert entries is not None
+    page = log.recent(0, 1 << 30)
+    assert page is not None
+    entries = page.entries
+    del page
     for entry in entries:
         for framing in framings:
             entry.framed(framing)
@@ -46,7 +49,7 @@ async def taken_and_counted(text: str, framings: Sequence[Framing]) -> tuple[int
     return taken, counted
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=["tiny", "same key", "own key", "large"])
+@pytest.mark.parametrize("text", TEXTS, ids=["tiny", "same key", "own key", "own room", "large"])
 async def test_an_entry_counts_what_it_takes(text: str) -> None:
     with_all, counted = await taken_and_counted(text, FRAMINGS)
     with_one, _ = await taken_and_counted(text, [WEBSOCKET])

@@ -119,7 +119,9 @@ async def test_a_node_of_a_cluster_that_does_not_hold_the_log(tmp_path: Path) ->
         with pytest.raises(StartError, match=f"name 127.0.0.1:{right}"):
             await Server(port=0, log=f"redis://127.0.0.1:{wrong}/0").start()
         async with Server(port=0, log=f"redis://127.0.0.1:{right}/0") as node:
-            assert await node.emit("hello")
+            assert await node.emit("hello", room="r")
+            page = await node._log.read(0, 10, rooms=["r"])
+            assert [entry.event for entry in page.entries] == ["hello"]
     finally:
         for client in clients:
             await client.aclose()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,8 +9,8 @@ from hubs import Connection, House, keyed, numbers, read_all, resyncs, start_of,
 
 from rtpush.errors import RtpushError
 from rtpush.log.base import Page
-from rtpush.log.entry import Entry
 from rtpush.log.memory import MemoryLog
+from rtpush.log.room_index import Rooms
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["new connection", "next request"])
@@ -170,8 +169,8 @@ def test_a_room_that_a_session_was_put_in_while_away_is_shown_when_it_is_back(
 class ShortMemory(MemoryLog):
     """A log whose older entries are in its store alone."""
 
-    def recent(self, after: int, max_bytes: int) -> Sequence[Entry] | None:
-        return super().recent(after, max_bytes) if after >= self.last - 1 else None
+    def recent(self, after: int, max_bytes: int, rooms: Rooms | None = None) -> Page | None:
+        return super().recent(after, max_bytes, rooms) if after >= self.last - 1 else None
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def sqlite(settings: Settings, folder: Path, clock: Clock, **bounds: int) -> Log
 
 def small_tail(settings: Settings, folder: Path, clock: Clock, **bounds: int) -> Log:
     """So small a memory that most reads go to the file."""
-    return sqlite(settings, folder, clock, tail_count=3, tail_bytes=2000, **bounds)
+    return sqlite(settings, folder, clock, tail_count=3, tail_bytes=2000, segment=5, **bounds)
 
 
 # The one that runs.

@@ -16,13 +16,17 @@
 --   and account of each; `keys_order` the keys of each account in order; `keys_clients` and
 --   `keys_publishers` how many each account has; `keys_due` a time before which an account
 --   has no key.
+-- - `rooms` is the index by room: a room's numbers, 8 bytes each, in chunks. `=ROOM`
+--   is its newest chunk, `LAST:ROOM` the one that ends with this number, and each begins
+--   with the last number of the chunk before it. The field `#` shows that all is there:
+--   without it others have removed the index, and a new epoch begins.
 
 local log, meta, tasks, ended, newest, nodes, roll, lock, leader, batch = unpack(KEYS, 1, 10)
-local keys, keys_order, keys_clients, keys_publishers, keys_due = unpack(KEYS, 11, 15)
+local keys, keys_order, keys_clients, keys_publishers, keys_due, rooms = unpack(KEYS, 11, 16)
 local command, ask = ARGV[1], cjson.decode(ARGV[2])
 local FIRST_ARG = 3
 -- What retention counts for an entry beside its data and names.
-local ENTRY_BYTES = 100
+local ENTRY_BYTES = 120
 local TASK_EVENTS = {task_created = true, task_progress = true, task_completed = true,
   task_failed = true}
 local TRIM_AT_ONCE = 1000
@@ -67,12 +71,150 @@ local function size_of(fields)
   return size
 end
 
+-- ------------------------------------------------------------- index by room
+
+local CHUNK_BYTES = 512
+
+local function packed(value)
+  return struct.pack('>I8', value)
+end
+
+local function at(chunk, place)
+  return (struct.unpack('>I8', chunk, place))
+end
+
+local function last_of(chunk)
+  return at(chunk, #chunk - 7)
+end
+
+local function chunk_before(chunk, room)
+  local last = at(chunk, 1)
+  if last >= m.first then return redis.call('HGET', rooms, number(last) .. ':' .. room) end
+end
+
+local function whole_index()
+  return redis.call('HEXISTS', rooms, '#') == 1
+end
+
+-- The newest chunks of rooms.
+local function newest_chunks(names)
+  local fields = {}
+  for i, room in ipairs(names) do fields[i] = '=' .. room end
+  return redis.call('HMGET', rooms, unpack(fields))
+end
+
+-- What is to be written when a room's numbers, packed, are added behind a chunk.
+local function extend(changes, room, chunk, added)
+  for place = 1, #added, 8 do
+    if #chunk >= CHUNK_BYTES then
+      local last = last_of(chunk)
+      changes[#changes + 1] = number(last) .. ':' .. room
+      changes[#changes + 1] = chunk
+      chunk = packed(last)
+    end
+    chunk = chunk .. string.sub(added, place, place + 7)
+  end
+  changes[#changes + 1] = '=' .. room
+  changes[#changes + 1] = chunk
+end
+
+-- Add the numbers of a batch: packed, for each room. One command for many rooms.
+local function index(numbers)
+  local names = {}
+  for room in pairs(numbers) do names[#names + 1] = room end
+  for first = 1, #names, 500 do
+    local some = {unpack(names, first, math.min(first + 499, #names))}
+    local changes = {}
+    for i, chunk in ipairs(newest_chunks(some)) do
+      extend(changes, some[i], chunk or packed(0), numbers[some[i]])
+    end
+    for i = 1, #changes, 1000 do
+      redis.call('HSET', rooms, unpack(changes, i, math.min(i + 999, #changes)))
+    end
+  end
+end
+
+-- Entries go, fewer than a hundred: their numbers and their rooms, oldest first.
+local function unindex(seqs, names)
+  if #seqs == 0 then return end
+  local fields = {}
+  for i, chunk in ipairs(newest_chunks(names)) do
+    -- An older chunk goes with the last entry that it has.
+    local alone = chunk and last_of(chunk) <= seqs[i]
+    fields[i] = alone and '=' .. names[i] or number(seqs[i]) .. ':' .. names[i]
+  end
+  redis.call('HDEL', rooms, unpack(fields))
+end
+
+-- Remove the chunks of entries that others have removed.
+local function sweep_index()
+  local cursor = '0'
+  repeat
+    local answer = redis.call('HSCAN', rooms, cursor, 'COUNT', 1000)
+    cursor = answer[1]
+    for i = 1, #answer[2], 2 do
+      local field, chunk = answer[2][i], answer[2][i + 1]
+      if field ~= '#' and last_of(chunk) < m.first then redis.call('HDEL', rooms, field) end
+    end
+  until cursor == '0'
+end
+
+local function numbers_after(room, after, upto, limit)
+  local chunks, chunk = {}, redis.call('HGET', rooms, '=' .. room)
+  while chunk and last_of(chunk) > after do
+    chunks[#chunks + 1] = chunk
+    chunk = chunk_before(chunk, room)
+  end
+  local found = {}
+  for i = #chunks, 1, -1 do
+    for place = 9, #chunks[i], 8 do
+      local seq = at(chunks[i], place)
+      if seq > upto or #found == limit then return found end
+      if seq > after then found[#found + 1] = seq end
+    end
+  end
+  return found
+end
+
+local function numbers_before(room, before, from, limit)
+  local found, chunk = {}, redis.call('HGET', rooms, '=' .. room)
+  while chunk do
+    for place = #chunk - 7, 9, -8 do
+      local seq = at(chunk, place)
+      if seq < from or #found == limit then return found end
+      if seq < before then found[#found + 1] = seq end
+    end
+    chunk = chunk_before(chunk, room)
+  end
+  return found
+end
+
+-- The first numbers of all rooms that are asked for, in order.
+local function merged(find, bound, order)
+  local found = {}
+  local function cut()
+    table.sort(found, order)
+    for i = #found, ask.limit + 1, -1 do found[i] = nil end
+    -- What lies behind so many is of no use: the rooms to come need not look there.
+    if #found == ask.limit then bound = found[ask.limit] end
+  end
+  for _, room in ipairs(ask.rooms) do
+    for _, seq in ipairs(find(room, bound)) do found[#found + 1] = seq end
+    if #found > 2 * ask.limit then cut() end
+  end
+  cut()
+  return found
+end
+
+-- ------------------------------------------------------------------ retention
+
 -- Others have removed what stood before this entry: readers of it are told, as of what
 -- retention has let go of. What it had in bytes is not known any more, so it is shared out.
 local function let_go(first)
   local kept = (m.last - first + 1) / (m.last - m.first + 1)
   m.first, m.bytes = first, math.floor(m.bytes * kept)
   redis.call('HSET', meta, 'first', number(m.first), 'bytes', number(m.bytes))
+  sweep_index()
 end
 
 -- The oldest entry that is there from a number on.
@@ -85,6 +227,7 @@ local function trim()
   local first, at_once, enough = m.first, 1, m.last <= m.first
   while not enough and first - m.first < TRIM_AT_ONCE do
     local oldest = redis.call('XRANGE', log, number(first) .. '-0', '+', 'COUNT', at_once)
+    local gone, gone_rooms = {}, {}
     for _, entry in ipairs(oldest) do
       local seq, fields = seq_of(entry), fields_of(entry)
       enough = seq >= m.last or (m.last - seq < ask.count and m.bytes <= ask.bytes
@@ -94,8 +237,10 @@ local function trim()
       if has(fields.k) and redis.call('HGET', newest, newest_key(fields)) == number(seq) then
         redis.call('HDEL', newest, newest_key(fields))
       end
+      gone[#gone + 1], gone_rooms[#gone + 1] = seq, fields.r or ''
       first = seq + 1
     end
+    unindex(gone, gone_rooms)
     enough = enough or #oldest == 0
     at_once = 50
   end
@@ -305,7 +450,7 @@ local function append()
     end
     return {'late'}
   end
-  if m.epoch ~= ask.epoch or m.run ~= ask.run then return refuse('lost') end
+  if m.epoch ~= ask.epoch or m.run ~= ask.run or not whole_index() then return refuse('lost') end
   local found = repeated_keys()
   if #found > 0 then return refuse('seen', found) end
   if ask.tasks then
@@ -317,11 +462,17 @@ local function append()
     end
     if holder then redis.call('DEL', lock) end
   end
-  local base = m.last
+  local base, numbers = m.last, {}
   if tonumber(m.time) > now then ask.now = m.time end
   local first_entry = FIRST_ARG + ask.keys
   if ask.keys > 0 then forget_expired_keys() end
-  for i = 1, ask.entries do add(base + i, first_entry + 9 * (i - 1)) end
+  for i = 1, ask.entries do
+    local arg = first_entry + 9 * (i - 1)
+    add(base + i, arg)
+    local room = ARGV[arg + 1]
+    numbers[room] = (numbers[room] or '') .. packed(base + i)
+  end
+  index(numbers)
   if ask.keys > 0 then keep_keys_for_a_while() end
   change_tasks(first_entry + 9 * ask.entries)
   m.last = base + ask.entries
@@ -337,7 +488,8 @@ end
 -- -------------------------------------------------------------------- looking
 
 local function begin()
-  redis.call('DEL', log, meta, tasks, ended, newest, nodes, roll, lock)
+  redis.call('DEL', log, meta, tasks, ended, newest, nodes, roll, lock, rooms)
+  redis.call('HSET', rooms, '#', 1)
   forget_all_keys()
   redis.call('HSET', meta, 'epoch', ask.new_epoch, 'run', ask.run, 'last', 0, 'first', 1,
     'bytes', 0, 'time', 0, 'task', 0, 'number', 0)
@@ -346,9 +498,11 @@ end
 local function begin_epoch()
   redis.call('HSET', meta, 'epoch', ask.new_epoch, 'run', ask.run)
   redis.call('DEL', roll)
-  if m.last >= m.first and not next_from(m.last) then
-    -- The stream's end is gone: what is left of it cannot be followed from its numbers.
-    redis.call('DEL', log, newest)
+  if not whole_index() or (m.last >= m.first and not next_from(m.last)) then
+    -- The stream's end is gone: what is left of it cannot be followed from its numbers. Or
+    -- the index is: what is left could not be read by room.
+    redis.call('DEL', log, newest, rooms)
+    redis.call('HSET', rooms, '#', 1)
     redis.call('HSET', meta, 'first', number(m.last + 1), 'bytes', 0)
   end
   return {'lost'}
@@ -396,6 +550,7 @@ local function look()
   elseif m.last >= m.first and not next_from(m.last) then
     return begin_epoch()
   end
+  if not whole_index() then return begin_epoch() end
   local oldest = next_from(m.first)
   if oldest and seq_of(oldest) > m.first then let_go(seq_of(oldest)) end
   if m.epoch and m.run ~= ask.run then
@@ -435,36 +590,38 @@ local function last()
   return {'ok', m.last}
 end
 
+local function is_superseded(seq, fields)
+  return ask.conflate_after and seq > ask.conflate_after and has(fields.k) and not has(fields.s)
+    and tonumber(redis.call('HGET', newest, newest_key(fields)) or 0) > seq
+end
+
 -- Pages end at about so many bytes: entries are read a few at a time.
 local function read()
   if m.epoch ~= ask.epoch or m.run ~= ask.run then return {'lost'} end
   local start = math.max(ask.after + 1, m.first)
-  local found, size, at = {}, 0, start
+  local found, size, from = {}, 0, start
   local upto = ask.upto
-  while at <= ask.upto do
-    local chunk = redis.call('XRANGE', log, number(at) .. '-0', number(ask.upto) .. '-0',
+  while from <= ask.upto do
+    local chunk = redis.call('XRANGE', log, number(from) .. '-0', number(ask.upto) .. '-0',
       'COUNT', 16)
-    local oldest = chunk[1] or next_from(at)
-    if not oldest or seq_of(oldest) > at then
+    local oldest = chunk[1] or next_from(from)
+    if not oldest or seq_of(oldest) > from then
       -- Numbers have no gaps: others have removed something.
-      if at > start then return {'ok', m.first, at - 1, found} end
+      if from > start then return {'ok', m.first, from - 1, found} end
       if not oldest then return {'lost'} end
       let_go(seq_of(oldest))
       return {'ok', m.first, m.first - 1, found}
     end
     for _, entry in ipairs(chunk) do
       local seq, fields = seq_of(entry), fields_of(entry)
-      if seq > at then break end
-      at = seq + 1
-      local gone = ask.conflate_after and seq > ask.conflate_after and has(fields.k)
-        and not has(fields.s)
-      gone = gone and tonumber(redis.call('HGET', newest, newest_key(fields)) or 0) > seq
-      if not gone then
+      if seq > from then break end
+      from = seq + 1
+      if not is_superseded(seq, fields) then
         found[#found + 1] = entry
         size = size + #fields.d
         if size > ask.page then
           upto = seq
-          at = ask.upto + 1
+          from = ask.upto + 1
           break
         end
       end
@@ -473,12 +630,61 @@ local function read()
   return {'ok', m.first, upto, found}
 end
 
+-- Others have removed an entry: what is older counts as gone, too.
+local function gap(seq, found)
+  if not ask.before and #found > 0 then return {'ok', m.first, seq - 1, found} end
+  local oldest = next_from(seq)
+  if not oldest then return {'lost'} end
+  let_go(seq_of(oldest))
+  return {'ok', m.first, ask.before and m.first or m.first - 1, found}
+end
+
+-- The entries with these numbers, as far as a page goes.
+local function page(numbers, upto)
+  local found, size = {}, 0
+  if #numbers == ask.limit then upto = numbers[#numbers] end
+  for _, seq in ipairs(numbers) do
+    local entry = redis.call('XRANGE', log, number(seq) .. '-0', number(seq) .. '-0')[1]
+    if not entry then return gap(seq, found) end
+    local fields = fields_of(entry)
+    if not is_superseded(seq, fields) then
+      found[#found + 1] = entry
+      size = size + #fields.d
+      if size > ask.page then return {'ok', m.first, seq, found} end
+    end
+  end
+  return {'ok', m.first, upto, found}
+end
+
+local function read_rooms()
+  if m.epoch ~= ask.epoch or m.run ~= ask.run or not whole_index() then return {'lost'} end
+  local after = math.max(ask.after, m.first - 1)
+  return page(merged(function(room, upto)
+    return numbers_after(room, after, upto, ask.limit)
+  end, ask.upto, function(one, other) return one < other end), ask.upto)
+end
+
+local function read_newest()
+  if m.epoch ~= ask.epoch or m.run ~= ask.run or not whole_index() then return {'lost'} end
+  local numbers = {}
+  if ask.rooms then
+    numbers = merged(function(room, from)
+      return numbers_before(room, ask.before, from, ask.limit)
+    end, m.first, function(one, other) return one > other end)
+  else
+    for seq = ask.before - 1, math.max(m.first, ask.before - ask.limit), -1 do
+      numbers[#numbers + 1] = seq
+    end
+  end
+  return page(numbers, m.first)
+end
+
 -- The newest entries up to a number, newest first.
 local function newest_first()
   if m.epoch ~= ask.epoch then return {'lost'} end
   return {'ok', redis.call('XREVRANGE', log, number(ask.upto) .. '-0', '-', 'COUNT', ask.limit)}
 end
 
-local commands = {append = append, look = look, lead = lead, leave = leave, load = load, last = last, read = read,
-  newest = newest_first}
+local commands = {append = append, look = look, lead = lead, leave = leave, load = load, last = last,
+  read = read, read_rooms = read_rooms, read_newest = read_newest, newest = newest_first}
 return commands[command]()

@@ -21,15 +21,15 @@ from ..group_commit import Batch
 __all__ = ["arguments_of", "entry_of", "page_of"]
 
 
-def page_of(epoch: str, upto: int, found: Sequence[Any]) -> Page:
-    """What the script read, cut to PAGE_BYTES."""
+def page_of(epoch: str, upto: int, found: Sequence[Any], step: int = 1) -> Page:
+    """What the script read, cut to PAGE_BYTES; with `step` -1, newest first."""
     entries: list[Entry] = []
     size = 0
     for raw in found:
         entry = entry_of(epoch, raw).entry
         size += len(entry.json)
         if size > PAGE_BYTES and entries:
-            return Page(entries, entry.seq - 1)
+            return Page(entries, entry.seq - step)
         entries.append(entry)
     return Page(entries, upto)
 

@@ -191,7 +191,7 @@ class FollowedLog(GroupCommitLog):
         **fields: Any,
     ) -> Any:
         """Run one command of the script. Raises RedisUnavailable."""
-        keys = [self.key(name) for name in (*KEYS, f"batch:{self.node}", *KEYS_OF_KEYS)]
+        keys = [self.key(name) for name in (*KEYS, f"batch:{self.node}", *KEYS_OF_KEYS, "rooms")]
         await connection.open()
         settings, clock = self._settings, repr(self._clock())
         ask = {

@@ -26,6 +26,7 @@ from ..base import PAGE_BYTES, Outcome, Page
 from ..entry import Draft
 from ..group_commit import Batch, unavailable
 from ..idempotency import MAX_KEYS
+from ..room_index import Rooms
 from ..task import TASK_EVENTS
 from .codec import arguments_of, page_of
 from .connection import RedisUnavailable, backoff
@@ -242,17 +243,35 @@ class RedisLog(FollowedLog):
         found: list[Any] = answer[1:]
         return found
 
-    async def read(self, after: int, limit: int, conflate_after: int | None = None) -> Page:
+    async def read(
+        self,
+        after: int,
+        limit: int,
+        conflate_after: int | None = None,
+        rooms: Rooms | None = None,
+    ) -> Page:
         """See `Log.read`. Waits a while for a Redis that is away."""
-        epoch, attempt = self.epoch, 0
-        until = asyncio.get_running_loop().time() + READ_PATIENCE
-        upto = min(after + limit, self.last)
-        ask = {"after": after, "upto": upto, "page": PAGE_BYTES}
+        ask: dict[str, Any] = {"after": after}
         if conflate_after is not None:
             ask["conflate_after"] = conflate_after
+        if rooms is None:
+            return await self._read("read", 1, upto=min(after + limit, self.last), **ask)
+        rooms = [room or "" for room in self.active(rooms, after)]
+        return await self._read("read_rooms", 1, upto=self.last, limit=limit, rooms=rooms, **ask)
+
+    async def read_before(self, before: int, limit: int, rooms: Rooms | None = None) -> Page:
+        """See `Log.read_before`; waits likewise."""
+        ask: dict[str, Any] = {"before": min(before, self.last + 1), "limit": limit}
+        if rooms is not None:
+            ask["rooms"] = [room or "" for room in rooms]
+        return await self._read("read_newest", -1, **ask)
+
+    async def _read(self, command: str, step: int, **ask: Any) -> Page:
+        epoch, attempt = self.epoch, 0
+        until = asyncio.get_running_loop().time() + READ_PATIENCE
         while epoch == self.epoch:
             try:
-                first, upto, found = await self._ask_reader("read", **ask)
+                first, upto, found = await self._ask_reader(command, page=PAGE_BYTES, **ask)
             except RedisUnavailable as exc:
                 if asyncio.get_running_loop().time() > until:
                     message = f"The log cannot be read now ({exc})."
@@ -263,7 +282,7 @@ class RedisLog(FollowedLog):
                 continue
             if epoch == self.epoch:
                 self.first = max(self.first, first)
-                return page_of(epoch, upto, found)
+                return page_of(epoch, upto, found, step)
         # The reader is told that all is different: see `on_lost`.
         return Page([], self.last)
 
