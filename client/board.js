@@ -29,7 +29,7 @@
  * @property {string} message
  * @property {object|null} stage     the message as a name and numbers, to be translated
  * @property {string|null} picture   a data URL: the result, or a preview of it
- * @property {string} text           the result as text
+ * @property {string} text           the result as text, or what there is of it
  * @property {string} error
  * @property {boolean} draft         created in this tab and not yet confirmed by the server
  */
@@ -200,8 +200,15 @@ function merge(task, data, now) {
     message: message ?? task.message,
     stage: message === null ? task.stage : asObject(data.stage),
     picture: pictureOf(data) ?? task.picture,
-    text: asText(asObject(data.result)?.text) ?? asText(data.result) ?? task.text,
+    text: textOf(data, task.text),
   };
+}
+
+/** A result is the last word; before it, text may have come in pieces. */
+function textOf(data, before) {
+  const more = asObject(data.append)?.text;
+  const grown = typeof more === 'string' ? before + more : before;
+  return asText(asObject(data.result)?.text) ?? asText(data.result) ?? asText(data.text) ?? grown;
 }
 
 function asEnded(task, status, data, now) {

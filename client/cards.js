@@ -197,6 +197,6 @@ function messageOf(task, untaken) {
     case 'cancelled':
       return '';
     default:
-      return task.draft ? t('draft') : newsOf(task) || t(untaken ? 'untaken' : 'waiting');
+      return task.draft ? t('draft') : task.text || newsOf(task) || t(untaken ? 'untaken' : 'waiting');
   }
 }

@@ -8,6 +8,7 @@
  */
 
 import { isBehind } from './cursor.js';
+import { changed } from './growth.js';
 
 /** @typedef {import('./transports.js').Envelope} Envelope */
 /** @typedef {{id: string|number, [field: string]: any}} Task */
@@ -61,7 +62,7 @@ export class TaskList {
   #applyEvent(event, data) {
     const { tasks, finished } = this.value;
     const same = (/** @type {Task} */ task) => String(task.id) === String(data.id);
-    const merged = { ...tasks.find(same), ...data };
+    const merged = changed(tasks.find(same) ?? {}, data);
     const status = FINAL_STATUS.get(event);
     if (status !== undefined) {
       this.value = { tasks: tasks.filter((task) => !same(task)), finished: [{ ...merged, status, endTime: Date.now() }, ...finished.filter((task) => !same(task))].slice(0, MAX_FINISHED) };

@@ -32,16 +32,17 @@ from ..errors import RtpushError
 from .accounts import APPLICATION
 from .board_index import BoardIndex
 from .board_shares import BoardShares, charged
+from .growth import appends_of
 from .task import (
     ENDS,
     TASK_EVENTS,
+    Cost,
     Task,
     changes_of,
     check_progress,
     check_state,
+    cost_of,
     fields_of,
-    fields_size,
-    growth_of,
     key_of,
     task_key,
 )
@@ -52,6 +53,9 @@ __all__ = ["TaskBoard"]
 # was grown up to the limit could neither fail nor expire, and would hold its
 # place on the board for ever.
 _SMALL_ENDING: Final = 1024
+
+# About the bytes of a row of `stored_event` beside the fields of its event.
+_EVENT_ROW: Final = 100
 
 
 # The fields of a task that a row has.
@@ -125,12 +129,12 @@ class TaskBoard:
             return
         fields, _, old = self._admit(event, data, room)
         changes = changes_of(old, fields, room)
-        growth = growth_of(old, changes)
-        if growth <= 0:
+        cost = cost_of(old, changes)
+        if cost.growth <= 0:
             return
-        self._check_task_size(event, old, growth, changes)
+        self._check_task_size(event, old, cost)
         if event not in ENDS:
-            self.shares.check(account, old, growth)
+            self.shares.check(account, old, cost.growth)
 
     def _admit(
         self, event: str, data: object, room: str | None
@@ -138,18 +142,17 @@ class TaskBoard:
         fields = fields_of(data)
         key = key_of(fields)
         check_progress(fields)
+        appends_of(fields)
         old = self.get(key)
         if old is not None:
             check_state(event, old, room)
         return fields, key, old
 
-    def _check_task_size(
-        self, event: str, old: Task | None, growth: int, changes: dict[str, Any]
-    ) -> None:
-        size = growth + (0 if old is None else old.size)
+    def _check_task_size(self, event: str, old: Task | None, cost: Cost) -> None:
+        size = cost.growth + (0 if old is None else old.size)
         if size <= self._max_task_bytes:
             return
-        if event in ENDS and fields_size(changes) <= _SMALL_ENDING:
+        if event in ENDS and cost.written <= _SMALL_ENDING:
             return
         raise RtpushError(
             "task_too_large", f"A task holds at most {self._max_task_bytes} bytes of JSON."
@@ -172,14 +175,18 @@ class TaskBoard:
         if event not in TASK_EVENTS:
             return None
         try:
-            fields, key, old = self._admit(event, data, room)
+            key = self._fold(event, data, room, time, account)
         except RtpushError:
             return None
+        self._prune(time)
+        return key
+
+    def _fold(self, event: str, data: object, room: str | None, time: float, account: str) -> str:
+        fields, key, old = self._admit(event, data, room)
         changes, ended = changes_of(old, fields, room), event in ENDS
         if ended:
             changes |= {"status": ENDS[event], "endTime": round(time * 1000)}
         self._put(old, self._next_version(key, room, old, changes, time, ended, account))
-        self._prune(time)
         return key
 
     def _next_version(
@@ -193,13 +200,17 @@ class TaskBoard:
         account: str,
     ) -> Task:
         self._number = number = self._number + 1
-        growth = growth_of(old, changes)
+        growth, written = cost_of(old, changes)
         # What has ended is nobody's any more.
         charges = () if ended else charged(() if old is None else old.charges, account, growth)
         if old is None:
             return Task(key, room, changes, growth, number, number, time, ended, charges)
-        data, size = old.data | changes, old.size + growth
-        return Task(key, room, data, size, old.born, number, time, ended, charges)
+        size = old.size + growth
+        unfolded = old.unfolded + _EVENT_ROW + written
+        if ended or unfolded > size:
+            unfolded = 0
+        fields = old.fields | changes
+        return Task(key, room, fields, size, old.born, number, time, ended, charges, unfolded)
 
     def _put(self, old: Task | None, task: Task) -> None:
         if old is not None:
@@ -345,34 +356,49 @@ class TaskBoard:
         # dropped because of it. The floor tells `restore`.
         return orjson.dumps(row | {"floor": self._floor})
 
+    def stored_event(
+        self, event: str, data: bytes, room: str | None, time: float, account: str
+    ) -> bytes:
+        """The event that was applied last as a row for `restore`; `data` is JSON.
+
+        It stands behind the row of its task as it was before: to store a task that
+        grows as a whole each time would cost the square of what it grows by.
+        """
+        row = {"event": event, "data": orjson.Fragment(data), "room": room, "time": time}
+        row |= {"account": account, "number": self._number, "floor": self._floor}
+        return orjson.dumps(row)
+
     @property
     def number(self) -> int:
         """How many versions of tasks there have been."""
         return self._number
 
     def restore(self, rows: Iterable[bytes], number: int = 0) -> None:
-        """Become the board that these rows of `stored` describe.
+        """Become the board that these rows of `stored` and `stored_event` describe.
 
-        They may come in any order, one for each task; rows of tasks that the
-        board had dropped are told apart. `number` is what the board had
+        They may come in any order; rows of tasks that the board had dropped
+        are told apart. `number` is what the board had
         counted, where others count on.
         """
         self._clear()
         decoded = [orjson.loads(row) for row in rows]
         floor = max((row.pop("floor") for row in decoded), default=0)
+        numbers = [row["number"] for row in decoded]
         index, self._index = self._index, None
         for row in sorted(decoded, key=lambda row: row["number"]):
-            if not row["ended"] or row["number"] >= floor:
+            if "event" in row:
+                self._number = row.pop("number") - 1
+                self._fold(**row)
+            elif not row["ended"] or row["number"] >= floor:
                 self._put(None, _from_row(row))
         self._index = index
         for task in (*self.all_active(), *self._ended):
             self.index.put(task)
-        self._number = max((row["number"] for row in decoded), default=0)
-        self._number = max(self._number, number)
+        self._number = max([number, *numbers])
         self._floor = floor
 
 
 def _from_row(row: dict[str, Any]) -> Task:
-    data = row["data"]
+    fields = row.pop("data")
     row["charges"] = tuple((account, size) for account, size in row["charges"])
-    return Task(task_key(data), data.get("room"), size=len(orjson.dumps(data)), **row)
+    return Task(task_key(fields), fields.get("room"), fields, len(orjson.dumps(fields)), **row)

@@ -11,7 +11,8 @@ import orjson
 from ..framing import FRAMINGS, Framing
 from ..protocol import Envelope, Position, encode_data, encode_logged
 from .accounts import APPLICATION
-from .task import TASK_EVENTS, task_key
+from .growth import APPEND
+from .task import TASK_EVENTS, fields_of, key_of
 
 __all__ = ["Draft", "Entry", "new_entry"]
 
@@ -54,9 +55,8 @@ class Draft:
         key is another.
         """
         key = envelope.key
-        if key is None and envelope.event == "task_progress":
-            # A reader that is behind needs only the newest progress of a task.
-            key = task_key(envelope.data)
+        if envelope.event == "task_progress":
+            key = _progress_key(envelope.data, key)
         encoded = encode_data(envelope.data)
         return cls(
             envelope.event,
@@ -70,6 +70,14 @@ class Draft:
             account,
             isinstance(envelope.data, tuple),
         )
+
+
+def _progress_key(data: Any, key: str | None) -> str | None:
+    """A reader that is behind needs only the newest progress of a task, but all that grows."""
+    fields = fields_of(data)
+    if fields.get(APPEND) is not None:
+        return None
+    return key_of(fields) if key is None else key
 
 
 def _digest(scope: str, key: str | None) -> bytes | None:
@@ -113,6 +121,11 @@ class Entry:
         the newest.
         """
         return None if self.key is None or self.skip else (self.room, self.event, self.key)
+
+    @property
+    def is_append(self) -> bool:
+        """Is it progress that appends to a task? Any other progress has a key."""
+        return self.event == "task_progress" and self.key is None and not self.skip
 
     @property
     def size(self) -> int:

@@ -28,6 +28,7 @@ from .board import TaskBoard
 from .entry import Draft, Entry, new_entry
 from .room_index import Rooms
 from .tail import Tail
+from .task_rows import TaskRow, rows_of, task_row
 
 __all__ = ["Batch", "Call", "GroupCommitLog", "unavailable"]
 
@@ -58,7 +59,8 @@ class Batch:
 
     `drafts` are those to be logged: they get the numbers from `base` + 1 on.
     `keys` are the idempotency keys that they use up. `board` is the fork that
-    the batch was decided against, `changed` the tasks that it touched.
+    the batch was decided against, `changed` has the tasks that it touched, and for
+    each the rows of its events.
     """
 
     time: float
@@ -67,7 +69,7 @@ class Batch:
     calls: Sequence[Call]
     drafts: list[Draft] = field(default_factory=list)
     keys: dict[bytes, int] = field(default_factory=dict)
-    changed: set[str] = field(default_factory=set)
+    changed: dict[str, list[TaskRow]] = field(default_factory=dict)
     outcomes: list[list[Outcome]] = field(default_factory=list)
 
     def new_keys(self) -> Iterator[tuple[bytes, int, str]]:
@@ -90,10 +92,14 @@ class Batch:
                 args=draft.args,
             )
 
-    def rows(self) -> Iterator[tuple[str, bytes | None, bool]]:
-        """Each task that it touched: key, row (None: not kept), and whether it is active."""
-        for key in self.changed:
-            yield key, self.board.stored(key), self.board.is_active(key)
+    def note(self, key: str, draft: Draft) -> None:
+        """A task has changed by an event that is to be logged."""
+        row = task_row(self.board, key, draft, self.time)
+        self.changed.setdefault(key, []).append(row)
+
+    def rows(self) -> Iterator[TaskRow]:
+        """What becomes of the stored rows of each task that it touched."""
+        return rows_of(self.board, self.changed)
 
 
 class GroupCommitLog(Log):
@@ -252,7 +258,7 @@ class GroupCommitLog(Log):
         seq = batch.base + len(batch.drafts)
         changed = batch.board.apply(draft.event, draft.data, draft.room, batch.time, draft.account)
         if changed is not None:
-            batch.changed.add(changed)
+            batch.note(changed, draft)
         if draft.idempotency_key is not None:
             batch.keys[draft.idempotency_key] = seq
         return seq

@@ -227,12 +227,12 @@ def _rows(batch: Batch, forgotten: list[tuple[bytes, int]]) -> Rows:
             _entry_row(seq, batch.time, draft)
             for seq, draft in enumerate(batch.drafts, batch.base + 1)
         ],
+        [(task.key,) for task in tasks if task.replaces],
         [
-            (key, None if active else batch.time, task)
-            for key, task, active in tasks
-            if task is not None
+            (task.key, task.number, batch.time if task.ended else None, task.row)
+            for task in tasks
+            if task.row is not None
         ],
-        [(key,) for key, task, _ in tasks if task is None],
         [(key, seq, account, batch.time) for key, seq, account in batch.new_keys()],
         forgotten,
         batch.time,

@@ -51,7 +51,9 @@ CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, time REAL NOT NULL, size INTEGER NOT NULL, event TEXT NOT NULL,
     room TEXT, key TEXT, data BLOB NOT NULL, skip TEXT, ack TEXT, args INTEGER);
 CREATE INDEX entries_keyed ON entries (key, event, room, seq) WHERE key IS NOT NULL;
-CREATE TABLE tasks (key TEXT PRIMARY KEY, ended REAL, task BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE tasks (
+    key TEXT NOT NULL, number INTEGER NOT NULL, ended REAL, task BLOB NOT NULL,
+    PRIMARY KEY (key, number)) WITHOUT ROWID;
 CREATE INDEX tasks_ended ON tasks (ended) WHERE ended IS NOT NULL;
 CREATE TABLE idempotency (
     key BLOB PRIMARY KEY, seq INTEGER NOT NULL, account TEXT NOT NULL, time REAL NOT NULL)
@@ -102,8 +104,8 @@ class Rows:
     """A batch in the form that the thread stores: no object that the loop may change."""
 
     entries: list[EntryRow]
-    tasks: list[tuple[str, float | None, bytes]]
-    gone: list[tuple[str]]
+    replaced: list[tuple[str]]
+    tasks: list[tuple[str, int, float | None, bytes]]
     keys: list[KeyRow]
     forgotten: list[tuple[bytes, int]]
     time: float
@@ -364,8 +366,8 @@ class SqliteFile:
     def _write(self, rows: Rows) -> None:
         many = self._db.executemany
         many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows.entries)
-        many("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?)", rows.tasks)
-        many("DELETE FROM tasks WHERE key = ?", rows.gone)
+        many("DELETE FROM tasks WHERE key = ?", rows.replaced)
+        many("INSERT INTO tasks VALUES (?, ?, ?, ?)", rows.tasks)
         many("INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?)", rows.keys)
         self._last = rows.entries[-1][0]
         self._bytes += sum(row[2] for row in rows.entries)

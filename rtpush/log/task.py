@@ -7,18 +7,20 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from ..errors import RtpushError
+from .growth import APPEND, Grown, appends_of, grow, whole
 
 __all__ = [
     "ENDS",
     "TASK_EVENTS",
     "Charges",
+    "Cost",
     "Task",
     "changes_of",
     "check_progress",
     "check_state",
+    "cost_of",
     "fields_of",
     "fields_size",
-    "growth_of",
     "key_of",
     "task_key",
 ]
@@ -40,21 +42,29 @@ Charges = tuple[tuple[str, int], ...]
 class Task(NamedTuple):
     """One version of a task.
 
-    `data` is what snapshots show, `id` and `room` included: shared, never to
-    be changed. `size` is its length as JSON. `born` and `number` say which
+    `fields` are shared, never to be changed; those that grow are in pieces.
+    `size` is the length of `data` as JSON. `born` and `number` say which
     event of the board made the task, and which this version. `time` is when
-    that was, in seconds since 1970: for an ended task, its end.
+    that was, in seconds since 1970: for an ended task, its end. `unfolded`
+    counts the JSON of the events since a version that a store is to keep as a
+    whole; it is 0 for such a version.
     """
 
     key: str
     room: str | None
-    data: dict[str, Any]
+    fields: dict[str, Any]
     size: int
     born: int
     number: int
     time: float
     ended: bool
     charges: Charges
+    unfolded: int = 0
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What snapshots show, `id` and `room` included: not to be changed."""
+        return {name: whole(value) for name, value in self.fields.items()}
 
 
 def task_key(data: object) -> str:
@@ -105,25 +115,45 @@ def check_state(event: str, old: Task, room: str | None) -> None:
 
 
 def changes_of(old: Task | None, fields: dict[str, Any], room: str | None) -> dict[str, Any]:
-    """The fields that an event sets.
+    """The fields that an event sets, and those that it appends to as they are then.
 
     A field called `room` is left out: in a snapshot it is the server's word
     on which clients see the task, not the sender's. The id stays as first given.
+    Raises RtpushError (`bad_task`).
     """
-    if old is not None:
-        return {name: fields[name] for name in fields if name not in ("id", "room")}
-    first = {name: fields[name] for name in fields if name != "room"}
-    return first if room is None else first | {"room": room}
+    kept = ("room", APPEND) if old is None else ("id", "room", APPEND)
+    changes = {name: fields[name] for name in fields if name not in kept}
+    if old is None and room is not None:
+        changes["room"] = room
+    before = {} if old is None else old.fields
+    for name, more in appends_of(fields).items():
+        changes[name] = grow(name, before.get(name), more)
+    return changes
 
 
-def growth_of(old: Task | None, changes: dict[str, Any]) -> int:
-    """By how many bytes of JSON a task grows; from None, the whole size."""
+class Cost(NamedTuple):
+    """By how many bytes of JSON a task grows, and how many of them an event brings."""
+
+    growth: int
+    written: int
+
+
+def cost_of(old: Task | None, changes: dict[str, Any]) -> Cost:
+    """What changes cost; for a new task (None), its whole size."""
     if old is None:
-        return 1 + fields_size(changes)
-    replaced = {name: old.data[name] for name in changes if name in old.data}
-    return fields_size(changes) - fields_size(replaced)
+        size = 1 + fields_size(changes)
+        return Cost(size, size)
+    replaced = {name: old.fields[name] for name in changes if name in old.fields}
+    growth = fields_size(changes) - fields_size(replaced)
+    grown = {name for name, value in changes.items() if isinstance(value, Grown)}
+    kept = {name: value for name, value in replaced.items() if name not in grown}
+    return Cost(growth, growth + fields_size(kept))
 
 
 def fields_size(fields: dict[str, Any]) -> int:
-    # An object is one byte longer than its fields with a comma or brace each.
-    return len(orjson.dumps(fields)) - 1 if fields else 0
+    """The length of fields as JSON, with a comma or brace each."""
+    # A grown value knows its length: `null` stands in its place.
+    plain = {n: None if isinstance(value, Grown) else value for n, value in fields.items()}
+    grown = sum(value.size - len("null") for value in fields.values() if isinstance(value, Grown))
+    # An object is one byte longer than its fields.
+    return len(orjson.dumps(plain)) - 1 + grown if fields else 0

@@ -47,6 +47,9 @@ class _TaskEvents:
             fields["message"] = message
         return self._event("task_progress", {"progress": percent, **fields})
 
+    def _append(self, more: dict[str, str | list[Any]]) -> TaskEvent:
+        return self._event("task_progress", {"append": more})
+
     def _completed(self, result: Any, fields: dict[str, Any]) -> TaskEvent:
         self._ended = True
         return self._event("task_completed", {"result": result, **fields})
@@ -115,6 +118,17 @@ class Task(_TaskEvents):
         """
         self._publish(self._progress(percent, message, fields))
 
+    def append(self, **more: str | list[Any]) -> None:
+        """Append to fields of the task, which the server keeps whole.
+
+        Args:
+            **more: For each field the text or the elements that it grows by: `text=" word"`.
+
+        Raises:
+            RtpushError: As `progress`; `bad_task` when the task has another kind of value there.
+        """
+        self._publish(self._append(more))
+
     def complete(self, result: Any = None, **fields: Any) -> None:
         """Complete the task before the block ends.
 
@@ -173,6 +187,10 @@ class AsyncTask(_TaskEvents):
     async def progress(self, percent: float, message: str | None = None, **fields: Any) -> None:
         """See `Task.progress`."""
         await self._publish(self._progress(percent, message, fields))
+
+    async def append(self, **more: str | list[Any]) -> None:
+        """See `Task.append`."""
+        await self._publish(self._append(more))
 
     async def complete(self, result: Any = None, **fields: Any) -> None:
         """See `Task.complete`."""

@@ -23,6 +23,7 @@ from ..framing import Framing
 from ..log.base import Log, Page
 from ..protocol import Position, encode
 from .groups import Groups
+from .merging import merge_appends
 from .runtime import Runtime
 from .session import Connection, Session
 from .snapshots import MAX_OUTDATED_BYTES, Snapshots, SnapshotStream
@@ -51,6 +52,7 @@ class CatchUp(ABC):
         self.groups = Groups()
         self.deliveries = 0
         self._runtime = runtime
+        self._max_message = settings.max_message
         self._stalled = StalledWriters(settings.write_timeout)
         self._snapshots = Snapshots(log, runtime.wall)
         # Sessions that large snapshots are on their way to, the longest at it first.
@@ -231,14 +233,16 @@ class CatchUp(ABC):
         assert connection is not None
         entries, upto = page
         conflate_after = session.conflate_after if session.lagging and session.conflate else upto
-        frames = [
-            entry.framed(connection.framing)
+        seen = [
+            entry
             for entry in entries
             if session.sees(entry)
             and (entry.seq <= conflate_after or not self.log.superseded(entry))
         ]
         session.cursor = upto
-        if frames:
+        if seen:
+            given = merge_appends(seen, self._max_message) if session.conflate else seen
+            frames = [entry.framed(connection.framing) for entry in given]
             self._write(session, connection.framing.joiner.join(frames))
 
     async def _read_back(self, session: Session, connection: Connection) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ..config.kinds import show_clock
 from ..errors import RtpushError
+from ..log.growth import APPEND
 from ..log.task import TASK_EVENTS, task_key
 from .text import escape
 
@@ -66,7 +67,8 @@ class TaskTable:
     def _apply_change(self, event: str, key: str, data: dict[str, Any], now: float) -> None:
         # An event with an unknown id begins a task (PROTOCOL.md, section 6). The
         # server refuses events of a finished task.
-        task = self._active.get(key, {}) | data
+        # What grows, such as an answer, has no place in a line.
+        task = self._active.get(key, {}) | {n: data[n] for n in data if n != APPEND}
         if event in _STATUS:
             self._active.pop(key, None)
             end = {"status": _STATUS[event], "endTime": now * 1000}

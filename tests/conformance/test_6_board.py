@@ -69,6 +69,45 @@ async def test_a_key_of_ones_own_is_kept(site: Site, kind: type[Client]) -> None
     assert event["key"] == "mine"
 
 
+async def test_what_is_appended_is_told_and_the_whole_is_kept(
+    site: Site, kind: type[Client]
+) -> None:
+    client = await site.open(kind)
+    await client.accepted(created(1, lines=["a"]))
+    await client.take(1)
+    for append in ({"text": "Once "}, {"text": "upon", "lines": ["b", "c"]}):
+        await client.accepted(progress("1", append=append) | {"key": "mine"})
+        (event,) = await client.take(1)
+        assert event["data"] == {"id": "1", "append": append}
+        assert "key" not in event
+    shown = {"id": 1, "lines": ["a", "b", "c"], "text": "Once upon"}
+    assert (await board(site, kind))["tasks"] == [shown]
+
+
+NO_GROWTH: list[Any] = [
+    "more",
+    {"text": 1},
+    {"mode": ["more"]},
+    {"number": "1"},
+    {"set": "more"},
+    {"id": "more"},
+    {"room": "more"},
+    {"progress": "1"},
+    {"append": "more"},
+]
+
+
+async def test_what_cannot_be_appended(
+    site: Site, kind: type[Client], subtests: pytest.Subtests
+) -> None:
+    client = await site.open(kind)
+    await client.accepted(created(1, mode="m", number=1))
+    for append in NO_GROWTH:
+        with subtests.test(repr(append)):
+            assert await client.refused(progress(1, set="", append=append)) == "bad_task"
+    assert (await board(site, kind))["tasks"] == [{"id": 1, "mode": "m", "number": 1}]
+
+
 async def test_progress_of_an_unknown_task_creates_it(site: Site, kind: type[Client]) -> None:
     client = await site.open(kind)
     await client.accepted(progress("new", progress=5))

@@ -83,6 +83,42 @@ async def test_a_slow_reader_gets_all_unkeyed_and_the_newest_keyed(site: Site) -
 
 
 @pytest.mark.settings(compress=False, high_water=16384)
+async def test_a_slow_reader_gets_what_a_task_appended_as_little_more_than_the_text(
+    site: Site,
+) -> None:
+    async with Stopped(site, "/sse") as slow:
+        await fill(site)
+        text = await write_text(site)
+        (last,) = await site.publish({"event": "end"})
+        events = await slow.events(last)
+    given = [e for e in events if e["event"] == "task_progress"]
+    assert "".join(e["data"]["append"]["text"] for e in given) == text
+    assert sum(len(json.dumps(e)) for e in given) < 1.2 * len(text)
+
+
+async def test_a_client_that_comes_back_gets_it_likewise(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    await client.close()
+    text = await write_text(site)
+    await site.publish({"event": "end"})
+    again = await site.open(kind, last=client.position)
+    given = (await again.until("end"))[:-1]
+    assert "".join(e["data"]["append"]["text"] for e in given) == text
+    assert len(given) < 20
+
+
+async def write_text(site: Site) -> str:
+    """A task writes 2,000 words, each an event."""
+    words = [f"{n:04} " for n in range(2000)]
+    events = [
+        {"event": "task_progress", "data": {"id": 1, "append": {"text": word}}} for word in words
+    ]
+    for start in range(0, len(events), 500):
+        await site.publish(*events[start : start + 500])
+    return "".join(words)
+
+
+@pytest.mark.settings(compress=False, high_water=16384)
 async def test_without_conflation_it_gets_everything(site: Site) -> None:
     async with Stopped(site, "/sse?conflate=0") as slow:
         await fill(site, key="k")

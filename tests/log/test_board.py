@@ -16,7 +16,9 @@ from rtpush.errors import RtpushError
 from rtpush.log.accounts import APPLICATION, LOCAL_CLIENTS, account_of_client, is_client
 from rtpush.log.board import TaskBoard
 from rtpush.log.board_index import PAGE_BYTES, TaskPage
+from rtpush.log.entry import Draft
 from rtpush.log.task import TASK_EVENTS, Task, task_key
+from rtpush.log.task_rows import TaskRow, rows_of, task_row
 
 CREATED, PROGRESS, COMPLETED, FAILED = (
     "task_created",
@@ -170,6 +172,81 @@ def test_finished_are_newest_first_and_fade(board: TaskBoard) -> None:
     put(board, CREATED, {"id": "x"}, time=601.0)
     assert board.get("0") is None
     put(board, CREATED, {"id": 0}, time=602.0)
+
+
+# ------------------------------------------------------------------- growth
+
+
+def test_fields_grow(board: TaskBoard) -> None:
+    put(board, CREATED, {"id": 1, "lines": ["a"], "gone": None})
+    put(board, PROGRESS, {"id": 1, "append": {"text": "Once ", "lines": ["b", []]}})
+    put(board, PROGRESS, {"id": 1, "progress": 9, "append": {"text": "upon", "gone": "x"}})
+    put(board, COMPLETED, {"id": 1, "append": {"text": " a time"}})
+    (task,) = board.all_finished(0.0)
+    assert task.data == {
+        "id": 1,
+        "lines": ["a", "b", []],
+        "gone": "x",
+        "text": "Once upon a time",
+        "progress": 9,
+        "status": "completed",
+        "endTime": 0,
+    }
+    assert task.size == measure(task.data)
+
+
+@pytest.mark.parametrize(
+    "append",
+    [
+        "more",
+        {"text": 1},
+        {"text": None},
+        {"text": {}},
+        {"list": "more"},
+        {"text": ["more"]},
+        {"mode": "more"},
+        {"number": "1"},
+        {"id": "2"},
+        {"room": "r"},
+        {"progress": "1"},
+        {"append": "more"},
+    ],
+)
+def test_what_cannot_grow(board: TaskBoard, append: object) -> None:
+    put(board, CREATED, {"id": "1", "text": "", "list": [], "number": 1})
+    before = board.all_active()
+    event = {"id": "1", "mode": "m", "append": append}
+    assert refusal(board, PROGRESS, event) == "bad_task"
+    assert board.apply(PROGRESS, event, None, 0.0) is None
+    assert board.all_active() == before
+
+
+def test_many_small_pieces_do_not_stay_many(board: TaskBoard) -> None:
+    for _ in range(5000):
+        put(board, PROGRESS, {"id": 1, "append": {"text": "x", "list": [0]}})
+    (task,) = board.all_active()
+    assert task.data == {"id": 1, "text": "x" * 5000, "list": [0] * 5000}
+    for name in ("text", "list"):
+        pieces, value = 0, task.fields[name]
+        while value is not None:
+            pieces, value = pieces + 1, value.before
+        assert pieces <= 13
+
+
+def test_what_is_stored_of_a_text_is_in_proportion_to_it(board: TaskBoard) -> None:
+    rows: dict[str, list[bytes]] = {}
+    written = 0
+    first = {"id": 1, "formData": "x" * 1000}
+    store(board, [(CREATED, first, None, 0.0, APPLICATION)], rows)
+    for n in range(2000):
+        data = {"id": 1, "append": {"text": f"{n:05}"}}
+        store(board, [(PROGRESS, data, None, float(n), APPLICATION)], rows)
+        written += len(rows["1"][-1])
+    restored = TaskBoard()
+    restored.restore(rows["1"])
+    assert restored.all_active()[0].data == board.all_active()[0].data
+    # A row each time would come to 12 MB.
+    assert written < 600_000
 
 
 # -------------------------------------------------------------------- rooms
@@ -363,6 +440,13 @@ class Model:
             progress = data["progress"]
             if type(progress) not in (int, float) or not 0 <= progress <= 100:
                 return "bad_task"
+        appends = data.get("append")
+        if appends is not None:
+            fixed = {"id", "room", "progress", "append", *data}
+            if type(appends) is not dict or fixed & appends.keys():
+                return "bad_task"
+            if any(type(more) not in (str, list) for more in appends.values()):
+                return "bad_task"
         key = str(data["id"])
         ended = {k: task for k, _, task in self.finished}
         known = self.active.get(key) or ended.get(key)
@@ -370,7 +454,13 @@ class Model:
             return "bad_task"
         if key in ended:
             return "task_finished"
-        return "task_exists" if event == CREATED and key in self.active else None
+        if event == CREATED and key in self.active:
+            return "task_exists"
+        for name, more in (appends or {}).items():
+            before = (known or {}).get(name)
+            if type(before) not in (type(None), type(more)):
+                return "bad_task"
+        return None
 
     def limit_refusal(
         self, event: str, data: dict[str, Any], room: str | None, account: str
@@ -382,6 +472,10 @@ class Model:
         event_size = measure(
             {k: v for k, v in new.items() if not old or (k in data and k not in ("id", "room"))}
         )
+        for name in (data.get("append") or {}) if old else ():
+            # The whole field when it is new, else what it grows by.
+            grown = measure({name: new[name]}) - 1
+            event_size += grown - (measure({name: old[name]}) - 1 if name in old else 0)
         if grows and measure(new) > 1500 and not (end and event_size - 1 <= 1024):
             return "task_too_large"
         if end or not grows:
@@ -413,6 +507,8 @@ class Model:
         old = self.active.get(str(data["id"]), {"id": data["id"]})
         new = {**old, **data, "id": old["id"]}
         new.pop("room", None)
+        for name, more in (new.pop("append", None) or {}).items():
+            new[name] = more if new.get(name) is None else new[name] + more
         return new if room is None else {**new, "room": room}
 
     def pay(self, key: str, account: str, growth: int) -> None:
@@ -457,6 +553,9 @@ class Model:
 
 
 texts = st.sampled_from(["", "x", "é", "任务", "z" * 400, "w" * 900, "q" * 1300])
+pieces = st.one_of(texts, st.lists(st.sampled_from([1, "é", []]), max_size=3))
+names = st.sampled_from(["text", "text", "list", "result", "id", "append"])
+appends = st.one_of(st.none(), st.integers(), st.dictionaries(names, pieces, max_size=2))
 values = st.one_of(
     texts,
     st.none(),
@@ -475,6 +574,8 @@ datas = st.fixed_dictionaries(
         "message": values,
         "result": values,
         "status": values,
+        "text": texts,
+        "append": appends,
         "room": values,
         "__proto__": values,
         "ключ": values,
@@ -548,6 +649,20 @@ def assert_shares(board: TaskBoard, active: list[Task]) -> None:
     ):
         mine = [held[name] for name in held if wanted(name)]
         assert total == (sum(tasks for tasks, _ in mine), sum(size for _, size in mine))
+
+
+def store(board: TaskBoard, todo: list[Op], rows: dict[str, list[bytes]]) -> None:
+    """Append one batch, and keep the rows of each task as a log does."""
+    events: dict[str, list[TaskRow]] = {}
+    for event, data, room, time, account in todo:
+        if refusal(board, event, data, room, account) is None:
+            key = board.apply(event, data, room, time, account)
+            if key is not None:
+                draft = Draft(event, data, room, encoded=orjson.dumps(data), account=account)
+                events.setdefault(key, []).append(task_row(board, key, draft, time))
+    for row in rows_of(board, events):
+        before = [] if row.replaces else rows[row.key]
+        rows[row.key] = before + ([] if row.row is None else [row.row])
 
 
 def assert_totals(board: TaskBoard) -> None:
@@ -675,14 +790,10 @@ def test_restored_at_any_position_it_goes_on_the_same(
     """Stored as the log stores it: batch by batch, only what the batch changed."""
     steps = timed(raw)
     board = TaskBoard(**LIMITS)
-    rows: dict[str, bytes] = {}
+    rows: dict[str, list[bytes]] = {}
     for start in range(0, min(cut, len(steps)), batch):
-        for key in log(board, steps[start : min(start + batch, cut)]):
-            row = board.stored(key)
-            rows.pop(key, None)
-            if row is not None:
-                rows[key] = row
-    shuffled = list(rows.values())
+        store(board, steps[start : min(start + batch, cut)], rows)
+    shuffled = [row for kept in rows.values() for row in kept]
     rng.shuffle(shuffled)
     restored = TaskBoard(**LIMITS)
     restored.restore(shuffled)
@@ -692,4 +803,11 @@ def test_restored_at_any_position_it_goes_on_the_same(
     assert [board.shares.of(a) for a in ACCOUNTS] == [restored.shares.of(a) for a in ACCOUNTS]
     assert log(restored, steps[cut:]) == log(board, steps[cut:])
     assert view(restored) == view(board)
-    assert restored.all_active() == board.all_active()
+    assert [plain(task) for task in restored.all_active()] == [
+        plain(task) for task in board.all_active()
+    ]
+
+
+def plain(task: Task) -> tuple[object, ...]:
+    """A task apart from how a board keeps it."""
+    return task.data, task.size, task.born, task.number, task.time, task.charges

@@ -188,6 +188,21 @@ async def test_the_board_is_the_fold_of_the_log(desk: Desk) -> None:
     assert [t.data for t in desk.log.board.all_active()] == [{"id": 1, "mode": "m", "progress": 5}]
 
 
+async def test_what_appends_to_a_task_is_never_superseded(desk: Desk) -> None:
+    await desk.append(
+        task("progress", 1, append={"text": "a"}),
+        draft("task_progress", {"id": 1, "append": {"text": "b"}}, key="mine"),
+        task("progress", 1, progress=5),
+        task("progress", 1, append={"text": "c"}),
+        task("progress", 1, progress=6),
+    )
+    found = await everything(desk.log, conflate_after=0)
+    assert [entry.seq for entry in found] == [1, 2, 4, 5]
+    assert [entry.key for entry in found] == [None, None, None, "1"]
+    (shown,) = desk.log.board.all_active()
+    assert shown.data == {"id": 1, "text": "abc", "progress": 6}
+
+
 async def test_board_and_log_change_together(desk: Desk) -> None:
     """Whoever is told of growth sees a board that is true at the log's position."""
     seen: list[tuple[int, int]] = []
@@ -445,6 +460,25 @@ async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     await desk.open()
     yield desk
     await desk.log.close()
+
+
+async def test_a_text_that_grew_is_there_again_and_grows_on(kept: Desk) -> None:
+    """Over several lives, in batches of one and of many, with other fields between."""
+    written = ""
+    for n in range(120):
+        drafts = [task("progress", 1, room="r", append={"text": f"{n}-{i} "}) for i in range(n % 3)]
+        written += "".join(f"{n}-{i} " for i in range(n % 3))
+        await kept.append(*drafts, task("progress", 1, room="r", progress=n % 100))
+        if n % 40 == 39:
+            before = kept.log.board.snapshot(["r"], kept.clock.now)
+            log = await kept.reopen()
+            assert log.board.snapshot(["r"], kept.clock.now) == before
+    (shown,) = kept.log.board.all_active()
+    assert shown.data == {"id": 1, "room": "r", "progress": 19, "text": written}
+    await kept.append(task("completed", 1, room="r", append={"text": "end"}))
+    log = await kept.reopen()
+    (ended,) = log.board.all_finished(kept.clock.now)
+    assert ended.data["text"] == f"{written}end"
 
 
 async def test_everything_is_there_again(kept: Desk) -> None:

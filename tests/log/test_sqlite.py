@@ -257,3 +257,25 @@ async def test_a_file_that_is_replaced_makes_the_server_unready(tmp_path: Path) 
         with pytest.raises(RtpushError, match="was replaced by another file"):
             await server.emit("into nothing")
         path.unlink()
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="the system does not count writes")
+async def test_a_long_text_is_not_written_again_for_each_word(tmp_path: Path) -> None:
+    log = SqliteLog(Settings(), tmp_path / "rtpush.db")
+    await log.open()
+    await log.append([_progress({"text": "x" * 900_000})])
+    before = _bytes_written()
+    for _ in range(100):
+        await log.append([_progress({"text": "word "})])
+    # Whole, it would be 90 MB; these are pages for entries, indexes and rows.
+    assert _bytes_written() - before < 10_000_000
+    await log.close()
+
+
+def _progress(append: dict[str, Any]) -> Draft:
+    return Draft.of(Envelope("task_progress", {"id": 1, "append": append}))
+
+
+def _bytes_written() -> int:
+    lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(lines["wchar"])

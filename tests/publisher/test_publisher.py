@@ -484,6 +484,20 @@ async def test_a_task_completes_with_its_result(server: ServerProcess) -> None:
     assert (ended[bad.id]["status"], ended[bad.id]["error"]) == ("failed", "no ink")
 
 
+async def test_a_task_writes_a_text_in_pieces(server: ServerProcess) -> None:
+    def work() -> None:
+        with Publisher(server.url) as publisher, publisher.task("sync") as task:
+            for word in ("Once ", "upon"):
+                task.append(text=word, words=[word])
+
+    await asyncio.to_thread(work)
+    async with AsyncPublisher(server.url) as publisher, publisher.task("async") as task:
+        for word in ("Once ", "upon"):
+            await task.append(text=word, words=[word])
+    for ended in (await get(f"{server.url}/api/tasks"))["finished"]:
+        assert (ended["text"], ended["words"]) == ("Once upon", ["Once ", "upon"])
+
+
 async def test_a_task_fails_with_its_exception(server: ServerProcess) -> None:
     publisher = Publisher(server.url)
 

@@ -21,8 +21,8 @@
 --   with the last number of the chunk before it. The field `#` shows that all is there:
 --   without it others have removed the index, and a new epoch begins.
 
-local log, meta, tasks, ended, newest, nodes, roll, lock, leader, batch = unpack(KEYS, 1, 10)
-local keys, keys_order, keys_clients, keys_publishers, keys_due, rooms = unpack(KEYS, 11, 16)
+local log, meta, tasks, changes, ended, newest, nodes, roll, lock, leader, batch = unpack(KEYS, 1, 11)
+local keys, keys_order, keys_clients, keys_publishers, keys_due, rooms = unpack(KEYS, 12, 17)
 local command, ask = ARGV[1], cjson.decode(ARGV[2])
 local FIRST_ARG = 3
 -- What retention counts for an entry beside its data and names.
@@ -422,15 +422,23 @@ local function add(seq, arg)
   m.bytes = m.bytes + size_of({e = event, d = data, r = room, k = key, s = skip, a = ack})
 end
 
+-- `tasks` has each task as a whole, `changes` the events since, of one task side by side: each
+-- behind the digest of the task's key, which has always 40 characters, and the event's number.
 local function change_tasks(arg)
-  for i = arg, #ARGV, 3 do
-    local key, row, finished = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-    redis.call('ZREM', ended, key)
-    if row == '' then
-      redis.call('HDEL', tasks, key)
+  for i = arg, #ARGV, 5 do
+    local key, number, row, replaces, finished = unpack(ARGV, i, i + 4)
+    local digest = redis.sha1hex(key)
+    if replaces == '0' then
+      redis.call('ZADD', changes, 0, digest .. ':' .. number .. row)
     else
-      redis.call('HSET', tasks, key, row)
-      if finished == '1' then redis.call('ZADD', ended, ask.now, key) end
+      redis.call('ZREMRANGEBYLEX', changes, '[' .. digest .. ':', '(' .. digest .. ';')
+      redis.call('ZREM', ended, key)
+      if row == '' then
+        redis.call('HDEL', tasks, key)
+      else
+        redis.call('HSET', tasks, key, row)
+        if finished == '1' then redis.call('ZADD', ended, ask.now, key) end
+      end
     end
   end
 end
@@ -488,7 +496,7 @@ end
 -- -------------------------------------------------------------------- looking
 
 local function begin()
-  redis.call('DEL', log, meta, tasks, ended, newest, nodes, roll, lock, rooms)
+  redis.call('DEL', log, meta, tasks, changes, ended, newest, nodes, roll, lock, rooms)
   redis.call('HSET', rooms, '#', 1)
   forget_all_keys()
   redis.call('HSET', meta, 'epoch', ask.new_epoch, 'run', ask.run, 'last', 0, 'first', 1,
@@ -582,7 +590,11 @@ end
 
 local function load()
   if not m.epoch then return {'lost'} end
-  return {'ok', m.epoch, m.last, m.first, m.task, m.number, redis.call('HVALS', tasks)}
+  local rows = redis.call('HVALS', tasks)
+  for _, change in ipairs(redis.call('ZRANGE', changes, 0, -1)) do
+    rows[#rows + 1] = string.sub(change, 1 + 40 + 1 + 16)
+  end
+  return {'ok', m.epoch, m.last, m.first, m.task, m.number, rows}
 end
 
 local function last()

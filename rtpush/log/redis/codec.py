@@ -35,8 +35,8 @@ def page_of(epoch: str, upto: int, found: Sequence[Any], step: int = 1) -> Page:
 
 
 def arguments_of(batch: Batch, keys: Sequence[bytes]) -> Iterator[str | bytes]:
-    """A batch as the script takes it: the keys to look for, nine values for each entry, three
-    for each task.
+    """A batch as the script takes it: the keys to look for, nine values for each entry, five
+    for each row of a task.
     """
     yield from keys
     for draft in batch.drafts:
@@ -49,10 +49,12 @@ def arguments_of(batch: Batch, keys: Sequence[bytes]) -> Iterator[str | bytes]:
         yield draft.account
         yield "1" if draft.args else ""
         yield draft.idempotency_key or b""
-    for key, row, active in batch.rows():
+    for key, number, row, replaces, ended in batch.rows():
         yield key
+        yield f"{number:016}"
         yield row or b""
-        yield "0" if active else "1"
+        yield "1" if replaces else "0"
+        yield "1" if ended else "0"
 
 
 class StreamEntry(NamedTuple):

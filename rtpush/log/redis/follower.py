@@ -57,7 +57,8 @@ FOLLOW_BLOCK: Final = 1.0
 OLDEST: Final = (6, 2)
 
 # What the script works with, in its order; the node's own key comes in between.
-KEYS: Final = ("log", "meta", "tasks", "ended", "newest", "nodes", "roll", "lock", "leader")
+KEYS_OF_BOARD: Final = ("tasks", "changes", "ended")
+KEYS: Final = ("log", "meta", *KEYS_OF_BOARD, "newest", "nodes", "roll", "lock", "leader")
 KEYS_OF_KEYS: Final = ("keys", "keys_order", "keys_clients", "keys_publishers", "keys_due")
 
 TAIL_COUNT: Final = 20_000

@@ -29,6 +29,16 @@ test('a task lives from its creation to its end', () => {
   assert.deepEqual([task.status, task.progress, task.prompt, task.picture], ['completed', 100, 'pa', PNG]);
 });
 
+test('a text grows, on from what a snapshot held, and stays when the task ends', () => {
+  const board = fold(snapshot([{ id: 'a', text: 'Once ' }]), progress('a', { append: { text: 'upon ' } }));
+  assert.equal(board.tasks.get('a').text, 'Once upon ');
+  for (const append of [7, null, {}, { text: 5 }, { text: ['x'] }]) boards.applyEvent(board, progress('a', { append }), NOW);
+  boards.applyEvent(board, { event: 'task_completed', data: { id: 'a', append: { text: 'a time' } } }, NOW);
+  assert.equal(board.finished.get('a').text, 'Once upon a time');
+  boards.applyEvent(board, progress('b', { text: 'new', append: { log: ['x'] } }), NOW);
+  assert.equal(board.tasks.get('b').text, 'new');
+});
+
 test('1 and "1" are one task', () => {
   const board = fold(created(1), progress('1', { progress: 7 }), failed(1, 'no ink'));
   assert.deepEqual([...board.finished.keys()], ['1']);

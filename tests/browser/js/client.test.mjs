@@ -309,6 +309,16 @@ test('the rest of auth travels beside the token', async () => {
   assert.deepEqual(protocolsOf({ token: null, rest: null }), []);
 });
 
+test('fields of a task grow', () => {
+  const list = new TaskList();
+  list.apply({ event: 'active_tasks', id: 'e-5', data: { tasks: [{ id: 1, text: 'a', lines: [1] }], finished: [] } });
+  list.apply({ event: 'task_progress', id: 'e-6', data: { id: 1, progress: 5, append: { text: 'b', lines: [2, [3]], more: 'c' } } });
+  assert.deepEqual(list.value.tasks, [{ id: 1, text: 'ab', lines: [1, 2, [3]], more: 'c', progress: 5 }]);
+  list.apply({ event: 'task_completed', id: 'e-7', data: { id: 1, append: { text: '.' } } });
+  assert.equal(list.value.finished[0].text, 'ab.');
+  assert.equal('append' in list.value.finished[0], false);
+});
+
 test('a list of tasks is its snapshot and what came after', () => {
   const list = new TaskList();
   list.apply({ event: 'task_progress', id: 'e-6', data: { id: 1, progress: 60 } });

@@ -1,0 +1,51 @@
+"""Rows about tasks: what a store keeps of the board, so that a commit costs what its events bring.
+
+Rules that hold here:
+
+- A task is stored as a whole when it begins, when it ends, and each time that the events since
+  weigh as much as it does; other events are stored behind it. So what is written is about twice
+  what the events bring, however large their task is.
+- `TaskBoard.restore` takes the rows of all tasks together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from .board import TaskBoard
+from .entry import Draft
+
+__all__ = ["TaskRow", "rows_of", "task_row"]
+
+
+class TaskRow(NamedTuple):
+    """A row about a task: it as a whole (None: it is gone), or an event that changes it.
+
+    `number` is unique, and rises. `replaces`: the rows that the task had before are to be
+    removed.
+    """
+
+    key: str
+    number: int
+    row: bytes | None
+    replaces: bool
+    ended: bool = False
+
+
+def task_row(board: TaskBoard, key: str, draft: Draft, time: float) -> TaskRow:
+    """The row for the event that a board was changed by last."""
+    task = board.get(key)
+    is_whole = task is None or not task.unfolded
+    row = board.stored_event(draft.event, draft.encoded, draft.room, time, draft.account)
+    return TaskRow(key, board.number, row, is_whole)
+
+
+def rows_of(board: TaskBoard, changed: Mapping[str, Sequence[TaskRow]]) -> Iterator[TaskRow]:
+    """What a store does for the events of a batch, which are here by task."""
+    for key, events in changed.items():
+        if any(row.replaces for row in events):
+            ended = not board.is_active(key)
+            yield TaskRow(key, events[-1].number, board.stored(key), True, ended)
+        else:
+            yield from events
