@@ -44,8 +44,8 @@ from .task import (
     cost_of,
     fields_of,
     key_of,
-    task_key,
 )
+from .task_rows import decode_task, encode_event, encode_task
 
 __all__ = ["TaskBoard"]
 
@@ -56,10 +56,6 @@ _SMALL_ENDING: Final = 1024
 
 # About the bytes of a row of `stored_event` beside the fields of its event.
 _EVENT_ROW: Final = 100
-
-
-# The fields of a task that a row has.
-_STORED: Final = ("data", "born", "number", "time", "ended", "charges")
 
 
 class TaskBoard:
@@ -351,10 +347,7 @@ class TaskBoard:
         task = self.get(key)
         if task is None:
             return None
-        row = {name: getattr(task, name) for name in _STORED}
-        # A log that stores rows is told which task changed, not which ones were
-        # dropped because of it. The floor tells `restore`.
-        return orjson.dumps(row | {"floor": self._floor})
+        return encode_task(task, self._floor)
 
     def stored_event(
         self, event: str, data: bytes, room: str | None, time: float, account: str
@@ -365,8 +358,7 @@ class TaskBoard:
         grows as a whole each time would cost the square of what it grows by.
         """
         row = {"event": event, "data": orjson.Fragment(data), "room": room, "time": time}
-        row |= {"account": account, "number": self._number, "floor": self._floor}
-        return orjson.dumps(row)
+        return encode_event(row | {"account": account}, self._number, self._floor)
 
     @property
     def number(self) -> int:
@@ -390,15 +382,9 @@ class TaskBoard:
                 self._number = row.pop("number") - 1
                 self._fold(**row)
             elif not row["ended"] or row["number"] >= floor:
-                self._put(None, _from_row(row))
+                self._put(None, decode_task(row))
         self._index = index
         for task in (*self.all_active(), *self._ended):
             self.index.put(task)
         self._number = max([number, *numbers])
         self._floor = floor
-
-
-def _from_row(row: dict[str, Any]) -> Task:
-    fields = row.pop("data")
-    row["charges"] = tuple((account, size) for account, size in row["charges"])
-    return Task(task_key(fields), fields.get("room"), fields, len(orjson.dumps(fields)), **row)

@@ -11,12 +11,20 @@ Rules that hold here:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .board import TaskBoard
-from .entry import Draft
+import orjson
 
-__all__ = ["TaskRow", "rows_of", "task_row"]
+from .task import Task, task_key
+
+if TYPE_CHECKING:
+    from .board import TaskBoard
+    from .entry import Draft
+
+__all__ = ["TaskRow", "decode_task", "encode_event", "encode_task", "rows_of", "task_row"]
+
+# The fields of a task that a row has.
+_STORED: Final = ("data", "born", "number", "time", "ended", "charges")
 
 
 class TaskRow(NamedTuple):
@@ -49,3 +57,24 @@ def rows_of(board: TaskBoard, changed: Mapping[str, Sequence[TaskRow]]) -> Itera
             yield TaskRow(key, events[-1].number, board.stored(key), True, ended)
         else:
             yield from events
+
+
+# A log that stores rows is told which task changed, not which ones the board dropped because
+# of it: those that ended before `floor`.
+
+
+def encode_task(task: Task, floor: int) -> bytes:
+    """The row of a task as a whole."""
+    return orjson.dumps({name: getattr(task, name) for name in _STORED} | {"floor": floor})
+
+
+def decode_task(row: dict[str, Any]) -> Task:
+    """The task of such a row, without its floor."""
+    fields = row.pop("data")
+    row["charges"] = tuple((account, size) for account, size in row["charges"])
+    return Task(task_key(fields), fields.get("room"), fields, len(orjson.dumps(fields)), **row)
+
+
+def encode_event(event: dict[str, Any], number: int, floor: int) -> bytes:
+    """The row of an event, which has the arguments of `TaskBoard.apply`."""
+    return orjson.dumps(event | {"number": number, "floor": floor})
