@@ -798,16 +798,14 @@ def test_restored_at_any_position_it_goes_on_the_same(
     restored = TaskBoard(**LIMITS)
     restored.restore(shuffled)
     assert view(restored) == view(board)
-    assert restored.expired(2000.0, 0.0) == board.expired(2000.0, 0.0)
+    assert plain(restored.expired(2000.0, 0.0)) == plain(board.expired(2000.0, 0.0))
     assert_totals(restored)
     assert [board.shares.of(a) for a in ACCOUNTS] == [restored.shares.of(a) for a in ACCOUNTS]
     assert log(restored, steps[cut:]) == log(board, steps[cut:])
     assert view(restored) == view(board)
-    assert [plain(task) for task in restored.all_active()] == [
-        plain(task) for task in board.all_active()
-    ]
+    assert plain(restored.all_active()) == plain(board.all_active())
 
 
-def plain(task: Task) -> tuple[object, ...]:
-    """A task apart from how a board keeps it."""
-    return task.data, task.size, task.born, task.number, task.time, task.charges
+def plain(tasks: list[Task]) -> list[tuple[object, ...]]:
+    """Tasks apart from how a board keeps them."""
+    return [(t.data, t.size, t.born, t.number, t.time, t.charges) for t in tasks]
