@@ -24,6 +24,7 @@ from .application.application import Application
 from .application.commands import Commands
 from .application.deadline import Deadline
 from .application.dispatcher import Dispatcher
+from .application.history import ClientHistory
 from .application.replies import PendingReplies
 from .application.turns import Turns
 from .application.worker import Work, Worker
@@ -125,12 +126,13 @@ class Lifecycle(Application):
         self._access = AccessControl(Authenticator(settings), settings)
         turns = Turns(self._spawn)
         self._admission = Admission(self._hub, self._handlers, self._access.auth, turns)
+        history = ClientHistory(self._hub, lambda: self._handlers.has("join"))
         self._dispatcher = Dispatcher(
             self._log,
             self._hub,
             self._nodes,
             self._handlers,
-            Commands(self._admission, settings.max_message),
+            Commands(self._admission, history, settings.max_message),
             turns,
             metrics,
             settings,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any, Protocol
 
+from ..errors import RtpushError
 from ..protocol import Envelope, check_room, check_size, encode, encode_data
 from ..sessions.session import Session
 from .admission import Admission
+from .history import ClientHistory
 
 __all__ = ["Commands", "Responder"]
 
@@ -27,15 +30,17 @@ Command = Callable[[Session, Envelope, Responder], Any]
 
 
 class Commands:
-    """Acts on `ping`, `join`, `leave` and `auth`."""
+    """Acts on `ping`, `join`, `leave`, `history` and `auth`."""
 
-    def __init__(self, admission: Admission, max_message: int) -> None:
+    def __init__(self, admission: Admission, history: ClientHistory, max_message: int) -> None:
         self._admission = admission
+        self._history = history
         self._max_message = max_message
         self._by_event: dict[str, Command] = {
             "ping": self._ping,
             "join": self._join,
             "leave": self._leave,
+            "history": self._read_history,
             "auth": self._auth,
         }
 
@@ -77,6 +82,13 @@ class Commands:
         data = envelope.data if isinstance(envelope.data, dict) else {"room": room}
         await self._admission.tell_left(session, data)
         return {"room": room}
+
+    async def _read_history(
+        self, session: Session, envelope: Envelope, _responder: Responder
+    ) -> dict[str, Any]:
+        if envelope.ack is None:
+            raise RtpushError("bad_request", "`history` is answered by a reply: send an `ack`.")
+        return await self._history.page(session, envelope.data, monotonic())
 
     async def _auth(
         self, session: Session, envelope: Envelope, _responder: Responder

@@ -22,13 +22,14 @@ from aiohttp.typedefs import Handler, Middleware
 
 from ..access.rate_limits import owners_of
 from ..application.dispatcher import Dispatcher, position_of
+from ..application.history import API_LIMITS, HistoryQuery, read_history
 from ..cluster.nodes import Nodes
 from ..config.settings import Settings
 from ..errors import RtpushError
 from ..hub import Hub
 from ..log.base import Log, Outcome
 from ..metrics import CONTENT_TYPE, Metrics
-from ..protocol import Position, check_room
+from ..protocol import check_room
 from .batch import parse_many
 from .body import BodyReader, checked
 from .openapi import document
@@ -44,14 +45,6 @@ logger = logging.getLogger("rtpush.api")
 
 # The routes that tell how the server is: they are open to everybody.
 PROBES: Final = ("healthz", "readyz")
-
-HISTORY_LIMIT: Final = 1000
-# The answer ends here, and says that there is more.
-HISTORY_BYTES: Final = 4 << 20
-
-
-def _unreadable() -> RtpushError:
-    return RtpushError("unavailable", "The log cannot be read now; try again.")
 
 
 def _json(data: Any, status: int = 200) -> web.Response:
@@ -215,46 +208,10 @@ class Api:
         return _json(task.data)
 
     async def history(self, request: web.Request) -> web.Response:
-        """Logged events after a position, oldest first; all rooms or one."""
-        room = request.query.get("room")
-        if room is not None:
-            check_room(room)
-        limit = _whole(request, "limit", 100, HISTORY_LIMIT)
-        if not await self._log.sync():
-            raise _unreadable()
-        after, epoch = self._after(request.query.get("after")), self._log.epoch
-        rooms = None if room is None else (room,)
-        found: list[orjson.Fragment] = []
-        size, upto = 0, after
-        while len(found) < limit and size <= HISTORY_BYTES and upto < self._log.last:
-            page = await self._log.read(upto, limit - len(found), rooms=rooms)
-            if self._log.epoch != epoch:
-                # What was found is of another log than what would be said of it.
-                raise _unreadable()
-            upto = page.upto
-            found += [orjson.Fragment(entry.json) for entry in page.entries]
-            size += sum(len(entry.json) for entry in page.entries)
-        return _json(
-            {
-                "events": found,
-                "last": position_of(self._log, upto),
-                "more": upto < self._log.last,
-            }
-        )
-
-    def _after(self, text: str | None) -> int:
-        oldest = self._log.first - 1
-        if text is None:
-            return oldest
-        position = Position.parse(text)
-        lost = self._log.covers(position)
-        if lost is not None:
-            raise RtpushError(
-                "not_found",
-                f"The log does not reach that position ({lost}); leave `after` out to begin "
-                "with the oldest event.",
-            )
-        return position.seq
+        """Logged events in either order; all rooms or one."""
+        default, most, max_bytes = API_LIMITS
+        query = HistoryQuery.parse(request.query, default, most)
+        return _json(await read_history(self._log, query, max_bytes))
 
     async def rooms(self, _request: web.Request) -> web.Response:
         """Every room that somebody is in."""
@@ -299,12 +256,3 @@ class Api:
     async def openapi(self, _request: web.Request) -> web.Response:
         """This API, described for machines."""
         return _json(document())
-
-
-def _whole(request: web.Request, name: str, default: int, highest: int) -> int:
-    text = request.query.get(name)
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= highest:
-        raise RtpushError("bad_request", f'"{name}" is a whole number from 1 to {highest}.')
-    return int(text)

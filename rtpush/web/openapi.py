@@ -66,6 +66,8 @@ _QUERY: Final[dict[str, Any]] = {
     # An empty one counts as absent.
     "last": {"anyOf": [_POSITION, {"const": ""}]},
     "after": _POSITION,
+    "before": _POSITION,
+    "order": {"type": "string", "enum": ["oldest", "newest"]},
     "conflate": _FLAG,
     "sid": {"type": "string"},
     "timeout": {"type": "number", "minimum": 0, "maximum": 55},
@@ -80,7 +82,7 @@ _OPERATIONS: Final = (
     ("post", "/api/publish", "Publish events", (), True),
     ("get", "/api/tasks", "The task board", (), False),
     ("get", "/api/tasks/{id}", "One task", (), False),
-    ("get", "/api/history", "Logged events", ("room", "after", "limit"), False),
+    ("get", "/api/history", "Logged events", ("room", "after", "before", "order", "limit"), False),
     ("get", "/api/rooms", "Rooms that somebody is in", (), False),
     ("get", "/api/rooms/{room}", "Who is in a room", (), False),
     ("get", "/api/connections", "Open sessions", (), False),

@@ -281,6 +281,36 @@ async def test_one_sends_into_rooms_that_one_is_in(kind: type[Client]) -> None:
             await client.accepted({"event": "x", "room": room})
 
 
+async def test_one_reads_the_history_of_rooms_that_one_may_be_in(kind: type[Client]) -> None:
+    def of(room: str) -> Envelope:
+        return {"event": "history", "data": {"room": room}}
+
+    async with serving(kind, auth_secret=SECRET, open_rooms="lobby") as (server, connect):
+        for room in ("a", "lobby"):
+            await server.emit("said", 1, to=room)
+        client, other = await connect(token=token(rooms=["a"])), await connect(token=token())
+        await server.emit("alone", 1, to=client.sid)
+        await server.emit("said", 2, to="a", skip_sid=client.sid)
+        for room, events in (("a", ["said"]), ("lobby", ["said"]), (client.sid, ["alone"])):
+            page = await client.accepted(of(room))
+            assert [one["event"] for one in page["events"]] == events
+        assert await other.refused(of("a")) == "forbidden"
+        assert await other.refused(of(client.sid)) == "forbidden"
+        await server.enter_room(other.sid, "a")
+        assert len((await other.accepted(of("a")))["events"]) == 2
+
+
+async def test_where_a_handler_decides_one_reads_rooms_that_one_is_in(kind: type[Client]) -> None:
+    async with serving(kind) as (server, connect):
+        server.on("join", lambda sid, data: True)
+        await server.emit("said", to="a")
+        client = await connect()
+        ask = {"event": "history", "data": {"room": "a"}}
+        assert await client.refused(ask) == "forbidden"
+        await client.accepted(join("a"))
+        assert len((await client.accepted(ask))["events"]) == 1
+
+
 # ---- when a right ends -------------------------------------------------------
 
 

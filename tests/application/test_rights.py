@@ -19,6 +19,7 @@ from rtpush.access.room_policy import RoomPolicy
 from rtpush.application.admission import Admission
 from rtpush.application.commands import Commands
 from rtpush.application.dispatcher import Dispatcher
+from rtpush.application.history import ClientHistory
 from rtpush.application.turns import Turns
 from rtpush.cluster.nodes import Nodes
 from rtpush.config.settings import Settings
@@ -136,7 +137,11 @@ class Rights(RuleBasedStateMachine):
             self.hub,
             Nodes(Bus(), self.hub),
             handlers,
-            Commands(self.admission, config.max_message),
+            Commands(
+                self.admission,
+                ClientHistory(self.hub, lambda: handlers.has("join")),
+                config.max_message,
+            ),
             turns,
             Metrics(),
             config,

@@ -251,3 +251,59 @@ async def test_task_events_cannot_be_volatile(
             envelope = {"event": event, "data": {"id": 1}, "volatile": True}
             assert await client.refused(envelope) == "bad_task"
             assert (await site.get("/api/tasks"))["tasks"] == []
+
+
+# ---- history -----------------------------------------------------------------
+
+
+async def test_a_client_reads_history(site: Site, kind: type[Client]) -> None:
+    everyone = await site.emit(3)
+    ids = await site.emit(12, room="a")
+    client = await site.open(kind, ["a"])
+    for room, wanted in (("a", ids), (None, everyone)):
+        data: dict[str, Any] = {"limit": 5} | ({"room": room} if room else {})
+        oldest, newest = list[str](), list[str]()
+        ask = data
+        while True:
+            page = await client.accepted({"event": "history", "data": ask})
+            oldest += [e["id"] for e in page["events"]]
+            ask = data | {"after": page["last"]}
+            if not page["more"]:
+                break
+        ask = data | {"order": "newest"}
+        while True:
+            page = await client.accepted({"event": "history", "data": ask})
+            newest += [e["id"] for e in page["events"]]
+            ask = data | {"before": page["first"]}
+            if not page["more"]:
+                break
+        assert oldest == wanted
+        assert newest == wanted[::-1]
+    # It has not moved: what follows is all new to it.
+    (last,) = await site.emit(1, room="a")
+    assert (await client.until("tick"))[-1]["id"] == last
+
+
+async def test_history_of_large_events_ends_early(site: Site, kind: type[Client]) -> None:
+    await site.publish(*({"event": "x", "room": "a", "data": "y" * 30_000} for _ in range(5)))
+    client = await site.open(kind, ["a"])
+    page = await client.accepted({"event": "history", "data": {"room": "a"}})
+    assert len(page["events"]) == 5 if not page["more"] else len(page["events"]) < 5
+
+
+async def test_history_needs_an_answer_and_sound_data(
+    site: Site, kind: type[Client], subtests: pytest.Subtests
+) -> None:
+    client = await site.open(kind, ["a"])
+    for data, code in (
+        ({"room": 7}, "bad_room"),
+        ({"limit": 101}, "bad_request"),
+        ({"limit": True}, "bad_request"),
+        ({"after": 7}, "bad_position"),
+        ({"order": []}, "bad_request"),
+        ({"after": client.position, "before": client.position}, "bad_request"),
+    ):
+        with subtests.test(str(data)):
+            assert await client.refused({"event": "history", "data": data}) == code
+    await client.send({"event": "history", "data": {"room": "a"}})
+    assert (await client.next())["data"]["code"] == "bad_request"

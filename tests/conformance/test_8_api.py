@@ -152,6 +152,45 @@ async def test_history_of_one_room(site: Site) -> None:
     assert (await site.get("/api/history", room="none"))["events"] == []
 
 
+async def test_history_newest_first(site: Site) -> None:
+    everyone = await site.emit(25)
+    ids = await site.emit(10, room="a")
+    more = await site.emit(5)
+    for room, wanted in (("a", ids), (None, everyone + ids + more)):
+        found: list[str] = []
+        query: dict[str, Any] = {"limit": 7, "order": "newest"} | ({"room": room} if room else {})
+        while True:
+            page = await site.get("/api/history", **query)
+            assert len(page["events"]) <= 7
+            found += [e["id"] for e in page["events"]]
+            if not page["more"]:
+                break
+            query |= {"before": page["first"]}
+        assert found == wanted[::-1]
+    page = await site.get("/api/history", before=ids[3], room="a", limit=2)
+    assert [e["id"] for e in page["events"]] == [ids[2], ids[1]]
+
+
+async def test_which_history_there_is_not(site: Site, subtests: pytest.Subtests) -> None:
+    (one,) = await site.emit(1)
+    epoch, _ = split(one)
+    for query, code in (
+        ({"order": "sideways"}, "bad_request"),
+        ({"after": one, "before": one}, "bad_request"),
+        ({"after": one, "order": "newest"}, "bad_request"),
+        ({"before": one, "order": "oldest"}, "bad_request"),
+        ({"limit": 0}, "bad_request"),
+        ({"limit": 1001}, "bad_request"),
+        ({"before": "nonsense"}, "bad_position"),
+        ({"before": "other-1"}, "not_found"),
+        ({"before": f"{epoch}-7"}, "not_found"),
+        ({"after": f"{epoch}-7"}, "not_found"),
+    ):
+        with subtests.test(str(query)):
+            _, answer, _ = await site.call("GET", "/api/history", **query)
+            assert answer["error"]["code"] == code
+
+
 async def test_history_is_what_readers_were_given(site: Site, kind: type[Client]) -> None:
     client = await site.open(kind)
     await site.publish(X | {"data": {"a": [1, None]}}, X | {"key": "k"}, {"event": "日本"})
