@@ -389,10 +389,14 @@ def _may_be_deep(encoded: bytes) -> bool:
     return any(_has_more(encoded, byte, MAX_DEPTH // 2) for byte in (b"[", b"{"))
 
 
+# A tuple: a union of types would be built anew for each value that is looked at.
+_CONTAINERS: Final = (dict, list, tuple)
+
+
 def _depth(data: Any) -> int:
     """Objects and arrays within each other; looks at one level at a time."""
     depth, level = 0, [data]
-    while level := [value for value in level if isinstance(value, dict | list | tuple)]:
+    while level := [value for value in level if isinstance(value, _CONTAINERS)]:
         depth += 1
         level = [child for value in level for child in _children(value)]
     return depth
