@@ -209,8 +209,7 @@ class TaskBoard:
         return Task(key, room, fields, size, old.born, number, time, ended, charges, unfolded)
 
     def _put(self, old: Task | None, task: Task) -> None:
-        if old is not None:
-            self.shares.remove(old)
+        self.shares.replace(() if old is None else old.charges, task.charges)
         self._tasks[task.key] = task
         if self._index is not None:
             self._reindex(self._index, old, task)
@@ -221,7 +220,6 @@ class TaskBoard:
         else:
             self._touched[task.key] = None
             self._touched.move_to_end(task.key)
-            self.shares.add(task)
 
     def _reindex(self, index: BoardIndex, old: Task | None, task: Task) -> None:
         if old is not None and task.ended:

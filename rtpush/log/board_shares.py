@@ -33,9 +33,6 @@ class Holding(NamedTuple):
     tasks: int
     size: int
 
-    def plus(self, tasks: int, size: int) -> Holding:
-        return Holding(self.tasks + tasks, self.size + size)
-
 
 NOTHING: Final = Holding(0, 0)
 
@@ -44,10 +41,11 @@ def charged(charges: Charges, account: str, growth: int) -> Charges:
     """Who pays for a task after an account has made it grow, or shrink."""
     if not charges:
         return ((account, growth),)
-    payer = _payer(charges, account)
-    if len(charges) == 1 and charges[0][0] == payer:
-        return ((payer, charges[0][1] + growth),)
-    sizes = dict(charges)
+    if not growth:
+        return charges
+    if len(charges) == 1 and charges[0][0] == account:
+        return ((account, charges[0][1] + growth),)
+    payer, sizes = _payer(charges, account), dict(charges)
     if growth >= 0:
         sizes[payer] = sizes.get(payer, 0) + growth
     else:
@@ -71,14 +69,19 @@ def _give_back(sizes: dict[str, int], payers: Iterable[str], size: int) -> None:
 
 
 class BoardShares:
-    """Counts what each account has of the board; `all` and `clients` have it together."""
+    """Counts what each account has of the board, all together, and all clients together."""
 
     def __init__(self, max_tasks: int, max_size: int, max_task: int) -> None:
-        self.all = self.clients = NOTHING
         self._max_tasks = Shares.of(max_tasks)
         # A share holds at least one task of the largest size.
         self._max_size = Shares.of(max_size, max_task)
         self._base: BoardShares | None = None
+        self.clear()
+
+    def clear(self) -> None:
+        """Nobody has anything."""
+        self._tasks = self._size = 0
+        self._client_tasks = self._client_size = 0
         # A fork has here only what it changed itself.
         self._accounts: dict[str, Holding] = {}
 
@@ -89,10 +92,15 @@ class BoardShares:
         fork._accounts = {}
         return fork
 
-    def clear(self) -> None:
-        """Nobody has anything."""
-        self.all = self.clients = NOTHING
-        self._accounts.clear()
+    @property
+    def all(self) -> Holding:
+        """What all accounts have together."""
+        return Holding(self._tasks, self._size)
+
+    @property
+    def clients(self) -> Holding:
+        """What all clients have together."""
+        return Holding(self._client_tasks, self._client_size)
 
     def of(self, account: str) -> Holding:
         """What one account has."""
@@ -106,26 +114,29 @@ class BoardShares:
 
     # ------------------------------------------------------------- counting
 
-    def add(self, task: Task) -> None:
-        """A task is active."""
-        self._count(task, 1)
+    def replace(self, old: Charges, new: Charges) -> None:
+        """The charges of a task are others; it has none before it begins, and when it has ended."""
+        if old is new:
+            return
+        if len(old) == len(new) == 1 and old[0][0] == new[0][0]:
+            self._add(old[0][0], 0, new[0][1] - old[0][1])
+            return
+        for sign, charges in ((-1, old), (1, new)):
+            for place, (account, size) in enumerate(charges):
+                self._add(account, 0 if place else sign, sign * size)
 
-    def remove(self, task: Task) -> None:
-        """It is not any more, or another version of it is."""
-        self._count(task, -1)
-
-    def _count(self, task: Task, sign: int) -> None:
-        tasks = sign
-        for account, size in task.charges:
-            self.all = self.all.plus(tasks, sign * size)
-            if is_client(account):
-                self.clients = self.clients.plus(tasks, sign * size)
-            held = self.of(account).plus(tasks, sign * size)
-            if self._base is None and held == NOTHING:
-                del self._accounts[account]
-            else:
-                self._accounts[account] = held
-            tasks = 0
+    def _add(self, account: str, tasks: int, size: int) -> None:
+        self._tasks += tasks
+        self._size += size
+        if is_client(account):
+            self._client_tasks += tasks
+            self._client_size += size
+        held = self.of(account)
+        held = Holding(held.tasks + tasks, held.size + size)
+        if held == NOTHING and self._base is None:
+            self._accounts.pop(account, None)
+        else:
+            self._accounts[account] = held
 
     # ------------------------------------------------------------- deciding
 
@@ -143,9 +154,9 @@ class BoardShares:
 
     def _check_all(self, tasks: int, growth: int) -> None:
         max_tasks, max_size = self._max_tasks.total, self._max_size.total
-        if tasks and self.all.tasks >= max_tasks:
+        if tasks and self._tasks >= max_tasks:
             raise _full(f"At most {max_tasks} tasks can be active.")
-        if self.all.size + growth > max_size:
+        if self._size + growth > max_size:
             raise _full(f"The active tasks hold {max_size} bytes already.")
 
     def _check_client(self, account: str, tasks: int, growth: int) -> None:
@@ -163,9 +174,9 @@ class BoardShares:
 
     def _check_clients(self, tasks: int, growth: int) -> None:
         max_tasks, max_size = self._max_tasks.clients, self._max_size.clients
-        if tasks and self.clients.tasks >= max_tasks:
+        if tasks and self._client_tasks >= max_tasks:
             raise _full(f"All clients together have {max_tasks} active tasks: wait until some end.")
-        if self.clients.size + growth > max_size:
+        if self._client_size + growth > max_size:
             raise _full(
                 f"The active tasks of all clients hold {max_size} bytes: wait until some end."
             )

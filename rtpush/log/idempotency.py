@@ -84,28 +84,31 @@ class _Ranking:
     def move(self, account: str, before: int, after: int) -> None:
         """An account has one key more, or one fewer."""
         self.total += after - before
+        same = self._by_count.get(before)
+        if same is None or len(same) > 1:
+            if same is not None:
+                del same[account]
+            same = {account: None}
+        else:
+            # It is alone with its number, as a busy account mostly is: its place moves with it.
+            del self._by_count[before]
+            if before == self.most:
+                self.most = after
         if after:
-            self._by_count.setdefault(after, {})[account] = None
-        if before:
-            same = self._by_count[before]
-            del same[account]
-            if not same:
-                del self._by_count[before]
-                # One that had the most and gave one up has the most still, if no other had.
-                self.most = min(self.most, after) if before == self.most else self.most
-        self.most = max(self.most, after)
+            self._by_count.setdefault(after, same)[account] = None
+            self.most = max(self.most, after)
 
 
 class IdempotencyKeys:
     """The keys of the last ten minutes, and the numbers that their events got.
 
-    `on_forgotten` is told of each key that is let go, and of its number.
+    `on_forgotten` is told the number of each key that is let go.
     """
 
     def __init__(
         self,
         limit: int = MAX_KEYS,
-        on_forgotten: Callable[[bytes, int], None] = lambda _key, _seq: None,
+        on_forgotten: Callable[[int], None] = lambda _seq: None,
     ) -> None:
         self._on_forgotten = on_forgotten
         self._shares = Shares.of(limit)
@@ -180,5 +183,5 @@ class IdempotencyKeys:
     def _forget_oldest(self, account: str) -> None:
         queue = self._queues[account]
         key = queue.pop()
-        self._on_forgotten(key, self._seqs.pop(key))
+        self._on_forgotten(self._seqs.pop(key))
         self._ranking(account).move(account, len(queue) + 1, len(queue))

@@ -35,8 +35,8 @@ class LocalLog(GroupCommitLog):
         super().__init__(settings, clock)
         self._seen = IdempotencyKeys(max_keys, self._key_forgotten)
 
-    def _key_forgotten(self, key: bytes, seq: int) -> None:
-        """An idempotency key is let go, which had this number."""
+    def _key_forgotten(self, seq: int) -> None:
+        """The idempotency key of this entry is let go."""
 
     def _next(self) -> None:
         self._seen.advance(self._clock())

@@ -79,8 +79,8 @@ class SqliteLog(LocalLog):
         self._sealed = 0
         # Whether a look at where the file is is under way, and what the last one found.
         self._looking = self._misplaced = False
-        # Idempotency keys that are to be removed from the file, each with its number.
-        self._forgotten: list[tuple[bytes, int]] = []
+        # The entries whose idempotency keys are to be removed from the file.
+        self._forgotten: list[int] = []
         self.first = 1
 
     async def open(self) -> None:
@@ -108,7 +108,12 @@ class SqliteLog(LocalLog):
         now = self._clock()
         self._seen.advance(now)
         age = math.inf
-        for key, seq, account, made in rows:
+        newest = {key: seq for seq, key, _, _ in rows}
+        for seq, key, account, made in rows:
+            if newest[key] != seq:
+                # It was forgotten, and has come again: the file was not told in time.
+                self._forgotten.append(seq)
+                continue
             # The clock may have been wrong meanwhile: ages never rise, and none is below zero.
             age = min(age, max(0.0, now - made))
             self._seen.add(key, seq, account, age)
@@ -123,10 +128,10 @@ class SqliteLog(LocalLog):
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
-    def _key_forgotten(self, key: bytes, seq: int) -> None:
-        self._forgotten.append((key, seq))
+    def _key_forgotten(self, seq: int) -> None:
+        self._forgotten.append(seq)
 
-    def _take_forgotten(self) -> list[tuple[bytes, int]]:
+    def _take_forgotten(self) -> list[int]:
         taken = self._forgotten[-FORGET_AT_ONCE:]
         del self._forgotten[-FORGET_AT_ONCE:]
         return taken
@@ -176,7 +181,7 @@ class SqliteLog(LocalLog):
             self._note_health(error)
         self._misplaced = error is not None
 
-    def _trimmed(self, forgotten: list[tuple[bytes, int]], done: asyncio.Future[Kept]) -> None:
+    def _trimmed(self, forgotten: list[int], done: asyncio.Future[Kept]) -> None:
         self._trimming = False
         # A store that cannot be written refuses the next append, and says so
         # there. Here it is enough that the next tick tries again.
@@ -220,7 +225,7 @@ class SqliteLog(LocalLog):
             raise RtpushError("unavailable", f"The log cannot be read now ({exc}).") from exc
 
 
-def _rows(batch: Batch, forgotten: list[tuple[bytes, int]]) -> Rows:
+def _rows(batch: Batch, forgotten: list[int]) -> Rows:
     tasks = list(batch.rows())
     return Rows(
         [
@@ -233,7 +238,7 @@ def _rows(batch: Batch, forgotten: list[tuple[bytes, int]]) -> Rows:
             for task in tasks
             if task.row is not None
         ],
-        [(key, seq, account, batch.time) for key, seq, account in batch.new_keys()],
+        [(seq, key, account, batch.time) for key, seq, account in batch.new_keys()],
         forgotten,
         batch.time,
     )

@@ -56,11 +56,11 @@ CREATE TABLE tasks (
     PRIMARY KEY (key, number)) WITHOUT ROWID;
 CREATE INDEX tasks_ended ON tasks (ended) WHERE ended IS NOT NULL;
 CREATE TABLE idempotency (
-    key BLOB PRIMARY KEY, seq INTEGER NOT NULL, account TEXT NOT NULL, time REAL NOT NULL)
-    WITHOUT ROWID;
+    seq INTEGER PRIMARY KEY, key BLOB NOT NULL, account TEXT NOT NULL, time REAL NOT NULL);
 """
 
 _NEWEST_FIRST: Final = SELECT_ENTRIES + "ORDER BY seq DESC LIMIT ?"
+_FORGET_KEY: Final = "DELETE FROM idempotency WHERE seq = ?"
 _OLDEST_FIRST: Final = "SELECT seq, time, size FROM entries ORDER BY seq LIMIT ?"
 
 
@@ -92,8 +92,8 @@ class Restored(NamedTuple):
     keys: list[KeyRow]
 
 
-# An idempotency key, its entry's number, the account that is charged, and the entry's time.
-KeyRow = tuple[bytes, int, str, float]
+# An entry's number, by which keys are stored since theirs is random; its key, account and time.
+KeyRow = tuple[int, bytes, str, float]
 EntryRow = tuple[
     int, float, int, str, str | None, str | None, bytes, str | None, str | None, bool | None
 ]
@@ -107,7 +107,7 @@ class Rows:
     replaced: list[tuple[str]]
     tasks: list[tuple[str, int, float | None, bytes]]
     keys: list[KeyRow]
-    forgotten: list[tuple[bytes, int]]
+    forgotten: list[int]
     time: float
 
 
@@ -289,7 +289,7 @@ class SqliteFile:
             self._sealed,
             [room for (room,) in rooms],
             [task for (task,) in execute("SELECT task FROM tasks")],
-            execute("SELECT key, seq, account, time FROM idempotency ORDER BY seq").fetchall(),
+            execute("SELECT seq, key, account, time FROM idempotency ORDER BY seq").fetchall(),
         )
 
     def _newest(self, epoch: str, count: int, size: int) -> list[Entry]:
@@ -316,7 +316,6 @@ class SqliteFile:
         Raises sqlite3.Error or MisplacedError, and then nothing has changed.
         """
         with self._transaction():
-            self._forget(rows.forgotten)
             self._write(rows)
             self._seal_full()
             kept = self._trim(rows.time)
@@ -334,15 +333,11 @@ class SqliteFile:
             if self._wal_path.stat().st_size > MAX_WAL_BYTES:
                 self._db.execute("PRAGMA wal_checkpoint(RESTART)")
 
-    def trim(self, now: float, forgotten: list[tuple[bytes, int]]) -> Kept:
+    def trim(self, now: float, forgotten: list[int]) -> Kept:
         """Trim only; likewise."""
         with self._transaction():
-            self._forget(forgotten)
+            self._db.executemany(_FORGET_KEY, ((seq,) for seq in forgotten))
             return self._trim(now)
-
-    def _forget(self, keys: list[tuple[bytes, int]]) -> None:
-        # By number, too: the same key may have come again since.
-        self._db.executemany("DELETE FROM idempotency WHERE key = ? AND seq = ?", keys)
 
     def check_place(self) -> None:
         """Raises MisplacedError when the file is not where it was opened."""
@@ -368,7 +363,8 @@ class SqliteFile:
         many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows.entries)
         many("DELETE FROM tasks WHERE key = ?", rows.replaced)
         many("INSERT INTO tasks VALUES (?, ?, ?, ?)", rows.tasks)
-        many("INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?)", rows.keys)
+        many(_FORGET_KEY, ((seq,) for seq in rows.forgotten))
+        many("INSERT INTO idempotency VALUES (?, ?, ?, ?)", rows.keys)
         self._last = rows.entries[-1][0]
         self._bytes += sum(row[2] for row in rows.entries)
 
