@@ -189,9 +189,9 @@ class Measured:
 
 def measure(name: str, kind: Kind, options: list[str], steps: list[int], clients: int) -> None:
     """One log."""
-    with Server(
-        kind, [*options, "--retention-bytes", "8GiB", "--max-per-address", "100000"]
-    ) as one:
+    options = [*options, "--retention-bytes", "8GiB", "--retention-count", "3000000"]
+    options += ["--max-per-address", "100000"]
+    with Server(kind, options) as one:
         measured, foreign = Measured(one, clients), 0
         measured.returns()
         for step in steps:

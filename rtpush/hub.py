@@ -26,6 +26,7 @@ from .log.base import Log
 from .protocol import Position, check_room, encode
 from .sessions.handover import load_session
 from .sessions.membership import Membership
+from .sessions.rewind import MAX_REWIND, Rewind, RewindSpec
 from .sessions.runtime import Runtime
 from .sessions.session import Connection, Session
 from .sessions.shares import Shares
@@ -341,7 +342,25 @@ class Hub(Membership):
         for data in (head + connection.framing.joiner.join(frames), snapshot):
             if data:
                 connection.write(data)
+        if session.rewind is not None and fresh:
+            self._rewind_rooms(session, session.rewind)
+        session.rewind = None
         self._catch_up(session)
+
+    def _rewind_rooms(self, session: Session, spec: RewindSpec) -> None:
+        """Give the earlier events of all rooms of a session that begins."""
+        most = MAX_REWIND // max(1, len(session.rooms))
+        for room in session.rooms:
+            rewind = self.rewind(session, room, session.cursor)
+            self._runtime.spawn(self._begin_rewind(session, rewind, spec, most))
+
+    async def _begin_rewind(
+        self, session: Session, rewind: Rewind, spec: RewindSpec, most: int
+    ) -> None:
+        try:
+            await self.begin_rewind(session, rewind, spec, most)
+        except RtpushError as error:
+            self.disconnect(session, error)
 
     # ----------------------------------------------------------------- time
 

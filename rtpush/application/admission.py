@@ -133,12 +133,14 @@ class Admission:
         """Does this `join` bring a token to check, or does the application decide about it?"""
         return _brings_token(data) or (room not in session.rooms and self._handlers.has("join"))
 
-    def join(self, session: Session, room: str) -> bytes | None:
+    def join(self, session: Session, room: str, *, rewinds: bool = False) -> bytes | None:
         """Let a client into a room about which nothing has to be asked; see `Hub.join`."""
         self._check(session, room, None)
-        return self._hub.join(session, room)
+        return self._hub.join(session, room, rewinds=rewinds)
 
-    async def ask_and_join(self, session: Session, room: str, data: Any) -> bytes | None:
+    async def ask_and_join(
+        self, session: Session, room: str, data: Any, *, rewinds: bool = False
+    ) -> bytes | None:
         """Check the token of a `join`, ask the application, and let the client in.
 
         `data` is that of the `join`. Returns what `Hub.join` does. Raises RtpushError.
@@ -149,7 +151,8 @@ class Admission:
         if room not in session.rooms:
             await self._ask(session, room, data, grant)
         self._check(session, room, grant)
-        return self._hub.join(session, room, None if grant is None else grant.expires)
+        until = None if grant is None else grant.expires
+        return self._hub.join(session, room, until, rewinds=rewinds)
 
     async def _ask(
         self, session: Session, room: str, data: Any, room_grant: Grant | None = None

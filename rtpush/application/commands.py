@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ..errors import RtpushError
 from ..protocol import Envelope, check_room, check_size, encode, encode_data
+from ..sessions.rewind import MAX_REWIND, RewindSpec
 from ..sessions.session import Session
 from .admission import Admission
 from .history import ClientHistory
@@ -56,8 +57,10 @@ class Commands:
 
     def _join(
         self, session: Session, envelope: Envelope, responder: Responder
-    ) -> dict[str, str] | Awaitable[dict[str, str]]:
+    ) -> dict[str, str] | Awaitable[dict[str, Any]]:
         room = _room_of(envelope)
+        if isinstance(envelope.data, dict) and envelope.data.get("rewind") is not None:
+            return self._join_and_rewind(session, room, envelope.data, responder)
         if self._admission.must_ask(session, room, envelope.data):
             return self._ask_and_join(session, room, envelope, responder)
         _answer(responder, self._admission.join(session, room))
@@ -69,6 +72,18 @@ class Commands:
         data = envelope.data if isinstance(envelope.data, dict) else {"room": room}
         _answer(responder, await self._admission.ask_and_join(session, room, data))
         return {"room": room}
+
+    async def _join_and_rewind(
+        self, session: Session, room: str, data: dict[str, Any], responder: Responder
+    ) -> dict[str, Any]:
+        spec = RewindSpec.parse(data["rewind"])
+        self._history.charge(session, spec.count or MAX_REWIND, monotonic())
+        if self._admission.must_ask(session, room, data):
+            snapshot = await self._admission.ask_and_join(session, room, data, rewinds=True)
+        else:
+            snapshot = self._admission.join(session, room, rewinds=True)
+        _answer(responder, snapshot)
+        return {"room": room} | await self._history.rewind(session, room, spec)
 
     def _leave(
         self, session: Session, envelope: Envelope, _responder: Responder

@@ -13,6 +13,7 @@ from ..hub import Hub
 from ..log.base import Log, Page
 from ..log.entry import Entry
 from ..protocol import Position, check_room
+from ..sessions.rewind import RewindSpec
 from ..sessions.session import Session
 
 __all__ = ["API_LIMITS", "ClientHistory", "HistoryQuery", "read_history"]
@@ -165,11 +166,27 @@ class ClientHistory:
         if session.paused:
             # Else what it does not read would pile up, 64 answers at a time.
             raise RtpushError("rate_limited", "Read what was sent to you first.", 1.0)
-        for limit in session.rate_limits:
-            limit.charge(query.limit // EVENTS_PER_CHARGE, 0, now)
+        self.charge(session, query.limit, now)
         answer = await read_history(self._hub.log, query, max_bytes, session.sid)
         self._check(session, query.room)
         return answer
+
+    def charge(self, session: Session, events: int, now: float) -> None:
+        """Count the events that a client asks for against its rate, before they are read."""
+        for limit in session.rate_limits:
+            limit.charge(events // EVENTS_PER_CHARGE, 0, now)
+
+    async def rewind(self, session: Session, room: str, spec: RewindSpec) -> dict[str, Any]:
+        """Begin the rewind of a room that the session has entered; what its reply says of it.
+
+        Raises RtpushError.
+        """
+        for rewind in session.rewinds:
+            if rewind.room == room and rewind.at is None:
+                complete = await self._hub.begin_rewind(session, rewind, spec)
+                return {"rewind": {"complete": complete}}
+        # It was in the room before, and has had what came since.
+        return {}
 
     def _check(self, session: Session, room: str | None) -> None:
         if room is None or room in session.rooms or room == session.sid:

@@ -24,6 +24,7 @@ from ..log.base import Log, Page
 from ..protocol import Position, encode
 from .groups import Groups
 from .merging import merge_appends
+from .rewind import MAX_REWIND, Rewind, RewindSpec, find_start
 from .runtime import Runtime
 from .session import Connection, Session
 from .snapshots import MAX_OUTDATED_BYTES, Snapshots, SnapshotStream
@@ -160,6 +161,10 @@ class CatchUp(ABC):
         if session.snapshot is not None:
             self._write_parts(session, session.connection, session.snapshot)
             return
+        if session.rewinds and (rewind := session.next_rewind()) is not None:
+            session.live = False
+            self._rewind(session, session.connection, rewind)
+            return
         if session.cursor >= self.log.last:
             session.live = True
             session.lagging = False
@@ -176,6 +181,60 @@ class CatchUp(ABC):
             self._catch_up(session)
         else:
             self._catch_up_soon(session)
+
+    def _rewind(self, session: Session, connection: Connection, rewind: Rewind) -> None:
+        if rewind.at is None:
+            # It goes on when it is known where to begin.
+            return
+        page = self.log.recent(rewind.at, WRITE_BYTES, (rewind.room,))
+        if page is None:
+            session.reading = True
+            self._runtime.spawn(self._read_rewind(session, connection, rewind, rewind.at))
+            return
+        self._give_rewound(session, connection, rewind, page)
+
+    async def _read_rewind(
+        self, session: Session, connection: Connection, rewind: Rewind, after: int
+    ) -> None:
+        try:
+            page = await self.log.read(after, READ_ENTRIES, rooms=(rewind.room,))
+        except RtpushError as error:
+            if session.connection is connection:
+                self.disconnect(session, error)
+            return
+        if session.connection is connection:
+            session.reading = False
+            if rewind in session.rewinds:
+                self._give_rewound(session, connection, rewind, page)
+            else:
+                self._catch_up(session)
+
+    def _give_rewound(
+        self, session: Session, connection: Connection, rewind: Rewind, page: Page
+    ) -> None:
+        frames = rewind.take(page, session.sid, connection.framing)
+        if frames:
+            self._write(session, connection.framing.joiner.join(frames))
+        self._catch_up_soon(session)
+
+    def rewind(self, session: Session, room: str, upto: int) -> Rewind:
+        """Hold what is newer back until a room's earlier events are given."""
+        session.cursor, session.live = self._cursor_of(session), False
+        rewind = Rewind(room, upto)
+        session.rewinds = (*session.rewinds, rewind)
+        return rewind
+
+    async def begin_rewind(
+        self, session: Session, rewind: Rewind, spec: RewindSpec, most: int = MAX_REWIND
+    ) -> bool:
+        """Find where it begins, and let the session go on; is that as far as was asked for?"""
+        try:
+            return await find_start(self.log, rewind, spec, self._runtime.wall(), most)
+        except BaseException:
+            session.end_rewind(rewind.room)
+            raise
+        finally:
+            self._catch_up(session)
 
     def _send_pending_snapshots(self, session: Session, connection: Connection) -> None:
         # Only now: a client ignores what is older than its room's snapshot.
@@ -274,6 +333,7 @@ class CatchUp(ABC):
         if connection is None:
             return
         session.cursor = session.conflate_after = self.log.last
+        session.rewinds = ()
         self._write(session, connection.framing.frame(encode("resync", {"reason": reason}), None))
         if snapshot := self._snapshot(session, connection.framing):
             self._write(session, snapshot)

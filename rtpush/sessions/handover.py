@@ -9,6 +9,7 @@ import orjson
 
 from ..access.auth import Grant
 from ..access.room_policy import FOREVER
+from .rewind import Rewind
 from .session import Session
 
 __all__ = ["dump_session", "load_session"]
@@ -31,6 +32,11 @@ def dump_session(session: Session) -> dict[str, Any]:
         "conflate": session.conflate,
         "opened": session.opened,
         "pending_snapshots": session.pending_snapshots,
+        "rewinds": [
+            [one.room, one.upto, one.at, one.confirmed, one.times]
+            for one in session.rewinds
+            if one.at is not None
+        ],
         "unconfirmed": session.unconfirmed,
         "receipt": session.receipt,
         "notices": [notice.decode() for notice in session.notices],
@@ -46,6 +52,7 @@ def load_session(sid: str, moved: dict[str, Any], address: str, grant: Grant) ->
         session.keep_in(room, FOREVER if until is None else until)
     session.consented = frozenset(moved["consented"])
     session.pending_snapshots = tuple(moved["pending_snapshots"])
+    session.rewinds = tuple(Rewind(*one) for one in moved["rewinds"])
     session.unconfirmed = moved["unconfirmed"]
     session.receipt = moved["receipt"]
     session.notices = tuple(notice.encode() for notice in moved["notices"])

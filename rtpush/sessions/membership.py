@@ -77,13 +77,19 @@ class Membership(Delivery):
         if session.grant.rooms is None and self.room_policy.admits(session.grant, room):
             session.consented |= {room}
 
-    def join(self, session: Session, room: str, until: float | None = None) -> bytes | None:
+    def join(
+        self, session: Session, room: str, until: float | None = None, *, rewinds: bool = False
+    ) -> bytes | None:
         """`enter`, at the client's own request; its `active_tasks` follows.
 
         Once for many joins that come before it could be sent. Over SSE and long-poll a
-        small one is returned, for the answer to the request.
+        small one is returned, for the answer to the request. With `rewinds`, what is newer
+        waits for the room's earlier events, unless the session was in the room already.
         """
+        is_new = room not in session.rooms
         self.enter(session, room, until)
+        if rewinds and is_new:
+            self.rewind(session, room, session.rooms[room])
         connection = session.connection
         if connection is None or connection.framing.name != "websocket":
             snapshot = self._snapshots.of_room(room, JSON)
@@ -111,6 +117,7 @@ class Membership(Delivery):
             del session.rooms[room]
             session.consented -= {room}
             session.unconfirmed.pop(room, None)
+            session.end_rewind(room)
             if session.kept_until.pop(room, None) is not None:
                 self._room_expiries.remove((session, room))
             self._regroup(session)

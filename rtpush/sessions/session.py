@@ -20,6 +20,7 @@ from ..protocol import Reply
 
 if TYPE_CHECKING:
     from .groups import Group
+    from .rewind import Rewind, RewindSpec
     from .snapshots import SnapshotStream
 
 __all__ = ["Connection", "Session"]
@@ -92,6 +93,8 @@ class Session:
         "reading",
         "receipt",
         "results",
+        "rewind",
+        "rewinds",
         "rooms",
         "sid",
         "snapshot",
@@ -176,6 +179,10 @@ class Session:
         # confirmed, and how often; and the number by which it confirms the last answer.
         self.unconfirmed: dict[str, int] = _NONE_GIVEN
         self.receipt = 0
+        # How far back its rooms go when its connection begins; None: not at all.
+        self.rewind: RewindSpec | None = None
+        # Rooms whose earlier events it is given before anything that is newer.
+        self.rewinds: tuple[Rewind, ...] = ()
         # Envelopes that told it of a room which it had to leave while the client was away.
         self.notices: tuple[bytes, ...] = ()
 
@@ -197,12 +204,26 @@ class Session:
 
     def confirm(self, receipt: str | None) -> None:
         """The client asks on: it has had the answer with this receipt, and no later one."""
+        for rewind in self.rewinds:
+            rewind.confirm(receipt == str(self.receipt))
         if receipt == str(self.receipt):
             self.unconfirmed = _NONE_GIVEN
             return
         lost = [room for room, times in self.unconfirmed.items() if times < MAX_GIVEN]
         self.unconfirmed = {room: self.unconfirmed[room] for room in lost}
         self.pending_snapshots = tuple(dict.fromkeys((*lost, *self.pending_snapshots)))
+
+    def next_rewind(self) -> Rewind | None:
+        """The rewind that comes next. What a long-poll was given it may have to be given again."""
+        if self.lease_until is None:
+            self.rewinds = tuple(one for one in self.rewinds if not one.done)
+        else:
+            self.rewinds = tuple(one for one in self.rewinds if one.confirmed < one.upto)
+        return next((one for one in self.rewinds if not one.done), None)
+
+    def end_rewind(self, room: str) -> None:
+        """Give no more of a room's earlier events."""
+        self.rewinds = tuple(one for one in self.rewinds if one.room != room)
 
     def remember(self, key: str, result: bytes | RtpushError) -> None:
         """Keep the result of an event with this idempotency key: JSON, or the refusal."""

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from ..errors import RtpushError
+from ..sessions.rewind import RewindSpec
 from ..web.request_keys import CALLER
 
 __all__ = ["ConnectRequest", "environ_of", "flag", "read_connect_request"]
@@ -22,6 +23,7 @@ class ConnectRequest:
     last: str | None
     conflate: bool
     sid: str | None
+    rewind: RewindSpec | None
 
 
 def read_connect_request(request: web.Request) -> ConnectRequest:
@@ -34,6 +36,7 @@ def read_connect_request(request: web.Request) -> ConnectRequest:
         request.headers.get("Last-Event-ID") or query.get("last") or None,
         flag(request, "conflate", default=True),
         query.get("sid"),
+        RewindSpec.parse(query["rewind"]) if query.get("rewind") else None,
     )
 
 

@@ -91,6 +91,7 @@ class TransportContext:
             await self.admission.admit(
                 session, connect_request.rooms, lambda: environ_of(request, grant.subject), auth
             )
+            session.rewind = connect_request.rewind
             if request.transport is None or request.transport.is_closing():
                 raise ConnectionResetError
         except BaseException:

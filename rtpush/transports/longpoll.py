@@ -119,7 +119,7 @@ class LongPollTransport:
 
     def _receipt(self, poll: PendingPoll, session: Session) -> bytes:
         """What the client confirms the answer by, if something in it has no position."""
-        if session.connection is not poll or not session.unconfirmed:
+        if session.connection is not poll or not (session.unconfirmed or session.rewinds):
             return b""
         session.receipt += 1
         return b',"receipt":%d' % session.receipt

@@ -307,3 +307,69 @@ async def test_history_needs_an_answer_and_sound_data(
             assert await client.refused({"event": "history", "data": data}) == code
     await client.send({"event": "history", "data": {"room": "a"}})
     assert (await client.next())["data"]["code"] == "bad_request"
+
+
+# ---- rewind ------------------------------------------------------------------
+
+
+async def rewound(site: Site, client: Client) -> list[str]:
+    """The positions of rewound events, up to an event that is for everyone."""
+    await site.publish({"event": "end"})
+    return [e["rewound"] for e in await client.until("end") if "rewound" in e]
+
+
+async def test_a_join_rewinds(site: Site, kind: type[Client], subtests: pytest.Subtests) -> None:
+    ids = await site.emit(30, room="a", key="k")
+    await site.emit(3, room="b")
+    for given, wanted, complete in (
+        (20, ids[-20:], True),
+        ("5", ids[-5:], True),
+        (1000, ids, True),
+        ("10m", ids, True),
+        (ids[9], ids[10:], True),
+        ("lost-1", ids, False),
+    ):
+        with subtests.test(str(given)):
+            client = await site.open(kind)
+            data = {"room": "a", "rewind": given}
+            reply = await client.accepted({"event": "join", "data": data})
+            assert reply == {"room": "a", "rewind": {"complete": complete}}
+            assert await rewound(site, client) == wanted
+            # It is in the room now.
+            assert await client.accepted({"event": "join", "data": data}) == {"room": "a"}
+            assert await rewound(site, client) == []
+
+
+async def test_a_connection_rewinds(site: Site, kind: type[Client]) -> None:
+    ids = await site.emit(30, room="a")
+    others = await site.emit(5, room="b")
+    client = await site.open(kind, ["a", "b"], rewind="3")
+    assert sorted(await rewound(site, client)) == sorted(ids[-3:] + others[-3:])
+    # Who comes back has had it.
+    back = await site.open(kind, ["a", "b"], last=client.position, rewind="3")
+    assert await rewound(site, back) == []
+
+
+async def test_rewound_and_live_events_meet(site: Site, kind: type[Client]) -> None:
+    """Amid a stream of events there is neither a gap nor a repeat."""
+    client, speaker = await site.open(kind), await site.open(WebSocket)
+    for i in range(100):
+        await speaker.send({"event": "said", "data": i, "room": "a"})
+    data = {"room": "a", "rewind": 1000}
+    await client.send({"event": "join", "data": data, "ack": "joined"})
+    for i in range(100, 200):
+        await speaker.send({"event": "said", "data": i, "room": "a"})
+    await speaker.accepted({"event": "end"})
+    heard = [e for e in await client.until("end") if e.get("event") == "said"]
+    assert [e["data"] for e in heard] == list(range(200))
+    kinds = ["rewound" in e for e in heard]
+    assert kinds == sorted(kinds, reverse=True)
+
+
+async def test_a_rewind_that_cannot_be(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+    for given, code in ((0, "bad_request"), (1001, "bad_request"), ("soon", "bad_request"),
+                        (True, "bad_request"), ("x-y", "bad_position")):  # fmt: skip
+        data = {"room": "a", "rewind": given}
+        assert await client.refused({"event": "join", "data": data}) == code
+    assert (await site.get("/api/rooms"))["rooms"] == []

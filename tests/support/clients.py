@@ -103,6 +103,7 @@ class Client(ABC):
         conflate: bool = True,
         sid: str | None = None,
         token: str | None = None,
+        rewind: str | None = None,
     ) -> Client:
         """Connect and read the greeting."""
         client = cls(url, http)
@@ -113,6 +114,7 @@ class Client(ABC):
         query += [("last", last)] if last is not None else []
         query += [] if conflate else [("conflate", "0")]
         query += [("sid", sid)] if sid is not None else []
+        query += [("rewind", rewind)] if rewind is not None else []
         client.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         async with asyncio.timeout(PATIENCE):
             await client._connect(urlencode(query))

@@ -55,9 +55,12 @@ class Site:
         last: str | None = None,
         *,
         conflate: bool = True,
+        rewind: str | None = None,
     ) -> Client:
         """A connected client; it is closed after the test."""
-        client = await kind.open(self._urls(), self.http, rooms, last, conflate=conflate)
+        client = await kind.open(
+            self._urls(), self.http, rooms, last, conflate=conflate, rewind=rewind
+        )
         self._clients.append(client)
         return client
 
