@@ -125,6 +125,13 @@ def test_a_clock_that_jumps_ahead_and_back_keeps_no_key() -> None:
     assert len(keys) == 0
 
 
+def test_a_long_key_takes_no_more() -> None:
+    short, long = draft(ANN, "k"), draft(ANN, "\N{GRINNING FACE}" * 128)
+    assert short.idempotency_key is not None
+    assert long.idempotency_key is not None
+    assert len(short.idempotency_key) == len(long.idempotency_key)
+
+
 def test_many_keys_are_let_go_bit_by_bit() -> None:
     keys = IdempotencyKeys()
     keys.advance(0.0)
