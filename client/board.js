@@ -16,7 +16,7 @@
 /**
  * @typedef {object} Task
  * @property {string} id
- * @property {'active'|'completed'|'failed'} status
+ * @property {'active'|'cancelling'|'completed'|'failed'|'cancelled'} status
  * @property {string} prompt         or else its title
  * @property {string} mode
  * @property {string|null} worker    the program that does it; null: any
@@ -37,6 +37,7 @@
 /** @typedef {{tasks: Map<string, Task>, finished: Map<string, Task>}} Board */
 
 const MAX_FINISHED = 50;
+const ENDS = new Set(['completed', 'failed', 'cancelled']);
 const PICTURE_PREFIXES = ['data:image/svg+xml;base64,', 'data:image/png;base64,'];
 
 /** @returns {Board} */
@@ -122,6 +123,8 @@ const HANDLERS = new Map([
   ['task_progress', progress],
   ['task_completed', (board, id, data, now) => end(board, id, 'completed', data, now)],
   ['task_failed', (board, id, data, now) => end(board, id, 'failed', data, now)],
+  ['task_cancel', cancelling],
+  ['task_cancelled', (board, id, data, now) => end(board, id, 'cancelled', data, now)],
 ]);
 
 function create(board, id, data, now) {
@@ -131,6 +134,12 @@ function create(board, id, data, now) {
 
 function progress(board, id, data, now) {
   return board.finished.has(id) ? false : upsert(board, id, data, now);
+}
+
+function cancelling(board, id) {
+  const known = board.tasks.get(id);
+  if (known) board.tasks.set(id, { ...known, status: 'cancelling' });
+  return known !== undefined;
 }
 
 function upsert(board, id, data, now) {
@@ -171,9 +180,8 @@ function addActive(board, raw, before, now) {
 function addFinished(board, raw, now) {
   const id = taskId(raw.id);
   if (id === null) return;
-  const failed = raw.status === 'failed' || (raw.status !== 'completed' && raw.error !== undefined);
   board.tasks.delete(id);
-  board.finished.set(id, asEnded(newTask(id, raw, now), failed ? 'failed' : 'completed', raw, now));
+  board.finished.set(id, asEnded(newTask(id, raw, now), ENDS.has(raw.status) ? raw.status : 'failed', raw, now));
 }
 
 function newTask(id, data, now, startedAt = now) {
@@ -189,6 +197,7 @@ function merge(task, data, now) {
   const message = asText(data.message);
   return {
     ...task,
+    status: data.status === 'cancelling' ? 'cancelling' : task.status,
     formData: form ?? task.formData,
     prompt: asText(form?.prompt) ?? asText(data.prompt) ?? asText(form?.title) ?? asText(data.title) ?? task.prompt,
     worker: asText(data.worker) ?? task.worker,

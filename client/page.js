@@ -104,8 +104,7 @@ function retry(task) {
 }
 
 function cancel(task) {
-  const data = { id: task.id, error: 'cancelled' };
-  publish('task_failed', data, task.room).catch(toastError);
+  publish('task_cancel', { id: task.id }, task.room).catch(toastError);
 }
 
 function toastError(error) {

@@ -55,6 +55,7 @@ CODES: Final[dict[str, Code]] = {
     # The task board says no.
     "task_exists": Code(409),
     "task_finished": Code(409),
+    "task_cancelling": Code(409),
     "board_full": Code(503, 4503, 30.0),
     "task_too_large": Code(413),
     # A limit was met, or the server cannot at this moment.

@@ -35,7 +35,7 @@ from .demo import draw_picture
 from .errors import RtpushError
 from .hub import Hub
 from .log.base import Log, LogError
-from .log.entry import Draft
+from .log.entry import Draft, cancelled
 from .log.factory import make_bus, make_log
 from .metrics import Metrics
 from .protocol import Envelope
@@ -170,6 +170,7 @@ class Lifecycle(Application):
         if self._listener is not None:
             self._listener.tick()
         self._fail_expired(now)
+        self._end_cancelled(now)
         if self._worker is not None:
             self._spawn(self._worker.tick())
 
@@ -182,6 +183,12 @@ class Lifecycle(Application):
             for task in expired
         )
         self._log.append([Draft.of(envelope) for envelope in failed])
+
+    def _end_cancelled(self, now: float) -> None:
+        """End the tasks whose workers have had their time. What they say later is refused."""
+        overdue = self._log.board.index.cancelled_before(now - self.settings.cancel_timeout)
+        if overdue:
+            self._log.append([cancelled(task.fields, task.room) for task in overdue])
 
     # ----------------------------------------------------------------- stop
 

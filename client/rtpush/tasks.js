@@ -16,7 +16,8 @@ import { changed } from './growth.js';
 
 const MAX_FINISHED = 100;
 // A Map, because any client chooses the events' names: one may be that of a property.
-const FINAL_STATUS = new Map([['task_completed', 'completed'], ['task_failed', 'failed']]);
+const FINAL_STATUS = new Map([['task_completed', 'completed'], ['task_failed', 'failed'], ['task_cancelled', 'cancelled']]);
+const ACTIVE_STATUS = new Map([['task_created', 'queued'], ['task_progress', 'running'], ['task_cancel', 'cancelling']]);
 
 export class TaskList {
   /** @type {Tasks} */
@@ -36,7 +37,7 @@ export class TaskList {
     const { event, data, room } = envelope;
     if (typeof data !== 'object' || data === null) return false;
     if (event === 'active_tasks') return this.#applySnapshot(envelope);
-    if (event !== 'task_created' && event !== 'task_progress' && !FINAL_STATUS.has(event)) return false;
+    if (!ACTIVE_STATUS.has(event) && !FINAL_STATUS.has(event)) return false;
     if (this.#pending !== null) this.#pending.push(envelope);
     else if (!isBehind(envelope.id, this.#position)) return this.#applyEvent(event, room === undefined ? data : { ...data, room });
     return false;
@@ -62,10 +63,12 @@ export class TaskList {
   #applyEvent(event, data) {
     const { tasks, finished } = this.value;
     const same = (/** @type {Task} */ task) => String(task.id) === String(data.id);
-    const merged = changed(tasks.find(same) ?? {}, data);
+    const known = tasks.find(same) ?? { createdAt: Date.now() };
     const status = FINAL_STATUS.get(event);
+    const merged = { ...changed(known, data), status: status ?? ACTIVE_STATUS.get(event) };
+    if (merged.status === 'running') merged.startedAt ??= Date.now();
     if (status !== undefined) {
-      this.value = { tasks: tasks.filter((task) => !same(task)), finished: [{ ...merged, status, endTime: Date.now() }, ...finished.filter((task) => !same(task))].slice(0, MAX_FINISHED) };
+      this.value = { tasks: tasks.filter((task) => !same(task)), finished: [{ ...merged, endTime: Date.now() }, ...finished.filter((task) => !same(task))].slice(0, MAX_FINISHED) };
     } else if (tasks.some(same)) {
       this.value = { tasks: tasks.map((task) => (same(task) ? merged : task)), finished };
     } else {

@@ -36,6 +36,7 @@ from ..log.accounts import APPLICATION
 from ..log.base import Log, Outcome
 from ..log.entry import Draft
 from ..log.task import TASK_EVENTS
+from ..log.task_states import SERVER, Sender
 from ..metrics import Metrics
 from ..patterns import matches_any
 from ..protocol import (
@@ -194,7 +195,12 @@ class Dispatcher:
     def _append(self, session: Session, envelope: Envelope, responder: Responder) -> None:
         grant = session.grant
         account = charge_client(grant, session.address)
-        draft = self._draft_of(envelope, key_scope=grant.key_scope, account=account)
+        draft = self._draft_of(
+            envelope,
+            key_scope=grant.key_scope,
+            account=account,
+            sender=Sender(grant.subject, grant.publish),
+        )
         appended = self._log.append([draft])
         appended.add_done_callback(lambda done: self._appended(envelope, responder, done))
 
@@ -275,8 +281,9 @@ class Dispatcher:
         ack: str | None = None,
         key_scope: str = "",
         account: str = APPLICATION,
+        sender: Sender = SERVER,
     ) -> Draft:
-        draft = Draft.of(envelope, skip, ack, key_scope, account)
+        draft = Draft.of(envelope, skip, ack, key_scope, account, sender)
         limit, args = self._max_message, draft.args
         check_size(limit, draft.event, draft.encoded, draft.room, draft.key, ack, args=args)
         return draft

@@ -8,7 +8,8 @@ Rules that hold here:
 - The work itself is one blocking function in a thread; see `Work`. It can be
   replaced by anything that takes a task and returns a result.
 - What the worker reports is stored before the function goes on. When the task
-  has ended meanwhile (a client cancelled it), the report raises `TaskEnded`.
+  has ended meanwhile, the report raises `TaskEnded`; when a client has cancelled it,
+  `TaskCancelled`, and the task ends when the function does.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from ..protocol import Envelope
 from ..sessions.session import Session
 from .dispatcher import Dispatcher
 
-__all__ = ["Report", "TaskEnded", "Work", "Worker"]
+__all__ = ["Report", "TaskCancelled", "TaskEnded", "Work", "Worker"]
 
 logger = logging.getLogger("rtpush.worker")
 
@@ -45,11 +46,18 @@ class TaskEnded(Exception):
     """The task is over: there is nobody to work for."""
 
 
+class TaskCancelled(TaskEnded):
+    """A client asks for the end of the task: there is no need to go on."""
+
+
 class Report(Protocol):
     """Tells everybody how far a task is. Blocks until it is stored."""
 
     def __call__(self, progress: float, message: str, **fields: Any) -> None:
-        """`progress` is 0 to 100; `fields` are merged into the task. Raises TaskEnded."""
+        """`progress` is 0 to 100; `fields` are merged into the task.
+
+        Raises TaskEnded, and of it TaskCancelled.
+        """
 
 
 # Takes the task's fields and a report; returns the `result` of its
@@ -166,6 +174,8 @@ class Worker:
         try:
             result = self._work(task, report)
             self._tell(Envelope("task_completed", {"id": key, "result": result}), attempts=100)
+        except TaskCancelled:
+            self._end_task(key, Envelope("task_cancelled", {"id": key}))
         except TaskEnded:
             logger.debug("task %s ended while it was worked on", key)
         except ValueError as exc:
@@ -176,10 +186,13 @@ class Worker:
             self._fail(key, f"The work failed ({type(exc).__name__}).")
 
     def _fail(self, key: str, error: str) -> None:
+        self._end_task(key, Envelope("task_failed", {"id": key, "error": error}))
+
+    def _end_task(self, key: str, end: Envelope) -> None:
         try:
-            self._tell(Envelope("task_failed", {"id": key, "error": error}), attempts=100)
+            self._tell(end, attempts=100)
         except TaskEnded:
-            logger.debug("task %s had ended before it failed", key)
+            logger.debug("task %s had ended before", key)
 
     def _tell(self, envelope: Envelope, attempts: int) -> None:
         """Publish from the thread; while the log cannot be written, try `attempts` times."""
@@ -189,6 +202,8 @@ class Worker:
                 return
             if outcome.code == "task_finished":
                 raise TaskEnded
+            if outcome.code == "task_cancelling":
+                raise TaskCancelled
             if outcome.retry_after is None:
                 raise outcome
             self._stopped.wait(outcome.retry_after)

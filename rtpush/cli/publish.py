@@ -46,7 +46,15 @@ _CHUNK: Final = 1 << 16
 _MAX_LINE: Final = 1 << 24
 # Refusals that concern one line only. Any other would refuse all lines.
 _LINE_ERRORS: Final = frozenset(
-    {"bad_envelope", "bad_task", "task_exists", "task_finished", "task_too_large", "too_large"}
+    {
+        "bad_envelope",
+        "bad_task",
+        "task_exists",
+        "task_finished",
+        "task_cancelling",
+        "task_too_large",
+        "too_large",
+    }
 )
 
 

@@ -44,6 +44,7 @@ class Options(TypedDict, total=False):
 
     # Tasks
     task_ttl: float | str
+    cancel_timeout: float | str
     finished_for: float | str
 
     # Connections

@@ -148,6 +148,9 @@ class Settings:
     task_ttl: float = _setting(
         24 * 3600.0, duration(1), "Tasks", "a task without news for this long fails as expired"
     )
+    cancel_timeout: float = _setting(
+        10.0, duration(0), "Tasks", "time for a worker to end a task that is cancelled"
+    )
     finished_for: float = _setting(
         600.0, duration(0), "Tasks", "how long latecomers are told of a task that has ended"
     )

@@ -34,24 +34,26 @@ from .board_index import BoardIndex
 from .board_shares import BoardShares, charged
 from .growth import appends_of
 from .task import (
+    CANCEL,
     ENDS,
     TASK_EVENTS,
     Cost,
     Task,
     changes_of,
     check_progress,
-    check_state,
     cost_of,
     fields_of,
     key_of,
 )
 from .task_rows import decode_task, encode_event, encode_task
+from .task_states import SERVER, Sender, check_state, stamps_of
 
 __all__ = ["TaskBoard"]
 
-# An ending of at most so many bytes is never too large. Otherwise a task that
-# was grown up to the limit could neither fail nor expire, and would hold its
+# An ending, or a request for one, of at most so many bytes is never too large. Otherwise a
+# task that was grown up to the limit could neither fail nor expire, and would hold its
 # place on the board for ever.
+_ALWAYS: Final = frozenset({CANCEL, *ENDS})
 _SMALL_ENDING: Final = 1024
 
 # About the bytes of a row of `stored_event` beside the fields of its event.
@@ -115,40 +117,46 @@ class TaskBoard:
 
     # ------------------------------------------------------------- deciding
 
-    def check(self, event: str, data: object, room: str | None, account: str = APPLICATION) -> None:
+    def check(
+        self,
+        event: str,
+        data: object,
+        room: str | None,
+        account: str = APPLICATION,
+        sender: Sender = SERVER,
+    ) -> None:
         """May this event of an account be appended now? Raises RtpushError if not.
 
-        `bad_task`, `task_exists`, `task_finished`, `task_too_large` or
-        `board_full`. Events that are not about tasks always pass.
+        `bad_task`, `not_found`, `task_exists`, `task_finished`, `task_cancelling`, `forbidden`,
+        `task_too_large` or `board_full`. Events that are not about tasks always pass.
         """
         if event not in TASK_EVENTS:
             return
-        fields, _, old = self._admit(event, data, room)
+        fields, _, old = self._admit(event, data, room, sender)
         changes = changes_of(old, fields, room)
         cost = cost_of(old, changes)
         if cost.growth <= 0:
             return
         self._check_task_size(event, old, cost)
-        if event not in ENDS:
+        if event not in _ALWAYS:
             self.shares.check(account, old, cost.growth)
 
     def _admit(
-        self, event: str, data: object, room: str | None
+        self, event: str, data: object, room: str | None, sender: Sender = SERVER
     ) -> tuple[dict[str, Any], str, Task | None]:
         fields = fields_of(data)
         key = key_of(fields)
         check_progress(fields)
         appends_of(fields)
         old = self.get(key)
-        if old is not None:
-            check_state(event, old, room)
+        check_state(event, old, room, sender)
         return fields, key, old
 
     def _check_task_size(self, event: str, old: Task | None, cost: Cost) -> None:
         size = cost.growth + (0 if old is None else old.size)
         if size <= self._max_task_bytes:
             return
-        if event in ENDS and cost.written <= _SMALL_ENDING:
+        if event in _ALWAYS and cost.written <= _SMALL_ENDING:
             return
         raise RtpushError(
             "task_too_large", f"A task holds at most {self._max_task_bytes} bytes of JSON."
@@ -180,8 +188,7 @@ class TaskBoard:
     def _fold(self, event: str, data: object, room: str | None, time: float, account: str) -> str:
         fields, key, old = self._admit(event, data, room)
         changes, ended = changes_of(old, fields, room), event in ENDS
-        if ended:
-            changes |= {"status": ENDS[event], "endTime": round(time * 1000)}
+        changes |= stamps_of(event, old, time)
         self._put(old, self._next_version(key, room, old, changes, time, ended, account))
         return key
 

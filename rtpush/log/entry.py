@@ -13,8 +13,9 @@ from ..protocol import Envelope, Position, encode_data, encode_logged
 from .accounts import APPLICATION
 from .growth import APPEND
 from .task import TASK_EVENTS, fields_of, key_of
+from .task_states import SERVER, Sender, own_fields
 
-__all__ = ["Draft", "Entry", "new_entry"]
+__all__ = ["Draft", "Entry", "cancelled", "new_entry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Draft:
     application goes on with the object that it passed, and may change it.
     `idempotency_key` is the digest of the sender's key and of the scope that it belongs to.
     `account` is charged for the key, and for what the event adds to the task board.
+    `sender` says which tasks it may change.
     `skip` names the sessions that are not to see it, and `ack` asks the one
     session that it is for to reply. With `args`, `data` is several arguments.
     """
@@ -38,6 +40,7 @@ class Draft:
     skip: tuple[str, ...] = ()
     ack: str | None = None
     account: str = APPLICATION
+    sender: Sender = SERVER
     args: bool = False
 
     @classmethod
@@ -48,16 +51,17 @@ class Draft:
         ack: str | None = None,
         key_scope: str = "",
         account: str = APPLICATION,
+        sender: Sender = SERVER,
     ) -> Draft:
         """Raises RtpushError when the data cannot be encoded or names no task.
 
         `key_scope` says whose the envelope's idempotency key is: in another scope the same
-        key is another.
+        key is another. What only the server says of a task is left out.
         """
-        key = envelope.key
+        key, data = envelope.key, own_fields(envelope.event, envelope.data, sender)
         if envelope.event == "task_progress":
-            key = _progress_key(envelope.data, key)
-        encoded = encode_data(envelope.data)
+            key = _progress_key(data, key)
+        encoded = encode_data(data)
         return cls(
             envelope.event,
             orjson.loads(encoded) if envelope.event in TASK_EVENTS else None,
@@ -68,8 +72,15 @@ class Draft:
             skip,
             ack,
             account,
+            sender,
             isinstance(envelope.data, tuple),
         )
+
+
+def cancelled(data: dict[str, Any], room: str | None) -> Draft:
+    """The end of a task that a `task_cancel` with this data, or such a task itself, asks for."""
+    fields = {name: data[name] for name in ("id", "reason") if name in data}
+    return Draft.of(Envelope("task_cancelled", fields, room))
 
 
 def _progress_key(data: Any, key: str | None) -> str | None:

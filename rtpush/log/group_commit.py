@@ -25,9 +25,10 @@ from ..errors import RtpushError
 from ..protocol import Position
 from .base import Log, Outcome, Page, new_board
 from .board import TaskBoard
-from .entry import Draft, Entry, new_entry
+from .entry import Draft, Entry, cancelled, new_entry
 from .room_index import Rooms
 from .tail import Tail
+from .task import CANCEL, task_key
 from .task_rows import TaskRow, rows_of, task_row
 
 __all__ = ["Batch", "Call", "GroupCommitLog", "unavailable"]
@@ -238,10 +239,15 @@ class GroupCommitLog(Log):
             seen = self._number_for_key(batch, draft.idempotency_key)
             if seen is not None:
                 return seen
-            batch.board.check(draft.event, draft.data, draft.room, draft.account)
+            batch.board.check(draft.event, draft.data, draft.room, draft.account, draft.sender)
         except RtpushError as error:
             return error
-        return self._add(batch, draft)
+        task = batch.board.get(task_key(draft.data)) if draft.event == CANCEL else None
+        seq = self._add(batch, draft)
+        if task is not None and task.fields["status"] == "queued":
+            # There is no worker that could end it.
+            self._add(batch, cancelled(draft.data, draft.room))
+        return seq
 
     def _number_for_key(self, batch: Batch, key: bytes | None) -> int | None:
         """The number that this idempotency key got already."""

@@ -13,19 +13,23 @@ Rules that hold here:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from ..errors import RtpushError
 
-__all__ = ["APPEND", "Grown", "appends_of", "grow", "merge_data", "whole"]
+__all__ = ["APPEND", "SERVER_FIELDS", "Grown", "appends_of", "grow", "merge_data", "whole"]
 
 # The field of an event that holds what is appended.
-APPEND = "append"
+APPEND: Final = "append"
 
+# Fields of a task that only the server sets.
+SERVER_FIELDS: Final = frozenset(
+    {"status", "owner", "createdAt", "startedAt", "cancelAt", "endTime"}
+)
 # What has a meaning of its own, and is not text.
-_FIXED = ("id", "room", "progress", APPEND)
+_FIXED: Final = ("id", "room", "progress", APPEND, *sorted(SERVER_FIELDS))
 
 Piece = str | list[Any]
 

@@ -7,9 +7,11 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from ..errors import RtpushError
-from .growth import APPEND, Grown, appends_of, grow, whole
+from .growth import APPEND, SERVER_FIELDS, Grown, appends_of, grow, whole
 
 __all__ = [
+    "CANCEL",
+    "CREATED",
     "ENDS",
     "TASK_EVENTS",
     "Charges",
@@ -17,7 +19,6 @@ __all__ = [
     "Task",
     "changes_of",
     "check_progress",
-    "check_state",
     "cost_of",
     "fields_of",
     "fields_size",
@@ -26,8 +27,17 @@ __all__ = [
 ]
 
 # The events that end a task, and the status it has from then on.
-ENDS: Final = {"task_completed": "completed", "task_failed": "failed"}
-TASK_EVENTS: Final = frozenset({"task_created", "task_progress", *ENDS})
+ENDS: Final = {
+    "task_completed": "completed",
+    "task_failed": "failed",
+    "task_cancelled": "cancelled",
+}
+CREATED: Final = "task_created"
+CANCEL: Final = "task_cancel"
+TASK_EVENTS: Final = frozenset({CREATED, "task_progress", CANCEL, *ENDS})
+
+# What an event does not simply set.
+_NOT_SET: Final = SERVER_FIELDS | {"id", "room", APPEND}
 
 _MAX_ID: Final = 128
 # Beyond this a JavaScript client no longer tells neighbouring integers apart.
@@ -105,24 +115,17 @@ def check_progress(fields: dict[str, Any]) -> None:
         raise RtpushError("bad_task", '"progress" is a number from 0 to 100.')
 
 
-def check_state(event: str, old: Task, room: str | None) -> None:
-    if old.room != room:
-        raise RtpushError("bad_task", "A task with this id belongs to another room.")
-    if old.ended:
-        raise RtpushError("task_finished", "This task has ended already.")
-    if event == "task_created":
-        raise RtpushError("task_exists", "A task with this id is active already.")
-
-
 def changes_of(old: Task | None, fields: dict[str, Any], room: str | None) -> dict[str, Any]:
     """The fields that an event sets, and those that it appends to as they are then.
 
     A field called `room` is left out: in a snapshot it is the server's word
-    on which clients see the task, not the sender's. The id stays as first given.
+    on which clients see the task, not the sender's. So is what else the server
+    sets, but for the owner, whom the first event has. The id stays as first given.
     Raises RtpushError (`bad_task`).
     """
-    kept = ("room", APPEND) if old is None else ("id", "room", APPEND)
-    changes = {name: fields[name] for name in fields if name not in kept}
+    changes = {name: fields[name] for name in fields if name not in _NOT_SET}
+    if old is None:
+        changes |= {name: fields[name] for name in ("id", "owner") if name in fields}
     if old is None and room is not None:
         changes["room"] = room
     before = {} if old is None else old.fields

@@ -64,6 +64,8 @@ class _TaskEvents:
             return None
         if exc is None:
             return self._completed(self.result, {})
+        if isinstance(exc, RtpushError) and exc.code == "task_cancelling":
+            return self._event("task_cancelled", {})
         return self._failed(str(exc) or type(exc).__name__, {})
 
     def _log_lost_failure(self, exc: BaseException | None, refusal: RtpushError) -> None:
@@ -113,8 +115,8 @@ class Task(_TaskEvents):
             **fields: Fields of your own.
 
         Raises:
-            RtpushError: As `Publisher.publish`; `task_finished` when the task was ended,
-                for example cancelled on the page.
+            RtpushError: As `Publisher.publish`; `task_cancelling` when the task is cancelled,
+                for example on the page, and `task_finished` when it has ended.
         """
         self._publish(self._progress(percent, message, fields))
 

@@ -152,5 +152,8 @@ class TaskReporter:
             self._refused = error.meaning.retry_after is None
             log = logger.warning if self._refused else logger.debug
             log("%s is not reported: %s", self._title, error)
+            if error.code == "task_cancelling":
+                # The work goes on, and is no task any more.
+                self._publish("task_cancelled", {})
             return False
         return True

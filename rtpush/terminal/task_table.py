@@ -9,7 +9,7 @@ from typing import Any, Final
 from ..config.kinds import show_clock
 from ..errors import RtpushError
 from ..log.growth import APPEND
-from ..log.task import TASK_EVENTS, task_key
+from ..log.task import ENDS, TASK_EVENTS, task_key
 from .text import escape
 
 __all__ = ["Row", "TaskTable"]
@@ -18,14 +18,20 @@ __all__ = ["Row", "TaskTable"]
 _MAX_FINISHED: Final = 50
 # Seconds. A longer run time comes from a start time that the task's publisher made up.
 _MAX_RUN_TIME: Final = 1_000 * 3600
-_STATUS: Final = {"task_completed": "completed", "task_failed": "failed"}
+# What an event makes of a task.
+_STATUS: Final = {
+    "task_created": "queued",
+    "task_progress": "running",
+    "task_cancel": "cancelling",
+    **ENDS,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One task, as text that is safe to print."""
 
-    # active, completed, failed or cancelled; from a snapshot, whatever the server says.
+    # queued, running, cancelling, completed, failed or cancelled.
     status: str
     # Per cent; None when the task does not tell.
     progress: float | None
@@ -69,10 +75,10 @@ class TaskTable:
         # server refuses events of a finished task.
         # What grows, such as an answer, has no place in a line.
         task = self._active.get(key, {}) | {n: data[n] for n in data if n != APPEND}
-        if event in _STATUS:
+        task["status"] = _STATUS[event]
+        if event in ENDS:
             self._active.pop(key, None)
-            end = {"status": _STATUS[event], "endTime": now * 1000}
-            finished = {key: task | end} | self._finished
+            finished = {key: task | {"endTime": now * 1000}} | self._finished
             self._finished = dict(list(finished.items())[:_MAX_FINISHED])
         else:
             self._active[key] = task
@@ -89,7 +95,7 @@ class TaskTable:
 
     def tasks(self) -> Iterator[dict[str, Any]]:
         """All tasks with all their fields, and `status`."""
-        yield from ({"status": "active"} | task for task in self._active.values())
+        yield from self._active.values()
         yield from self._finished.values()
 
     def rows(self, now: float) -> Iterator[Row]:
@@ -111,8 +117,8 @@ def _outside(room: str | None, tasks: dict[str, dict[str, Any]]) -> dict[str, di
 def _row(task: Mapping[str, Any], now: float) -> Row:
     status, progress = task.get("status"), task.get("progress")
     message_fields: Sequence[str] = ("error", "message") if status == "failed" else ("message",)
-    if status == "failed" and task.get("error") == "cancelled":
-        status, message_fields = "cancelled", ()
+    if status == "cancelled":
+        message_fields = ("reason",)
     return Row(
         status=escape(str(status)),
         progress=float(progress) if isinstance(progress, int | float) else None,

@@ -16,7 +16,14 @@ from .task_table import Row, TaskTable
 
 __all__ = ["columns", "screen"]
 
-_COLOURS: Final = {"active": "cyan", "completed": "green", "failed": "red", "cancelled": "dim"}
+_COLOURS: Final = {
+    "queued": "dim",
+    "running": "cyan",
+    "cancelling": "yellow",
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "dim",
+}
 # Cells of a progress bar: a status, the longest is "completed", stands in the same column.
 _BAR_WIDTH: Final = 12
 
@@ -60,7 +67,7 @@ def _grid(rows: Sequence[Row], width: int) -> RenderableType:
 
 def _state(row: Row) -> tuple[RenderableType, str]:
     colour = _COLOURS.get(row.status, "bold")
-    if row.status != "active" or row.progress is None:
+    if row.status != "running" or row.progress is None:
         return Text(row.status, colour), ""
     bar = ProgressBar(100, row.progress, _BAR_WIDTH, complete_style=colour, finished_style=colour)
     return bar, row.percent

@@ -429,3 +429,25 @@ async def test_leeway_counts_once_and_the_same_everywhere() -> None:
         assert await heard(server, client) == ["active_tasks", "error"]
         later(server, 25)
         assert await client.ended() == 4401
+
+
+# ---- tasks -------------------------------------------------------------------
+
+
+async def test_a_task_is_changed_by_its_owner_and_by_publishers(kind: type[Client]) -> None:
+    async with serving(kind, auth_secret=SECRET) as (server, open_one):
+        ann = await open_one(token=token("ann"))
+        bob = await open_one(token=token("bob"))
+        backend = await open_one(token=token("backend", publish=True))
+        await ann.accepted({"event": "task_created", "data": {"id": 1, "owner": "forged"}})
+        (created,) = await bob.take(1)
+        assert created["data"] == {"id": 1, "owner": "ann"}
+        for event in ("task_progress", "task_cancel", "task_completed", "task_failed"):
+            assert await bob.refused({"event": event, "data": {"id": 1}}) == "forbidden"
+        await backend.accepted({"event": "task_progress", "data": {"id": 1, "progress": 5}})
+        await ann.accepted({"event": "task_cancel", "data": {"id": 1}})
+        await backend.accepted({"event": "task_cancelled", "data": {"id": 1}})
+        # The server and who may publish act for users.
+        await server.emit("task_created", {"id": 2, "owner": "bob"})
+        assert await ann.refused({"event": "task_cancel", "data": {"id": 2}}) == "forbidden"
+        await bob.accepted({"event": "task_cancel", "data": {"id": 2}})

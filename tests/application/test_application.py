@@ -828,7 +828,7 @@ async def test_the_board_keeps_what_was_emitted(server: Server, connect: Open) -
 
     client = await connect()
     (task,) = client.greeting[-1]["data"]["tasks"]
-    assert task == {"id": 1, "form": {"prompt": "a lake"}, "progress": 5, "layers": [0]}
+    assert (task["form"], task["progress"], task["layers"]) == ({"prompt": "a lake"}, 5, [0])
 
 
 async def test_what_is_changed_while_it_is_stored_is_not_seen(server: Server) -> None:
@@ -837,7 +837,7 @@ async def test_what_is_changed_while_it_is_stored_is_not_seen(server: Server) ->
     await asyncio.sleep(0)
     data["form"]["prompt"] = object()
     await storing
-    assert server._log.board.all_active()[0].data == {"id": 1, "form": {}}
+    assert server._log.board.all_active()[0].data["form"] == {}
 
 
 async def test_a_saved_session_is_a_copy(server: Server) -> None:

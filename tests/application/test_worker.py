@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from rtpush.application.worker import Report, TaskEnded, Work
+from rtpush.application.worker import Report, TaskCancelled, Work
 from rtpush.config.settings import Settings
 from rtpush.errors import RtpushError
 from rtpush.server import Server
@@ -33,9 +33,7 @@ class Watcher:
         await self._ws.send_json({"event": "task_created", "data": data, "room": room})
 
     async def cancel(self, id_: str) -> None:
-        await self._ws.send_json(
-            {"event": "task_failed", "data": {"id": id_, "error": "cancelled"}}
-        )
+        await self._ws.send_json({"event": "task_cancel", "data": {"id": id_, "reason": "enough"}})
 
     async def wait(self, event: str) -> dict[str, Any]:
         async with asyncio.timeout(PATIENCE):
@@ -108,11 +106,12 @@ async def test_a_cancelled_task_is_dropped_at_its_next_report() -> None:
     def work(task: dict[str, Any], report: Report) -> str:
         if task["id"] == "next":
             return "the worker lives"
+        report(10, "begun")
         begun.set()
         cancelled.wait(PATIENCE)
         try:
             report(50, "half")
-        except TaskEnded:
+        except TaskCancelled:
             cleaned_up.set()
             raise
         return "too late"
@@ -121,9 +120,10 @@ async def test_a_cancelled_task_is_dropped_at_its_next_report() -> None:
         await watcher.ask("a")
         await wait_for(begun)
         await watcher.cancel("a")
-        assert (await watcher.wait("task_failed"))["error"] == "cancelled"
+        assert (await watcher.wait("task_cancel"))["reason"] == "enough"
         cancelled.set()
         await wait_for(cleaned_up)
+        assert await watcher.wait("task_cancelled") == {"id": "a"}
         await watcher.ask("next")
         assert (await watcher.wait("task_completed"))["id"] == "next"
 

@@ -195,12 +195,12 @@ async def test_tasks_in_a_pipe(url: str, http: aiohttp.ClientSession) -> None:
     )
     assert (plain.code, plain.err) == (0, "")
     assert plain.out == (
-        "STATUS  DONE  TIME  TITLE      MESSAGE\nactive  40%         picture a  hills\n"
+        "STATUS   DONE  TIME  TITLE      MESSAGE\nrunning  40%         picture a  hills\n"
     )
     tasks = [json.loads(line) for line in rooms.out.splitlines()]
     assert [(task["id"], task["status"]) for task in tasks] == [
-        ("a", "active"),
-        ("b", "active"),
+        ("a", "running"),
+        ("b", "queued"),
     ]
     assert tasks[0]["progress"] == 40
 

@@ -19,6 +19,7 @@ OTHER = {
     "retention_bytes": ("1MB", 10**6),
     "retention_age": ("2d", 172800.0),
     "task_ttl": ("1.5h", 5400.0),
+    "cancel_timeout": ("0", 0.0),
     "finished_for": ("0", 0.0),
     "heartbeat": ("5", 5.0),
     "write_timeout": ("2m", 120.0),

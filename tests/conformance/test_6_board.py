@@ -11,6 +11,8 @@ from sites import Site
 from rtpush.log.entry import Draft
 from rtpush.protocol import Envelope
 
+SERVER_FIELDS = ("status", "owner", "createdAt", "startedAt", "cancelAt", "endTime")
+
 
 def created(id: Any, **fields: Any) -> dict[str, Any]:
     return {"event": "task_created", "data": {"id": id, **fields}}
@@ -21,6 +23,19 @@ def progress(id: Any, **fields: Any) -> dict[str, Any]:
 
 
 async def board(site: Site, kind: type[Client], rooms: list[str] | None = None) -> dict[str, Any]:
+    """What a client is shown that connects now, without what the server itself says of tasks."""
+    data = await stamped_board(site, kind, rooms)
+    return {name: [said(task) for task in data[name]] for name in ("tasks", "finished")}
+
+
+def said(task: dict[str, Any]) -> dict[str, Any]:
+    """A task without what the server itself says of it."""
+    return {name: task[name] for name in task if name not in SERVER_FIELDS}
+
+
+async def stamped_board(
+    site: Site, kind: type[Client], rooms: list[str] | None = None
+) -> dict[str, Any]:
     """What a client is shown that connects now."""
     client = await site.open(kind, rooms or [])
     snapshot = client.greeting[-1]
@@ -116,7 +131,11 @@ async def test_progress_of_an_unknown_task_creates_it(site: Site, kind: type[Cli
 
 @pytest.mark.parametrize(
     ("event", "status", "field"),
-    [("task_completed", "completed", "result"), ("task_failed", "failed", "error")],
+    [
+        ("task_completed", "completed", "result"),
+        ("task_failed", "failed", "error"),
+        ("task_cancelled", "cancelled", "reason"),
+    ],
 )
 async def test_a_task_ends_once(
     site: Site, kind: type[Client], event: str, status: str, field: str
@@ -129,11 +148,66 @@ async def test_a_task_ends_once(
         assert await client.refused(late) == "task_finished"
     await site.publish({"event": "end"})
     assert [e["event"] for e in await client.until("end")] == ["task_created", event, "end"]
-    shown = await board(site, kind)
+    shown = await stamped_board(site, kind)
     (finished,) = shown["finished"]
     assert shown["tasks"] == []
-    assert finished.pop("endTime") > 1_600_000_000_000
+    assert finished.pop("endTime") >= finished.pop("createdAt") > 1_600_000_000_000
     assert finished == {"id": 1, field: "so", "status": status}
+
+
+async def test_the_states_of_a_task(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind)
+
+    async def shown() -> dict[str, Any]:
+        ((task,), _) = (await stamped_board(site, kind)).values()
+        return dict(task)
+
+    await client.accepted(created(1, status="forged", createdAt=1, startedAt=1, endTime=1))
+    (event,) = await client.take(1)
+    assert event["data"] == {"id": 1}
+    queued = await shown()
+    assert queued["status"] == "queued"
+    assert set(queued) == {"id", "status", "createdAt"}
+    await client.accepted(progress(1, progress=5))
+    running = await shown()
+    assert (running["status"], running["createdAt"]) == ("running", queued["createdAt"])
+    assert running["startedAt"] >= running["createdAt"] > 1_600_000_000_000
+    await client.accepted({"event": "task_cancel", "data": {"id": 1, "reason": "enough"}})
+    cancelling = await shown()
+    assert (cancelling["status"], cancelling["reason"]) == ("cancelling", "enough")
+    assert await client.refused(progress(1, progress=6)) == "task_cancelling"
+    await client.accepted({"event": "task_cancelled", "data": {"id": 1}})
+    names = [event["event"] for event in await client.until("task_cancelled")]
+    assert names == ["task_progress", "task_cancel", "task_cancelled"]
+
+
+async def test_a_task_that_nobody_began_ends_with_its_cancel(
+    site: Site, kind: type[Client]
+) -> None:
+    client = await site.open(kind, ["a"])
+    await client.accepted(created(1) | {"room": "a"})
+    cancel = {"event": "task_cancel", "data": {"id": 1, "reason": "enough"}, "room": "a"}
+    await client.accepted(cancel)
+    end = (await client.until("task_cancelled"))[-1]
+    assert (end["data"], end["room"]) == ({"id": 1, "reason": "enough"}, "a")
+    assert await client.refused(cancel) == "task_finished"
+    unknown = {"event": "task_cancel", "data": {"id": "unknown"}}
+    assert await client.refused(unknown) == "not_found"
+
+
+@pytest.mark.one_node
+@pytest.mark.settings(cancel_timeout=60)
+async def test_the_server_ends_what_its_worker_does_not(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind, ["a"])
+    await site.publish(*({**event, "room": "a"} for event in (created(1), progress(1))))
+    await site.publish({"event": "task_cancel", "data": {"id": 1}, "room": "a"})
+    (task,) = site.server._log.board.all_active()
+    site.server._end_cancelled(task.time + 59)
+    assert site.server._log.board.is_active("1")
+    site.server._end_cancelled(task.time + 61)
+    end = (await client.until("task_cancelled"))[-1]
+    assert (end["data"], end["room"]) == ({"id": 1}, "a")
+    assert await client.refused(progress(1, progress=9) | {"room": "a"}) == "task_finished"
 
 
 async def test_an_unknown_task_can_end(site: Site, kind: type[Client]) -> None:
@@ -216,7 +290,7 @@ async def test_a_silent_task_expires(site: Site, kind: type[Client]) -> None:
     expired = (await client.until("task_failed"))[-1]
     assert expired["data"] == {"id": "1", "error": "expired"}
     assert expired["room"] == "a"
-    (finished,) = (await board(site, kind, ["a"]))["finished"]
+    (finished,) = (await stamped_board(site, kind, ["a"]))["finished"]
     assert (finished["id"], finished["status"]) == (1, "failed")
 
 
@@ -239,9 +313,9 @@ async def test_snapshot_and_later_events_are_the_whole_truth(
         if i % 10 == 5:
             late.append(await site.open(kind))
     await site.publish({"event": "end"})
-    truth = (await site.get("/api/tasks"))["tasks"]
+    truth = [said(task) for task in (await site.get("/api/tasks"))["tasks"]]
     for client in late:
-        tasks = {str(task["id"]): task for task in client.greeting[-1]["data"]["tasks"]}
+        tasks = {str(task["id"]): said(task) for task in client.greeting[-1]["data"]["tasks"]}
         for event in (await client.until("end"))[:-1]:
             key = str(event["data"]["id"])
             tasks[key] = tasks.get(key, {}) | event["data"]

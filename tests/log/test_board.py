@@ -19,13 +19,23 @@ from rtpush.log.board_index import PAGE_BYTES, TaskPage
 from rtpush.log.entry import Draft
 from rtpush.log.task import TASK_EVENTS, Task, task_key
 from rtpush.log.task_rows import TaskRow, rows_of, task_row
+from rtpush.log.task_states import SERVER, Sender
 
-CREATED, PROGRESS, COMPLETED, FAILED = (
+CREATED, PROGRESS, CANCEL, COMPLETED, FAILED, CANCELLED = (
     "task_created",
     "task_progress",
+    "task_cancel",
     "task_completed",
     "task_failed",
+    "task_cancelled",
 )
+# The server's words, which most tests here are not about.
+SERVER_FIELDS = ("status", "owner", "createdAt", "startedAt", "cancelAt", "endTime")
+
+
+def said(task: dict[str, Any]) -> dict[str, Any]:
+    """A task without what the server says of it."""
+    return {name: task[name] for name in task if name not in SERVER_FIELDS}
 
 
 def refusal(
@@ -57,8 +67,8 @@ def board() -> TaskBoard:
 # -------------------------------------------------------------------- rules
 
 
-def test_the_four_events() -> None:
-    assert {CREATED, PROGRESS, COMPLETED, FAILED} == TASK_EVENTS
+def test_the_events() -> None:
+    assert {CREATED, PROGRESS, CANCEL, COMPLETED, FAILED, CANCELLED} == TASK_EVENTS
 
 
 @pytest.mark.parametrize(
@@ -103,15 +113,15 @@ def test_created_is_stored_and_copied(board: TaskBoard) -> None:
     data = {"id": 7, "mode": "weave", "formData": {"__proto__": {"x": 1}}}
     put(board, CREATED, data)
     data["mode"] = "changed"
-    expected = {"id": 7, "mode": "weave", "formData": {"__proto__": {"x": 1}}}
-    assert board.snapshot((), 0.0) == {"tasks": [expected], "finished": []}
+    (task,) = board.snapshot((), 0.0)["tasks"]
+    assert said(task) == {"id": 7, "mode": "weave", "formData": {"__proto__": {"x": 1}}}
 
 
 def test_the_first_of_two_births_stays(board: TaskBoard) -> None:
     put(board, CREATED, {"id": 1, "mode": "first"})
     assert refusal(board, CREATED, {"id": "1", "mode": "second"}) == "task_exists"
     assert board.apply(CREATED, {"id": "1", "mode": "second"}, None, 0.0) is None
-    assert board.snapshot((), 0.0)["tasks"] == [{"id": 1, "mode": "first"}]
+    assert said(board.snapshot((), 0.0)["tasks"][0]) == {"id": 1, "mode": "first"}
 
 
 def test_progress_merges_and_keeps_the_id(board: TaskBoard) -> None:
@@ -119,7 +129,7 @@ def test_progress_merges_and_keeps_the_id(board: TaskBoard) -> None:
     put(board, PROGRESS, {"id": "1", "progress": 50, "serverTaskId": "s"})
     put(board, PROGRESS, {"id": "1", "progress": 75.5})
     expected = {"id": 1, "mode": "m", "progress": 75.5, "serverTaskId": "s"}
-    assert board.snapshot((), 0.0)["tasks"] == [expected]
+    assert [said(task) for task in board.snapshot((), 0.0)["tasks"]] == [expected]
 
 
 def test_proto_is_a_plain_key(board: TaskBoard) -> None:
@@ -147,11 +157,14 @@ def test_good_progress(board: TaskBoard, progress: float) -> None:
     assert refusal(board, PROGRESS, {"id": "a", "progress": progress}) is None
 
 
-@pytest.mark.parametrize(("event", "status"), [(COMPLETED, "completed"), (FAILED, "failed")])
+@pytest.mark.parametrize(
+    ("event", "status"),
+    [(COMPLETED, "completed"), (FAILED, "failed"), (CANCELLED, "cancelled")],
+)
 def test_the_end(board: TaskBoard, event: str, status: str) -> None:
     put(board, CREATED, {"id": "a", "status": "new"})
     put(board, event, {"id": "a", "result": 1, "status": "forged", "endTime": 0}, time=12.3456)
-    ended = {"id": "a", "status": status, "result": 1, "endTime": 12346}
+    ended = {"id": "a", "status": status, "result": 1, "createdAt": 0, "endTime": 12346}
     assert board.snapshot((), 13.0) == {"tasks": [], "finished": [ended]}
     assert len(board) == 0
     for later in TASK_EVENTS:
@@ -174,6 +187,77 @@ def test_finished_are_newest_first_and_fade(board: TaskBoard) -> None:
     put(board, CREATED, {"id": 0}, time=602.0)
 
 
+# ------------------------------------------------------------------- states
+
+
+def test_a_task_is_queued_runs_and_ends(board: TaskBoard) -> None:
+    put(board, CREATED, {"id": 1}, time=1.0)
+    assert board.all_active()[0].data == {"id": 1, "status": "queued", "createdAt": 1000}
+    for time in (2.0, 3.0):
+        put(board, PROGRESS, {"id": 1, "status": "forged", "createdAt": 5}, time=time)
+    assert board.all_active()[0].data == {
+        "id": 1,
+        "status": "running",
+        "createdAt": 1000,
+        "startedAt": 2000,
+    }
+    put(board, CANCEL, {"id": 1, "reason": "enough"}, time=4.0)
+    assert refusal(board, PROGRESS, {"id": 1}) == "task_cancelling"
+    put(board, CANCEL, {"id": 1}, time=5.0)
+    put(board, COMPLETED, {"id": 1}, time=6.0)
+    assert board.all_finished(6.0)[0].data == {
+        "id": 1,
+        "reason": "enough",
+        "status": "completed",
+        "createdAt": 1000,
+        "startedAt": 2000,
+        "cancelAt": 4000,
+        "endTime": 6000,
+    }
+
+
+def test_only_what_is_active_can_be_cancelled(board: TaskBoard) -> None:
+    assert refusal(board, CANCEL, {"id": 1}) == "not_found"
+    assert board.apply(CANCEL, {"id": 1}, None, 0.0) is None
+    put(board, CREATED, {"id": 1}, "red")
+    assert refusal(board, CANCEL, {"id": 1}) == "bad_task"
+    put(board, FAILED, {"id": 1}, "red")
+    assert refusal(board, CANCEL, {"id": 1}, "red") == "task_finished"
+
+
+def test_a_full_task_can_be_cancelled() -> None:
+    board = TaskBoard(max_task_bytes=2000, max_active_bytes=2000)
+    put(board, CREATED, {"id": "a", "x": "x" * 1980})
+    put(board, CANCEL, {"id": "a", "reason": "it takes too long"})
+
+
+def test_which_tasks_have_had_their_time(board: TaskBoard) -> None:
+    for n in range(3):
+        put(board, PROGRESS, {"id": n}, time=float(n))
+        put(board, CANCEL, {"id": n}, time=float(n))
+    put(board, PROGRESS, {"id": 3}, time=3.0)
+    put(board, FAILED, {"id": 0}, time=3.0)
+    assert ids([task.data for task in board.index.cancelled_before(1.0)]) == [1]
+    assert ids([task.data for task in board.index.cancelled_before(2.0)]) == [1, 2]
+
+
+@pytest.mark.parametrize("event", sorted(TASK_EVENTS - {CREATED}))
+def test_a_task_with_an_owner_is_changed_by_the_owner_and_publishers(event: str) -> None:
+    def outcome(owner: str | None, sender: Sender) -> str | None:
+        board = TaskBoard()
+        put(board, CREATED, {"id": 1} | ({} if owner is None else {"owner": owner}))
+        try:
+            board.check(event, {"id": 1}, None, APPLICATION, sender)
+        except RtpushError as error:
+            return error.code
+        return None
+
+    ann, bob, nobody = Sender("ann", False), Sender("bob", False), Sender(None, False)
+    assert [outcome("ann", sender) for sender in (ann, Sender("bob", True), SERVER)] == [None] * 3
+    assert [outcome("ann", sender) for sender in (bob, nobody)] == ["forbidden"] * 2
+    assert [outcome(None, sender) for sender in (ann, nobody)] == [None] * 2
+
+
 # ------------------------------------------------------------------- growth
 
 
@@ -190,6 +274,8 @@ def test_fields_grow(board: TaskBoard) -> None:
         "text": "Once upon a time",
         "progress": 9,
         "status": "completed",
+        "createdAt": 0,
+        "startedAt": 0,
         "endTime": 0,
     }
     assert task.size == measure(task.data)
@@ -210,6 +296,8 @@ def test_fields_grow(board: TaskBoard) -> None:
         {"room": "r"},
         {"progress": "1"},
         {"append": "more"},
+        {"status": "more"},
+        {"owner": "more"},
     ],
 )
 def test_what_cannot_grow(board: TaskBoard, append: object) -> None:
@@ -225,7 +313,7 @@ def test_many_small_pieces_do_not_stay_many(board: TaskBoard) -> None:
     for _ in range(5000):
         put(board, PROGRESS, {"id": 1, "append": {"text": "x", "list": [0]}})
     (task,) = board.all_active()
-    assert task.data == {"id": 1, "text": "x" * 5000, "list": [0] * 5000}
+    assert said(task.data) == {"id": 1, "text": "x" * 5000, "list": [0] * 5000}
     for name in ("text", "list"):
         pieces, value = 0, task.fields[name]
         while value is not None:
@@ -260,7 +348,7 @@ def test_rooms_are_seen_by_those_inside() -> None:
     put(board, COMPLETED, {"id": 4}, "blue")
     assert ids(board.snapshot((), 0.0)["tasks"]) == [1]
     assert ids(board.snapshot(["red"], 0.0)["tasks"]) == [1, 2]
-    assert board.snapshot_room("blue", 0.0)["tasks"] == [{"id": 3, "room": "blue"}]
+    assert said(board.snapshot_room("blue", 0.0)["tasks"][0]) == {"id": 3, "room": "blue"}
     assert ids(board.snapshot_room("blue", 0.0)["finished"]) == [4]
     assert ids(board.snapshot(["red"], 0.0)["finished"]) == []
 
@@ -291,7 +379,8 @@ def test_the_room_in_a_snapshot_is_the_servers_word(board: TaskBoard) -> None:
     put(board, CREATED, {"id": 1, "room": "forged"})
     put(board, CREATED, {"id": 2, "room": "forged"}, "red")
     put(board, PROGRESS, {"id": 2, "room": "forged"}, "red")
-    assert board.snapshot(["red"], 0.0)["tasks"] == [{"id": 1}, {"id": 2, "room": "red"}]
+    tasks = board.snapshot(["red"], 0.0)["tasks"]
+    assert [said(task) for task in tasks] == [{"id": 1}, {"id": 2, "room": "red"}]
 
 
 # ------------------------------------------------------------------- limits
@@ -412,6 +501,9 @@ LIMITS: dict[str, Any] = {
 }
 
 
+FIXED = ("id", "room", *SERVER_FIELDS)
+
+
 def measure(value: object) -> int:
     return len(orjson.dumps(value))
 
@@ -442,7 +534,7 @@ class Model:
                 return "bad_task"
         appends = data.get("append")
         if appends is not None:
-            fixed = {"id", "room", "progress", "append", *data}
+            fixed = {*FIXED, "progress", "append", *data}
             if type(appends) is not dict or fixed & appends.keys():
                 return "bad_task"
             if any(type(more) not in (str, list) for more in appends.values()):
@@ -456,6 +548,10 @@ class Model:
             return "task_finished"
         if event == CREATED and key in self.active:
             return "task_exists"
+        if event == CANCEL and not known:
+            return "not_found"
+        if event == PROGRESS and known and known["status"] == "cancelling":
+            return "task_cancelling"
         for name, more in (appends or {}).items():
             before = (known or {}).get(name)
             if type(before) not in (type(None), type(more)):
@@ -467,10 +563,10 @@ class Model:
     ) -> str | None:
         old = self.active.get(str(data["id"]))
         new = self.merged(data, room)
-        end = event in (COMPLETED, FAILED)
+        end = event not in (CREATED, PROGRESS)
         grows = not old or measure(new) > measure(old)
         event_size = measure(
-            {k: v for k, v in new.items() if not old or (k in data and k not in ("id", "room"))}
+            {k: v for k, v in new.items() if not old or (k in data and k not in FIXED)}
         )
         for name in (data.get("append") or {}) if old else ():
             # The whole field when it is new, else what it grows by.
@@ -505,8 +601,7 @@ class Model:
 
     def merged(self, data: dict[str, Any], room: str | None) -> dict[str, Any]:
         old = self.active.get(str(data["id"]), {"id": data["id"]})
-        new = {**old, **data, "id": old["id"]}
-        new.pop("room", None)
+        new = {**old, **{k: v for k, v in data.items() if k not in FIXED}}
         for name, more in (new.pop("append", None) or {}).items():
             new[name] = more if new.get(name) is None else new[name] + more
         return new if room is None else {**new, "room": room}
@@ -528,13 +623,20 @@ class Model:
             return None
         key, new = str(data["id"]), self.merged(data, room)
         old = self.active.get(key)
-        if event in (CREATED, PROGRESS):
+        now = round(time * 1000)
+        new |= {} if old else {"createdAt": now}
+        if event in (CREATED, PROGRESS, CANCEL):
+            new["status"] = {CREATED: "queued", PROGRESS: "running", CANCEL: "cancelling"}[event]
+            if event == PROGRESS:
+                new.setdefault("startedAt", now)
+            if event == CANCEL:
+                new.setdefault("cancelAt", now)
             self.active[key] = new
             self.pay(key, account, measure(new) - (measure(old) if old else 0))
         else:
             for gone in (self.active, self.owners, self.paid):
                 gone.pop(key, None)
-            end = {"status": event.removeprefix("task_"), "endTime": round(time * 1000)}
+            end = {"status": event.removeprefix("task_"), "endTime": now}
             self.finished.append((key, time, new | end))
         self.finished = [row for row in self.finished if time - row[1] <= 20.0]
         while len(self.finished) > 1 and (

@@ -24,7 +24,10 @@ from needs import has
 from rtpush.errors import RtpushError
 from rtpush.log.base import PAGE_BYTES, Log, Outcome
 from rtpush.log.entry import Draft, Entry
+from rtpush.log.growth import SERVER_FIELDS
 from rtpush.log.idempotency import IDEMPOTENCY_FOR
+from rtpush.log.task import Task
+from rtpush.log.task_states import Sender
 from rtpush.protocol import Envelope, Position
 
 
@@ -50,6 +53,11 @@ def draft(event: str = "x", data: Any = None, **fields: Any) -> Draft:
 
 def task(event: str, id_: Any, room: str | None = None, **fields: Any) -> Draft:
     return draft(f"task_{event}", {"id": id_, **fields}, room=room)
+
+
+def said(task: Task) -> dict[str, Any]:
+    """A task without what the server says of it."""
+    return {name: value for name, value in task.data.items() if name not in SERVER_FIELDS}
 
 
 def codes(outcomes: Sequence[Outcome]) -> list[int | str]:
@@ -185,7 +193,8 @@ async def test_the_board_is_the_fold_of_the_log(desk: Desk) -> None:
         draft(),
     )
     assert codes(outcomes) == [1, "task_exists", 2, 3, "task_finished", 4]
-    assert [t.data for t in desk.log.board.all_active()] == [{"id": 1, "mode": "m", "progress": 5}]
+    (shown,) = desk.log.board.all_active()
+    assert said(shown) == {"id": 1, "mode": "m", "progress": 5}
 
 
 async def test_what_appends_to_a_task_is_never_superseded(desk: Desk) -> None:
@@ -200,7 +209,43 @@ async def test_what_appends_to_a_task_is_never_superseded(desk: Desk) -> None:
     assert [entry.seq for entry in found] == [1, 2, 4, 5]
     assert [entry.key for entry in found] == [None, None, None, "1"]
     (shown,) = desk.log.board.all_active()
-    assert shown.data == {"id": 1, "text": "abc", "progress": 6}
+    assert said(shown) == {"id": 1, "text": "abc", "progress": 6}
+
+
+async def test_a_queued_task_ends_with_its_cancel_and_a_running_one_is_asked(desk: Desk) -> None:
+    outcomes = await desk.append(
+        task("created", "queued", room="r"),
+        task("created", "running"),
+        task("progress", "running"),
+        task("cancel", "queued", room="r", reason="enough", more=1),
+        task("cancel", "running"),
+        task("progress", "running"),
+        task("cancelled", "queued", room="r"),
+        draft(idempotency_key="k"),
+    )
+    # The end of the queued task is an event of its own.
+    assert codes(outcomes) == [1, 2, 3, 4, 6, "task_cancelling", "task_finished", 7]
+    end = (await everything(desk.log))[4]
+    assert (end.event, end.room) == ("task_cancelled", "r")
+    assert b'{"id":"queued","reason":"enough"}' in end.json
+    assert await desk.append(draft(idempotency_key="k")) == [7]
+    (running,) = desk.log.board.all_active()
+    (ended,) = desk.log.board.all_finished(desk.clock.now)
+    assert (running.data["status"], ended.data["status"]) == ("cancelling", "cancelled")
+
+
+async def test_what_a_sender_says_in_the_servers_name_is_not_logged(desk: Desk) -> None:
+    forged = {"id": 1, **dict.fromkeys(SERVER_FIELDS, "forged")}
+    for sender in (Sender("ann", False), Sender(None, False)):
+        for event in ("task_created", "task_progress", "task_completed"):
+            one = Draft.of(Envelope(event, forged | {"id": str(sender)}), sender=sender)
+            await desk.append(one)
+    assert not any(b"forged" in entry.json for entry in await everything(desk.log))
+    owners = [task.data.get("owner") for task in desk.log.board.all_finished(desk.clock.now)]
+    assert owners == [None, "ann"]
+    await desk.append(task("created", 2, owner="bob"))
+    (named,) = desk.log.board.all_active()
+    assert named.data["owner"] == "bob"
 
 
 async def test_board_and_log_change_together(desk: Desk) -> None:
@@ -474,7 +519,7 @@ async def test_a_text_that_grew_is_there_again_and_grows_on(kept: Desk) -> None:
             log = await kept.reopen()
             assert log.board.snapshot(["r"], kept.clock.now) == before
     (shown,) = kept.log.board.all_active()
-    assert shown.data == {"id": 1, "room": "r", "progress": 19, "text": written}
+    assert said(shown) == {"id": 1, "room": "r", "progress": 19, "text": written}
     await kept.append(task("completed", 1, room="r", append={"text": "end"}))
     log = await kept.reopen()
     (ended,) = log.board.all_finished(kept.clock.now)

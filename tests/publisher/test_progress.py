@@ -129,10 +129,10 @@ async def test_a_loop_goes_on_when_its_task_is_cancelled(
     loop = Loop(lambda steps: track(steps, url=url), halt=40)
     task = await active(url, lambda _: True)
     with Publisher(url) as publisher:
-        cancelled = {"id": task["id"], "error": "cancelled"}
-        await asyncio.to_thread(publisher.publish, "task_failed", cancelled)
+        cancel = {"id": task["id"], "reason": "enough"}
+        await asyncio.to_thread(publisher.publish, "task_cancel", cancel)
     await loop.end()
-    assert (await ended(url))["error"] == "cancelled"
+    assert (await ended(url))["status"] == "cancelled"
 
 
 async def test_a_fork_does_not_end_the_task(url: str) -> None:

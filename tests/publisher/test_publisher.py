@@ -469,6 +469,8 @@ async def test_a_task_completes_with_its_result(server: ServerProcess) -> None:
         async with publisher.task() as bad:
             await bad.fail("no ink")
     assert active.pop("startTime") > 0
+    assert active.pop("status") == "running"
+    assert active.pop("startedAt") >= active.pop("createdAt")
     assert active == {
         "id": "t",
         "worker": "publisher",
@@ -511,21 +513,25 @@ async def test_a_task_fails_with_its_exception(server: ServerProcess) -> None:
     assert (ended["status"], ended["error"]) == ("failed", "'ink'")
 
 
+@pytest.mark.parametrize(
+    ("event", "code"), [("task_cancel", "task_cancelling"), ("task_cancelled", "task_finished")]
+)
 async def test_a_cancelled_task_stops_the_work(
-    server: ServerProcess, caplog: pytest.LogCaptureFixture
+    server: ServerProcess, caplog: pytest.LogCaptureFixture, event: str, code: str
 ) -> None:
     async with AsyncPublisher(server.url) as publisher, AsyncPublisher(server.url) as other:
 
         async def work() -> None:
             async with publisher.task("t") as task:
-                await other.publish("task_failed", {"id": "t", "error": "cancelled"})
+                await task.progress(10)
+                await other.publish(event, {"id": "t", "reason": "enough"})
                 await task.progress(50)
 
-        with pytest.raises(RtpushError, match="task_finished"):
+        with pytest.raises(RtpushError, match=code):
             await work()
     (ended,) = (await get(f"{server.url}/api/tasks"))["finished"]
-    assert ended["error"] == "cancelled"
-    assert "could not be published" in caplog.text
+    assert (ended["status"], ended["reason"]) == ("cancelled", "enough")
+    assert ("could not be published" in caplog.text) is (code == "task_finished")
 
 
 # ---- coroutines --------------------------------------------------------------

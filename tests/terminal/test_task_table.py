@@ -44,10 +44,10 @@ def rendered(
 
 def test_columns() -> None:
     assert list(columns(example().rows(START + 12))) == [
-        "STATUS  DONE  TIME  TITLE     MESSAGE",
-        "active  50%   0:12  山间的湖  water",
-        "active              odd",
-        "failed        1:05  a hill    out of paint",
+        "STATUS   DONE  TIME  TITLE     MESSAGE",
+        "running  50%   0:12  山间的湖  water",
+        "queued               odd",
+        "failed         1:05  a hill    out of paint",
     ]
 
 
@@ -68,7 +68,7 @@ def test_how_tasks_end() -> None:
     table.apply("task_created", "not a task", START)
     rows = [(r.status, r.run_time, r.title, r.message) for r in table.rows(START + 99)]
     assert rows == [
-        ("active", "", "late", ""),
+        ("running", "", "late", ""),
         ("failed", "", "later", "lost"),
         ("failed", "", "odd", "eaten"),
         ("completed", "0:20", "山间的湖", "water"),
@@ -79,10 +79,12 @@ def test_how_tasks_end() -> None:
 def test_titles_and_cancelled_tasks() -> None:
     table = TaskTable()
     table.apply("task_created", {"id": "a", "title": "Backup"}, START)
-    table.apply("task_failed", {"id": "a", "error": "cancelled", "message": "half"}, START)
+    table.apply("task_cancel", {"id": "a", "reason": "enough"}, START)
+    assert [row.status for row in table.rows(START)] == ["cancelling"]
+    table.apply("task_cancelled", {"id": "a", "message": "half"}, START)
     table.apply("task_failed", {"id": "b", "formData": {"title": "Tests"}, "error": "x"}, START)
     rows = [(r.status, r.title, r.message) for r in table.rows(START)]
-    assert rows == [("failed", "Tests", "x"), ("cancelled", "Backup", "")]
+    assert rows == [("failed", "Tests", "x"), ("cancelled", "Backup", "enough")]
 
 
 def test_a_snapshot_replaces_all() -> None:
@@ -105,7 +107,7 @@ def test_a_screen() -> None:
     assert [line.rstrip() for line in lines] == [
         "2 active, 1 finished",
         "━━━━━━         50%     0:12  山间的湖  water",
-        "active                       odd",
+        "queued                       odd",
         "failed                 1:05  a hill    out of paint",
     ]
     few = rendered(example(), START + 12, 60, 3)

@@ -39,6 +39,14 @@ test('a text grows, on from what a snapshot held, and stays when the task ends',
   assert.equal(board.tasks.get('b').text, 'new');
 });
 
+test('a task is asked to end, and ends', () => {
+  const board = fold(created('a'), { event: 'task_cancel', data: { id: 'a' } }, { event: 'task_cancel', data: { id: 'unknown' } });
+  assert.deepEqual([...board.tasks.values()].map((task) => task.status), ['cancelling']);
+  boards.applyEvent(board, { event: 'task_cancelled', data: { id: 'a' } }, NOW);
+  boards.applyEvent(board, snapshot([{ id: 'b', status: 'cancelling' }], [...board.finished.values()]), NOW);
+  assert.deepEqual([board.tasks.get('b').status, board.finished.get('a').status], ['cancelling', 'cancelled']);
+});
+
 test('1 and "1" are one task', () => {
   const board = fold(created(1), progress('1', { progress: 7 }), failed(1, 'no ink'));
   assert.deepEqual([...board.finished.keys()], ['1']);

@@ -309,11 +309,25 @@ test('the rest of auth travels beside the token', async () => {
   assert.deepEqual(protocolsOf({ token: null, rest: null }), []);
 });
 
+/** A task without what the list itself says of it. */
+const said = ({ status, createdAt, startedAt, ...fields }) => fields;
+
+test('a task is queued, runs, is asked to end and ends', () => {
+  const list = new TaskList();
+  list.apply({ event: 'active_tasks', id: 'e-1', data: { tasks: [], finished: [] } });
+  const seen = ['task_created', 'task_progress', 'task_cancel', 'task_cancelled'].map((event, i) => {
+    list.apply({ event, id: `e-${i + 2}`, data: { id: 1 } });
+    const { status, createdAt, startedAt, endTime } = list.value.tasks[0] ?? list.value.finished[0];
+    return [status, ...[createdAt, startedAt, endTime].map((time) => time > 1.6e12)];
+  });
+  assert.deepEqual(seen, [['queued', true, false, false], ['running', true, true, false], ['cancelling', true, true, false], ['cancelled', true, true, true]]);
+});
+
 test('fields of a task grow', () => {
   const list = new TaskList();
   list.apply({ event: 'active_tasks', id: 'e-5', data: { tasks: [{ id: 1, text: 'a', lines: [1] }], finished: [] } });
   list.apply({ event: 'task_progress', id: 'e-6', data: { id: 1, progress: 5, append: { text: 'b', lines: [2, [3]], more: 'c' } } });
-  assert.deepEqual(list.value.tasks, [{ id: 1, text: 'ab', lines: [1, 2, [3]], more: 'c', progress: 5 }]);
+  assert.deepEqual(list.value.tasks.map(said), [{ id: 1, text: 'ab', lines: [1, 2, [3]], more: 'c', progress: 5 }]);
   list.apply({ event: 'task_completed', id: 'e-7', data: { id: 1, append: { text: '.' } } });
   assert.equal(list.value.finished[0].text, 'ab.');
   assert.equal('append' in list.value.finished[0], false);
@@ -325,10 +339,10 @@ test('a list of tasks is its snapshot and what came after', () => {
   list.apply({ event: 'task_progress', id: 'e-4', data: { id: 1, progress: 40 } });
   assert.deepEqual(list.value.tasks, []);
   list.apply({ event: 'active_tasks', id: 'e-5', data: { tasks: [{ id: 1, progress: 50 }], finished: [] } });
-  assert.deepEqual(list.value.tasks, [{ id: 1, progress: 60 }]);
+  assert.deepEqual(list.value.tasks.map(said), [{ id: 1, progress: 60 }]);
   list.apply({ event: 'task_created', id: 'e-7', room: 'r', data: { id: 2 } });
   list.apply({ event: 'task_completed', id: 'e-8', data: { id: '1', result: 5 } });
-  assert.deepEqual(list.value.tasks, [{ id: 2, room: 'r' }]);
+  assert.deepEqual(list.value.tasks.map(said), [{ id: 2, room: 'r' }]);
   assert.deepEqual(list.value.finished.map(({ id, status, result }) => [id, status, result]), [['1', 'completed', 5]]);
   list.apply({ event: 'active_tasks', id: 'e-9', room: 'r', data: { tasks: [{ id: 3, room: 'r' }], finished: [] } });
   assert.deepEqual([list.value.tasks.map(({ id }) => id), list.value.finished.length], [[3], 1]);
