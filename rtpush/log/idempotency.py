@@ -34,46 +34,13 @@ _AT_ONCE: Final = 5_000
 _CUT_FROM: Final = 64
 
 
-class _Queue:
-    """The keys of one account, oldest first, each with the time at which it came.
-
-    A list and not a deque: most accounts have few keys, and an empty deque takes 760 bytes.
-    """
-
-    __slots__ = ("_items", "_start")
-
-    def __init__(self) -> None:
-        self._items: list[tuple[float, bytes] | None] = []
-        self._start = 0
-
-    def __len__(self) -> int:
-        return len(self._items) - self._start
-
-    @property
-    def oldest(self) -> tuple[float, bytes]:
-        found = self._items[self._start]
-        assert found is not None
-        return found
-
-    def push(self, time: float, key: bytes) -> None:
-        self._items.append((time, key))
-
-    def pop(self) -> bytes:
-        _, key = self.oldest
-        self._items[self._start] = None
-        self._start += 1
-        if self._start > _CUT_FROM and self._start * 2 > len(self._items):
-            del self._items[: self._start]
-            self._start = 0
-        return key
-
-
 class _Ranking:
     """Accounts by the number of their keys; each change costs the same, however many there are."""
 
-    def __init__(self) -> None:
-        # The number of keys of all these accounts together.
+    def __init__(self, limit: int) -> None:
+        # Keys of all these accounts together, and how many they may have.
         self.total = 0
+        self.limit = limit
         self.most = 0
         self._by_count: dict[int, dict[str, None]] = {}
 
@@ -99,6 +66,40 @@ class _Ranking:
             self.most = max(self.most, after)
 
 
+class _Account:
+    """The keys of one account, oldest first, each with the time at which it came.
+
+    A list and not a deque: most accounts have few keys, and an empty deque takes 760 bytes.
+    """
+
+    __slots__ = ("_start", "items", "name", "ranking", "share")
+
+    def __init__(self, name: str, ranking: _Ranking, share: int) -> None:
+        self.name = name
+        self.ranking = ranking
+        self.share = share
+        self.items: list[tuple[float, bytes] | None] = []
+        self._start = 0
+
+    def __len__(self) -> int:
+        return len(self.items) - self._start
+
+    @property
+    def oldest(self) -> tuple[float, bytes]:
+        found = self.items[self._start]
+        assert found is not None
+        return found
+
+    def pop(self) -> bytes:
+        _, key = self.oldest
+        self.items[self._start] = None
+        self._start += 1
+        if self._start > _CUT_FROM and self._start * 2 > len(self.items):
+            del self.items[: self._start]
+            self._start = 0
+        return key
+
+
 class IdempotencyKeys:
     """The keys of the last ten minutes, and the numbers that their events got.
 
@@ -113,8 +114,9 @@ class IdempotencyKeys:
         self._on_forgotten = on_forgotten
         self._shares = Shares.of(limit)
         self._seqs: dict[bytes, int] = {}
-        self._queues: dict[str, _Queue] = {}
-        self._clients, self._publishers = _Ranking(), _Ranking()
+        self._accounts: dict[str, _Account] = {}
+        self._clients = _Ranking(self._shares.clients)
+        self._publishers = _Ranking(limit)
         # An account, and a time before which it has no key; one item for each account.
         self._due: list[tuple[float, str]] = []
         # Seconds that have passed, and the clock when that was last looked at.
@@ -130,8 +132,8 @@ class IdempotencyKeys:
 
     def count(self, account: str) -> int:
         """How many keys an account has."""
-        queue = self._queues.get(account)
-        return 0 if queue is None else len(queue)
+        held = self._accounts.get(account)
+        return 0 if held is None else len(held)
 
     def advance(self, clock: float) -> None:
         """Let go of keys whose time has passed. `clock` is in seconds since 1970."""
@@ -140,48 +142,54 @@ class IdempotencyKeys:
         self._seen_clock = clock
         before, left = self._time - IDEMPOTENCY_FOR, _AT_ONCE
         while left > 0 and self._due and self._due[0][0] < before:
-            _, account = self._due[0]
-            queue = self._queues[account]
-            while queue and left > 0 and queue.oldest[0] < before:
+            _, name = self._due[0]
+            account = self._accounts[name]
+            while left > 0 and len(account) and account.oldest[0] < before:
                 self._forget_oldest(account)
                 left -= 1
-            if queue:
-                heapq.heapreplace(self._due, (queue.oldest[0], account))
+            if len(account):
+                heapq.heapreplace(self._due, (account.oldest[0], name))
             else:
                 heapq.heappop(self._due)
-                del self._queues[account]
+                del self._accounts[name]
                 left -= 1
 
     def add(self, key: bytes, seq: int, account: str, age: float = 0.0) -> None:
         """Remember a new key; at a bound, another is forgotten for it. Ages must not rise."""
-        self._make_room(account)
         time = self._time - age
-        queue = self._queues.get(account)
-        if queue is None:
-            queue = self._queues[account] = _Queue()
-            heapq.heappush(self._due, (time, account))
-        queue.push(time, key)
+        held = self._accounts.get(account)
+        if held is None:
+            held = self._begin(account, time)
+        ranking = held.ranking
+        if (
+            len(held) >= held.share
+            or ranking.total >= ranking.limit
+            or len(self._seqs) >= self._shares.total
+        ):
+            self._make_room(held)
+        held.items.append((time, key))
         self._seqs[key] = seq
-        self._ranking(account).move(account, len(queue) - 1, len(queue))
+        count = len(held)
+        ranking.move(account, count - 1, count)
 
-    def _make_room(self, account: str) -> None:
-        if is_client(account):
-            if self.count(account) >= self._shares.share(account):
-                self._forget_oldest(account)
-            elif self._clients.total >= self._shares.clients:
-                self._forget_oldest(self._clients.largest())
-        if len(self._seqs) >= self._shares.total:
-            self._forget_oldest(self._largest())
+    def _begin(self, name: str, time: float) -> _Account:
+        ranking = self._clients if is_client(name) else self._publishers
+        account = self._accounts[name] = _Account(name, ranking, self._shares.share(name))
+        heapq.heappush(self._due, (time, name))
+        return account
 
-    def _largest(self) -> str:
-        clients, publishers = self._clients, self._publishers
-        return (clients if clients.most > publishers.most else publishers).largest()
+    def _make_room(self, account: _Account) -> None:
+        ranking = account.ranking
+        if len(account) >= account.share:
+            self._forget_oldest(account)
+        elif ranking.total >= ranking.limit:
+            self._forget_oldest(self._accounts[ranking.largest()])
+        elif len(self._seqs) >= self._shares.total:
+            clients, publishers = self._clients, self._publishers
+            most = clients if clients.most > publishers.most else publishers
+            self._forget_oldest(self._accounts[most.largest()])
 
-    def _ranking(self, account: str) -> _Ranking:
-        return self._clients if is_client(account) else self._publishers
-
-    def _forget_oldest(self, account: str) -> None:
-        queue = self._queues[account]
-        key = queue.pop()
-        self._on_forgotten(self._seqs.pop(key))
-        self._ranking(account).move(account, len(queue) + 1, len(queue))
+    def _forget_oldest(self, account: _Account) -> None:
+        self._on_forgotten(self._seqs.pop(account.pop()))
+        count = len(account)
+        account.ranking.move(account.name, count + 1, count)
