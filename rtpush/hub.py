@@ -320,6 +320,8 @@ class Hub(Membership):
         position = self.log.position if asked is None or lost is not None else asked
         prepared, session.cursor = session.cursor, position.seq
         session.conflate_after = self.log.last
+        if session.began is None:
+            session.began = session.cursor
         envelopes: list[bytes] = []
         if greet:
             beat = self._settings.heartbeat
@@ -351,8 +353,9 @@ class Hub(Membership):
         """Give the earlier events of all rooms of a session that begins."""
         most = MAX_REWIND // max(1, len(session.rooms))
         for room in session.rooms:
-            rewind = self.rewind(session, room, session.cursor)
-            self._runtime.spawn(self._begin_rewind(session, rewind, spec, most))
+            rewind = self.rewind(session, room)
+            if rewind is not None:
+                self._runtime.spawn(self._begin_rewind(session, rewind, spec, most))
 
     async def _begin_rewind(
         self, session: Session, rewind: Rewind, spec: RewindSpec, most: int

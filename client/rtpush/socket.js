@@ -262,14 +262,15 @@ export class Socket extends AnyEmitter {
    * Join a room, and join it again after every reconnect.
    *
    * @param {string} room
-   * @param {string} [token] a right to this room alone
+   * @param {{ token?: string, rewind?: number | string }} [options] `token` is a right to this room
+   * alone; `rewind` asks for what happened there before: so many events, "10m", or since a position
    * @returns {Promise<void>} rejected with an RtpushError when the server refuses
    */
-  async join(room, token) {
+  async join(room, { token, rewind } = {}) {
     this.#rooms.set(room, token);
     this.#connection.setRooms();
     try {
-      await this.#ask('join', { room, token });
+      await this.#ask('join', { room, token, rewind });
     } catch (error) {
       this.#forgetRoom(room);
       throw error;
@@ -339,7 +340,7 @@ export class Socket extends AnyEmitter {
 
   #rejoin() {
     for (const [room, token] of this.#rooms) {
-      if (token !== undefined) this.join(room, token).catch((error) => this.#sender.report(error));
+      if (token !== undefined) this.join(room, { token }).catch((error) => this.#sender.report(error));
     }
   }
 

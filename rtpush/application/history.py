@@ -185,7 +185,7 @@ class ClientHistory:
             if rewind.room == room and rewind.at is None:
                 complete = await self._hub.begin_rewind(session, rewind, spec)
                 return {"rewind": {"complete": complete}}
-        # It was in the room before, and has had what came since.
+        # It has had them.
         return {}
 
     def _check(self, session: Session, room: str | None) -> None:

@@ -316,17 +316,22 @@ class Client(SocketIOInterface):
 
     # ---------------------------------------------------- rooms, receiving
 
-    async def join(self, room: str, token: str | None = None) -> None:
+    async def join(
+        self, room: str, token: str | None = None, *, rewind: int | str | None = None
+    ) -> None:
         """Join a room, and stay in it over every reconnect; its `active_tasks` follows.
 
         Args:
             room: Its name.
             token: A token for this room alone; None: the client's own is enough.
+            rewind: What happened there before, ahead of anything newer: so many events, those
+                of a duration like "10m", or those since a position. Such an event has its
+                position as `rewound`, and no `id`.
 
         Raises:
             RtpushError: `forbidden`, `bad_room`, `too_many_rooms`; and as `call`.
         """
-        await self._session.join(room, token)
+        await self._session.join(room, token, rewind)
 
     async def leave(self, room: str) -> None:
         """Leave a room, if the client is in it.

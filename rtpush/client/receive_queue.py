@@ -40,7 +40,8 @@ class Event:
 
     `data` is a tuple when the event was emitted with several arguments.
     `id` is its position in the log; None when the event is not logged. `room` is
-    None for an event to everybody, and `key` for one that replaces no other.
+    None for an event to everybody, and `key` for one that replaces no other. `rewound`
+    is the position of an event from before the client joined the room.
     """
 
     event: str
@@ -48,6 +49,7 @@ class Event:
     room: str | None = None
     id: str | None = None
     key: str | None = None
+    rewound: str | None = None
 
 
 class ReceiveQueues:

@@ -144,7 +144,7 @@ class Session:
         if event is None:
             self.sender.receive_reply(envelope)
         elif isinstance(event, str) and event not in LOCAL_EVENTS:
-            fields = {name: envelope.get(name) for name in ("room", "id", "key")}
+            fields = {name: envelope.get(name) for name in ("room", "id", "key", "rewound")}
             self.queues.deliver(Event(event, data, **fields))
             self.dispatcher.dispatch(event, *arguments_of(data), ack=envelope.get("ack"))
 
@@ -163,10 +163,11 @@ class Session:
 
     # ------------------------------------------------------------------- rooms
 
-    async def join(self, room: str, token: str | None) -> None:
+    async def join(self, room: str, token: str | None, rewind: int | str | None = None) -> None:
         """Join a room, and again after each reconnect. Raises RtpushError."""
         self.rooms[check_room(room)] = token
-        data = {"room": room} if token is None else {"room": room, "token": token}
+        asked = {"room": room, "token": token, "rewind": rewind}
+        data = {name: value for name, value in asked.items() if value is not None}
         try:
             await self.sender.call({"event": "join", "data": data}, _ROOM_TIMEOUT)
         except RtpushError:

@@ -236,18 +236,21 @@ class SimpleClient:
         """
         return self._run(self._client.call(event, data, timeout, room=room, key=key))
 
-    def join(self, room: str, token: str | None = None) -> None:
+    def join(self, room: str, token: str | None = None, *, rewind: int | str | None = None) -> None:
         """Join a room, and stay in it over every reconnect; its `active_tasks` follows.
 
         Args:
             room: Its name.
             token: A token for this room alone; None: the client's own is enough.
+            rewind: What happened there before, ahead of anything newer: so many events, those
+                of a duration like "10m", or those since a position. Such an event has its
+                position as `rewound`, and no `id`.
 
         Raises:
             RtpushError: `forbidden`, `bad_room`, `too_many_rooms`; and as `call`.
             TimeoutError: As `call`.
         """
-        self._run(self._client.join(room, token))
+        self._run(self._client.join(room, token, rewind=rewind))
 
     def leave(self, room: str) -> None:
         """Leave a room, if the client is in it.

@@ -217,10 +217,13 @@ class CatchUp(ABC):
             self._write(session, connection.framing.joiner.join(frames))
         self._catch_up_soon(session)
 
-    def rewind(self, session: Session, room: str, upto: int) -> Rewind:
-        """Hold what is newer back until a room's earlier events are given."""
+    def rewind(self, session: Session, room: str) -> Rewind | None:
+        """Hold what is newer back until a room's earlier events are given; once for a stay."""
+        if room in session.rewound:
+            return None
         session.cursor, session.live = self._cursor_of(session), False
-        rewind = Rewind(room, upto)
+        rewind = Rewind(room, session.rooms[room] or session.began or 0)
+        session.rewound |= {room}
         session.rewinds = (*session.rewinds, rewind)
         return rewind
 

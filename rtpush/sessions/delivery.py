@@ -87,7 +87,7 @@ class Delivery(CatchUp):
         self._snapshots.forget()
         for session in self._all_sessions():
             session.cursor, session.live = LOST, False
-            session.rewinds = ()
+            session.rewinds, session.began = (), self.log.last
             # Numbers of another life of the log.
             session.rooms = dict.fromkeys(session.rooms, 0)
         self.head = self.log.last

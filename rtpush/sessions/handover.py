@@ -37,6 +37,8 @@ def dump_session(session: Session) -> dict[str, Any]:
             for one in session.rewinds
             if one.at is not None
         ],
+        "rewound": sorted(session.rewound),
+        "began": session.began,
         "unconfirmed": session.unconfirmed,
         "receipt": session.receipt,
         "notices": [notice.decode() for notice in session.notices],
@@ -53,6 +55,8 @@ def load_session(sid: str, moved: dict[str, Any], address: str, grant: Grant) ->
     session.consented = frozenset(moved["consented"])
     session.pending_snapshots = tuple(moved["pending_snapshots"])
     session.rewinds = tuple(Rewind(*one) for one in moved["rewinds"])
+    session.rewound = frozenset(moved["rewound"])
+    session.began = moved["began"]
     session.unconfirmed = moved["unconfirmed"]
     session.receipt = moved["receipt"]
     session.notices = tuple(notice.encode() for notice in moved["notices"])

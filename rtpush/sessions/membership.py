@@ -84,12 +84,11 @@ class Membership(Delivery):
 
         Once for many joins that come before it could be sent. Over SSE and long-poll a
         small one is returned, for the answer to the request. With `rewinds`, what is newer
-        waits for the room's earlier events, unless the session was in the room already.
+        waits for the room's earlier events.
         """
-        is_new = room not in session.rooms
         self.enter(session, room, until)
-        if rewinds and is_new:
-            self.rewind(session, room, session.rooms[room])
+        if rewinds:
+            self.rewind(session, room)
         connection = session.connection
         if connection is None or connection.framing.name != "websocket":
             snapshot = self._snapshots.of_room(room, JSON)

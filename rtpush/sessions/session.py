@@ -69,6 +69,7 @@ class Session:
         "address",
         "admitted",
         "bad_envelopes",
+        "began",
         "conflate",
         "conflate_after",
         "connection",
@@ -95,6 +96,7 @@ class Session:
         "results",
         "rewind",
         "rewinds",
+        "rewound",
         "rooms",
         "sid",
         "snapshot",
@@ -181,6 +183,10 @@ class Session:
         self.receipt = 0
         # How far back its rooms go when its connection begins; None: not at all.
         self.rewind: RewindSpec | None = None
+        # The rooms that were rewound, and the number up to which that goes in a room that the
+        # session was in from the start; None until it has begun.
+        self.rewound: frozenset[str] = frozenset()
+        self.began: int | None = None
         # Rooms whose earlier events it is given before anything that is newer.
         self.rewinds: tuple[Rewind, ...] = ()
         # Envelopes that told it of a room which it had to leave while the client was away.
@@ -224,6 +230,7 @@ class Session:
     def end_rewind(self, room: str) -> None:
         """Give no more of a room's earlier events."""
         self.rewinds = tuple(one for one in self.rewinds if one.room != room)
+        self.rewound -= {room}
 
     def remember(self, key: str, result: bytes | RtpushError) -> None:
         """Keep the result of an event with this idempotency key: JSON, or the refusal."""

@@ -401,7 +401,7 @@ async def test_a_room_with_a_token_is_rejoined(browser: Browser, tmp_path: Path)
         await tab.wait_online()
         with pytest.raises(PlaywrightError, match="room"):
             await tab.run("socket.join('private')")
-        await tab.run("key => socket.join('private', key)", key)
+        await tab.run("key => socket.join('private', { token: key })", key)
         await server.kill()
         await tab.until("!socket.connected")
         await server.start()

@@ -142,7 +142,7 @@ async def test_a_room_with_a_token_belongs_to_one_tab(browser: Browser, tmp_path
         ]
         for tab in (one, two):
             await tab.wait_online()
-        await two.run("key => socket.join('private', key)", key)
+        await two.run("key => socket.join('private', { token: key })", key)
         headers = {"Authorization": f"Bearer {token(60)}"}
         async with aiohttp.ClientSession(headers=headers) as http:
             for envelope in (

@@ -1136,6 +1136,21 @@ async def test_no_reconnect_after_a_disconnect_by_the_server(
     assert caught.value.code == "forbidden"
 
 
+async def test_a_room_is_rewound(server: Server, connect: Connect) -> None:
+    ids = [await server.emit("said", n, room="a") for n in range(5)]
+    client = await connect()
+    heard = client.events("said")
+    await client.join("a", rewind=2)
+    live = await server.emit("said", 5, room="a")
+    async with asyncio.timeout(PATIENCE):
+        found = [await anext(heard) for _ in range(3)]
+    assert [event.data for event in found] == [3, 4, 5]
+    assert [(event.rewound, event.id) for event in found] == [
+        *((id_, None) for id_ in ids[-2:]),
+        (None, live),
+    ]
+
+
 async def test_a_room_with_a_token_is_joined_again(transport: str, tmp_path: Path) -> None:
     flags = ("--session-lease=1s",)
     process = ServerProcess(tmp_path, *flags)

@@ -350,6 +350,22 @@ async def test_a_connection_rewinds(site: Site, kind: type[Client]) -> None:
     assert await rewound(site, back) == []
 
 
+async def test_a_room_of_the_address_is_rewound_by_a_join(site: Site, kind: type[Client]) -> None:
+    """As a client asks that joins while it connects."""
+    ids = await site.emit(5, room="a")
+    client = await site.open(kind, ["a"])
+    live = await site.emit(5, room="a")
+    assert [e["id"] for e in await client.take(5)] == live
+    join = {"event": "join", "data": {"room": "a", "rewind": 3}}
+    assert (await client.accepted(join))["rewind"] == {"complete": True}
+    assert await rewound(site, client) == ids[-3:]
+    assert await client.accepted(join) == {"room": "a"}
+    # Another stay begins with the next join.
+    await client.accepted({"event": "leave", "data": {"room": "a"}})
+    assert (await client.accepted(join))["rewind"] == {"complete": True}
+    assert len(await rewound(site, client)) == 3
+
+
 async def test_rewound_and_live_events_meet(site: Site, kind: type[Client]) -> None:
     """Amid a stream of events there is neither a gap nor a repeat."""
     client, speaker = await site.open(kind), await site.open(WebSocket)

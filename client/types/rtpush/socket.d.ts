@@ -91,10 +91,14 @@ export class Socket<ListenEvents extends import("./events.js").EventsMap = impor
      * Join a room, and join it again after every reconnect.
      *
      * @param {string} room
-     * @param {string} [token] a right to this room alone
+     * @param {{ token?: string, rewind?: number | string }} [options] `token` is a right to this room
+     * alone; `rewind` asks for what happened there before: so many events, "10m", or since a position
      * @returns {Promise<void>} rejected with an RtpushError when the server refuses
      */
-    join(room: string, token?: string): Promise<void>;
+    join(room: string, { token, rewind }?: {
+        token?: string;
+        rewind?: number | string;
+    }): Promise<void>;
     /**
      * Leave a room.
      *

@@ -127,6 +127,18 @@ test('a POST says that it is JSON, and names the session alone', async () => {
   assert.equal(posts[0].options.headers['content-type'], 'application/json');
 });
 
+test('a join may ask for what happened before, which does not move the position', async () => {
+  const before = { event: 'said', data: 1, room: 'r', rewound: 'e-0' };
+  serve({ read: (count) => (count === 1 ? Response.json({ events: [before], last: 'e-1' }) : null) });
+  const said = [];
+  const opening = open();
+  socket.onEnvelope((envelope) => said.push(envelope));
+  await opening;
+  await socket.join('r', { rewind: 20 });
+  await until(() => said.some(({ rewound }) => rewound === 'e-0'));
+  assert.deepEqual(posts[0].envelopes[0].data, { room: 'r', rewind: 20 });
+});
+
 test('too many requests: the client waits, and stays connected', async () => {
   let refused = 0;
   const late = () => new Response('', { status: 429, headers: { 'retry-after': '0.01' } });

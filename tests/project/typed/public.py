@@ -128,7 +128,7 @@ async def talk(http: ClientSession) -> AsyncIterator[Event]:
         assert_type(event, Event)
         assert_type(event.event, str)
         assert_type(event.id, str | None)
-        print(event.data, event.room, event.key)
+        print(event.data, event.room, event.key, event.rewound)
         yield event
     print(client.sid, client.connected, client.position, client.rooms, client.transport())
     print(client.reason.CLIENT_DISCONNECT)
