@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .application.worker import Report, TaskEnded
+    from .application.worker import AsyncReport, Report, TaskEnded
     from .client.async_client import Client, Event
     from .client.simple_client import SimpleClient
     from .config.settings import ConfigError, Settings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncPublisher",
+    "AsyncReport",
     "Client",
     "ConfigError",
     "ConnectError",
@@ -42,6 +43,7 @@ __all__ = [
 
 _MODULES = {
     "AsyncPublisher": "publisher.async_publisher",
+    "AsyncReport": "application.worker",
     "Client": "client.async_client",
     "ConfigError": "config.settings",
     "ConnectError": "errors",

@@ -66,10 +66,11 @@ class Lifecycle(Application):
 
     _log: Log
 
-    def __init__(self, settings: Settings, work: Work | None) -> None:
+    def __init__(self, settings: Settings, work: Work | None, concurrency: int) -> None:
         super().__init__()
         self.settings = settings
         self._work = work
+        self._concurrency = concurrency
         self._worker: Worker | None = None
         self._listener: Listener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,7 +107,7 @@ class Lifecycle(Application):
         self._tick()
         work = self._work or (draw_picture if self.settings.demo else None)
         if work is not None:
-            self._worker = Worker(self._hub, self._dispatcher, work)
+            self._worker = Worker(self._hub, self._dispatcher, work, self._concurrency)
             self._worker.start()
             await self._worker.tick()
 

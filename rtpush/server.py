@@ -57,14 +57,16 @@ class Server(Lifecycle):
         settings: Settings | None = None,
         *,
         work: Work | None = None,
+        concurrency: int = 2,
         **options: Unpack[ServerOptions],
     ) -> None:
         """Take the settings; nothing runs yet.
 
         Args:
             settings: The settings; None for the defaults.
-            work: A function that this server does tasks with. See
+            work: A function, or a coroutine function, that this server does tasks with. See
                 docs/how-to/use-your-model.md.
+            concurrency: How many tasks it does at the same time; the others wait.
             **options: Settings by name, which win over `settings`:
                 `Server(port=8080, log="memory:")`. The options of
                 python-socketio's `AsyncServer` are understood, too.
@@ -73,7 +75,7 @@ class Server(Lifecycle):
             ConfigError: An option is unknown, or a value is not allowed. It
                 names every one of them.
         """
-        super().__init__(settings_of(settings or Settings(), options), work)
+        super().__init__(settings_of(settings or Settings(), options), work, concurrency)
 
     @property
     def port(self) -> int:

@@ -5,23 +5,25 @@ Rules that hold here:
 - The worker is one more reader of the log. It begins with the tasks on the
   board, so what a dead server left undone is done by the next.
 - Of several nodes on one log one works at a time: the one that leads.
-- The work itself is one blocking function in a thread; see `Work`. It can be
-  replaced by anything that takes a task and returns a result.
+- The work itself is one blocking function in a thread, or a coroutine function on the
+  server's loop; see `Work`. As many tasks are worked on at once as there are threads: for a
+  coroutine, a thread does no more than wait for its end.
 - What the worker reports is stored before the function goes on. When the task
   has ended meanwhile, the report raises `TaskEnded`; when a client has cancelled it,
-  `TaskCancelled`, and the task ends when the function does.
+  `TaskCancelled`, and the task ends when the function does. A coroutine is cancelled at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from inspect import iscoroutinefunction
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import orjson
 
@@ -34,12 +36,9 @@ from ..protocol import Envelope
 from ..sessions.session import Session
 from .dispatcher import Dispatcher
 
-__all__ = ["Report", "TaskCancelled", "TaskEnded", "Work", "Worker"]
+__all__ = ["AsyncReport", "Report", "TaskCancelled", "TaskEnded", "Work", "Worker"]
 
 logger = logging.getLogger("rtpush.worker")
-
-# Tasks that are worked on at the same time; the others wait their turn.
-AT_ONCE: Final = 2
 
 
 class TaskEnded(Exception):
@@ -60,20 +59,35 @@ class Report(Protocol):
         """
 
 
+class AsyncReport(Protocol):
+    """The report of a coroutine function: awaited, else as `Report`."""
+
+    async def __call__(self, progress: float, message: str, **fields: Any) -> None:
+        """See `Report`."""
+
+
 # Takes the task's fields and a report; returns the `result` of its
 # `task_completed`. The message of a ValueError becomes the `error` of a
 # `task_failed`; of any other exception only the name does.
-Work = Callable[[dict[str, Any], Report], Any]
+BlockingWork = Callable[[dict[str, Any], Report], Any]
+AsyncWork = Callable[[dict[str, Any], AsyncReport], Coroutine[Any, Any, Any]]
+Work = BlockingWork | AsyncWork
 
 
 class Worker:
-    """Does every task that belongs to no room, and to no other `worker`, with `work`."""
+    """Does every task that belongs to no room, and to no other `worker`, with `work`.
 
-    def __init__(self, hub: Hub, dispatcher: Dispatcher, work: Work) -> None:
+    `concurrency` tasks are worked on at the same time; the others wait their turn.
+    """
+
+    def __init__(self, hub: Hub, dispatcher: Dispatcher, work: Work, concurrency: int) -> None:
         self.framing = JSON
         self._hub = hub
         self._dispatcher = dispatcher
         self._work = work
+        self._concurrency = concurrency
+        # The coroutines under way, by the key of their task.
+        self._running: dict[str, Future[Any]] = {}
         # None ends the thread that takes it.
         self._queue: SimpleQueue[Task | None] = SimpleQueue()
         self._session: Session | None = None
@@ -85,7 +99,7 @@ class Worker:
     def start(self) -> None:
         """Make ready; the first `tick` that leads takes up work."""
         self._loop = asyncio.get_running_loop()
-        for number in range(AT_ONCE):
+        for number in range(self._concurrency):
             # Daemons: a stop does not wait for a long step of a model.
             Thread(target=self._run, name=f"rtpush-worker-{number}", daemon=True).start()
 
@@ -121,8 +135,11 @@ class Worker:
     def _stop(self) -> None:
         with self._giving:
             self._stopped.set()
+            running = list(self._running.values())
+        for coroutine in running:
+            coroutine.cancel()
         self._end()
-        for _ in range(AT_ONCE):
+        for _ in range(self._concurrency):
             self._queue.put(None)
 
     # -------------------------------------------------------------- Connection
@@ -130,7 +147,9 @@ class Worker:
     def write(self, data: bytes) -> None:
         """See Connection."""
         for envelope in orjson.loads(b"[%b]" % data):
-            if envelope["event"] == "task_created":
+            if envelope["event"] == "task_cancel":
+                self._cancel(task_key(envelope["data"]))
+            elif envelope["event"] == "task_created":
                 task = self._hub.log.board.get(task_key(envelope["data"]))
                 if task is not None and not task.ended:
                     self._take(task)
@@ -155,6 +174,11 @@ class Worker:
         if task.room is None and "worker" not in task.data:
             self._queue.put(task)
 
+    def _cancel(self, key: str) -> None:
+        coroutine = self._running.get(key)
+        if coroutine is not None:
+            coroutine.cancel()
+
     def _run(self) -> None:
         """In a thread: one task after the other."""
         while (task := self._queue.get()) is not None:
@@ -165,14 +189,42 @@ class Worker:
                 # The other tasks still want to be done.
                 logger.exception("task %s could not be ended", task.key)
 
-    def _do(self, key: str, task: dict[str, Any]) -> None:
+    def _result(self, key: str, task: dict[str, Any]) -> Any:
+        """What the function returns. Raises what it raises, and TaskEnded."""
 
-        def report(progress: float, message: str, **fields: Any) -> None:
+        def progress(progress: float, message: str, **fields: Any) -> Envelope:
             data = {"id": key, "progress": progress, "message": message, **fields}
-            self._tell(Envelope("task_progress", data), attempts=1)
+            return Envelope("task_progress", data)
 
+        def report(*args: Any, **fields: Any) -> None:
+            self._tell(progress(*args, **fields), attempts=1)
+
+        async def report_async(*args: Any, **fields: Any) -> None:
+            (outcome,) = await self._dispatcher.publish([progress(*args, **fields)])
+            _check(outcome)
+
+        work: Any = self._work
+        if iscoroutinefunction(work):
+            return self._await(key, work(task, report_async))
+        return work(task, report)
+
+    def _await(self, key: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with self._giving:
+            if self._stopped.is_set():
+                coroutine.close()
+                raise TaskEnded
+            running = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            self._running[key] = running
         try:
-            result = self._work(task, report)
+            return running.result()
+        except CancelledError:
+            raise TaskEnded if self._stopped.is_set() else TaskCancelled from None
+        finally:
+            del self._running[key]
+
+    def _do(self, key: str, task: dict[str, Any]) -> None:
+        try:
+            result = self._result(key, task)
             self._tell(Envelope("task_completed", {"id": key, "result": result}), attempts=100)
         except TaskCancelled:
             self._end_task(key, Envelope("task_cancelled", {"id": key}))
@@ -197,16 +249,10 @@ class Worker:
     def _tell(self, envelope: Envelope, attempts: int) -> None:
         """Publish from the thread; while the log cannot be written, try `attempts` times."""
         for _ in range(attempts):
-            outcome = self._publish(envelope)
-            if not isinstance(outcome, RtpushError):
+            retry_after = _check(self._publish(envelope))
+            if retry_after is None:
                 return
-            if outcome.code == "task_finished":
-                raise TaskEnded
-            if outcome.code == "task_cancelling":
-                raise TaskCancelled
-            if outcome.retry_after is None:
-                raise outcome
-            self._stopped.wait(outcome.retry_after)
+            self._stopped.wait(retry_after)
 
     def _publish(self, envelope: Envelope) -> Outcome | None:
         with self._giving:
@@ -223,3 +269,16 @@ class Worker:
         finally:
             self._publishing.discard(published)
         return outcome
+
+
+def _check(outcome: Outcome | None) -> float | None:
+    """None: it is stored; else after how many seconds it may be tried again. Raises."""
+    if not isinstance(outcome, RtpushError):
+        return None
+    if outcome.code == "task_finished":
+        raise TaskEnded
+    if outcome.code == "task_cancelling":
+        raise TaskCancelled
+    if outcome.retry_after is None:
+        raise outcome
+    return outcome.retry_after

@@ -125,7 +125,7 @@ def changes_of(old: Task | None, fields: dict[str, Any], room: str | None) -> di
     """
     changes = {name: fields[name] for name in fields if name not in _NOT_SET}
     if old is None:
-        changes |= {name: fields[name] for name in ("id", "owner") if name in fields}
+        changes = {name: fields[name] for name in ("id", "owner") if name in fields} | changes
     if old is None and room is not None:
         changes["room"] = room
     before = {} if old is None else old.fields

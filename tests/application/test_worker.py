@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from rtpush.application.worker import Report, TaskCancelled, Work
+from rtpush.application.worker import AsyncReport, Report, TaskCancelled, Work
 from rtpush.config.settings import Settings
 from rtpush.errors import RtpushError
 from rtpush.server import Server
@@ -45,8 +45,8 @@ class Watcher:
 
 
 @asynccontextmanager
-async def serving(work: Work, log: str = "memory:") -> AsyncIterator[Watcher]:
-    server = Server(Settings(port=0, log=log), work=work)
+async def serving(work: Work, log: str = "memory:", **options: int) -> AsyncIterator[Watcher]:
+    server = Server(Settings(port=0, log=log), work=work, **options)
     await server.start()
     async with (
         aiohttp.ClientSession() as session,
@@ -126,6 +126,51 @@ async def test_a_cancelled_task_is_dropped_at_its_next_report() -> None:
         assert await watcher.wait("task_cancelled") == {"id": "a"}
         await watcher.ask("next")
         assert (await watcher.wait("task_completed"))["id"] == "next"
+
+
+async def test_a_coroutine_function_works_too_as_many_at_once_as_wanted() -> None:
+    meet = asyncio.Barrier(5)
+
+    async def work(task: dict[str, Any], report: AsyncReport) -> str:
+        await meet.wait()
+        await report(50, "half", append={"text": "Once"})
+        return "done"
+
+    async with serving(work, concurrency=5) as watcher:
+        for number in range(5):
+            await watcher.ask(str(number))
+        ended = [await watcher.wait("task_completed") for _ in range(5)]
+        assert {task["id"] for task in ended} == {"0", "1", "2", "3", "4"}
+
+
+async def test_a_coroutine_is_cancelled_at_once_with_its_task_and_with_the_server() -> None:
+    stopped: list[str] = []
+
+    async def work(task: dict[str, Any], report: AsyncReport) -> None:
+        try:
+            await report(10, "begun")
+            await asyncio.Event().wait()
+        finally:
+            stopped.append(task["id"])
+
+    async with serving(work) as watcher:
+        await watcher.ask("a")
+        await watcher.wait("task_progress")
+        await watcher.cancel("a")
+        assert await watcher.wait("task_cancelled") == {"id": "a"}
+        assert stopped == ["a"]
+        await watcher.ask("b")
+        await watcher.wait("task_progress")
+    assert stopped == ["a", "b"]
+
+
+async def test_a_coroutine_that_fails_fails_its_task() -> None:
+    async def work(task: dict[str, Any], report: AsyncReport) -> None:
+        raise ValueError("A prompt has words.")
+
+    async with serving(work) as watcher:
+        await watcher.ask("a")
+        assert (await watcher.wait("task_failed"))["error"] == "A prompt has words."
 
 
 async def test_what_a_server_left_undone_is_done_by_the_next(tmp_path: Path) -> None:
