@@ -64,6 +64,11 @@ class Page(NamedTuple):
     entries: list[Entry]
     upto: int
 
+    def of_rooms(self, rooms: Rooms) -> Page:
+        """The same without the entries of other rooms."""
+        wanted = frozenset(rooms)
+        return Page([entry for entry in self.entries if entry.room in wanted], self.upto)
+
 
 # The sequence number that a draft got, or why it got none.
 Outcome = int | RtpushError

@@ -16,11 +16,14 @@ from collections.abc import Collection, Iterator
 from heapq import merge
 from typing import Final
 
-__all__ = ["RoomIndex", "Rooms"]
+__all__ = ["MANY_ROOMS", "RoomIndex", "Rooms"]
 
 # The rooms to read; None among them stands for the entries without a room.
 Rooms = Collection[str | None]
 
+# A reader of more rooms than this reads a store whole and leaves out what is of others: a look
+# for each of them costs more.
+MANY_ROOMS: Final = 2000
 # Quiet rooms whose newest number is kept, about 200 bytes each.
 _MAX_QUIET: Final = 50_000
 

@@ -22,6 +22,7 @@ from typing import Final, TypeVar
 from ..config.settings import Settings
 from ..errors import RtpushError
 from ..threads import DaemonExecutor
+from . import room_index
 from .base import LogError, Page
 from .entry import Draft
 from .file_place import MisplacedError
@@ -203,6 +204,8 @@ class SqliteLog(LocalLog):
             upto = min(after + limit, self.last)
             return await self._read(self._readers.read(self.epoch, after, upto, conflate_after))
         rooms = self.active(rooms, after)
+        if len(rooms) > room_index.MANY_ROOMS:
+            return (await self.read(after, limit, conflate_after)).of_rooms(rooms)
         unsealed = islice(self._tail.index.after(rooms, max(after, self._sealed)), limit)
         search = Search(rooms, after, self.last, self._sealed, [*unsealed], limit)
         return await self._read(self._readers.find(self.epoch, search, conflate_after))
@@ -213,6 +216,8 @@ class SqliteLog(LocalLog):
         if rooms is None:
             first = max(self.first, upto - limit + 1)
             return await self._read(self._readers.read_newest(self.epoch, first, upto))
+        if len(rooms) > room_index.MANY_ROOMS:
+            return (await self.read_before(before, limit)).of_rooms(rooms)
         found = takewhile(lambda seq: seq > self._sealed, self._tail.index.before(rooms, upto + 1))
         unsealed = [*islice(found, limit)]
         search = Search(rooms, self.first - 1, upto, self._sealed, unsealed, limit)

@@ -22,6 +22,7 @@ from logs import KEPT, KINDS, PATIENCE, REDIS, Desk, Make, each, memory
 from needs import has
 
 from rtpush.errors import RtpushError
+from rtpush.log import room_index
 from rtpush.log.base import PAGE_BYTES, Log, Outcome
 from rtpush.log.entry import Draft, Entry
 from rtpush.log.growth import SERVER_FIELDS
@@ -332,7 +333,10 @@ async def everything_before(log: Log, before: int, **options: Any) -> list[Entry
     return found
 
 
-async def test_rooms_are_read_alone(desk: Desk) -> None:
+@pytest.mark.parametrize("many", [room_index.MANY_ROOMS, 1])
+async def test_rooms_are_read_alone(desk: Desk, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when they are too many to look for each of them."""
+    monkeypatch.setattr(room_index, "MANY_ROOMS", many)
     names = ["a", "b", None]
     for begin in range(0, MANY, 20):
         await desk.append(*(draft(data=n, room=names[n % 3]) for n in range(begin, begin + 20)))

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from ...config.settings import Settings
 from ...errors import RtpushError
+from .. import room_index
 from ..base import PAGE_BYTES, Outcome, Page
 from ..entry import Draft
 from ..group_commit import Batch, unavailable
@@ -256,12 +257,17 @@ class RedisLog(FollowedLog):
             ask["conflate_after"] = conflate_after
         if rooms is None:
             return await self._read("read", 1, upto=min(after + limit, self.last), **ask)
-        rooms = [room or "" for room in self.active(rooms, after)]
+        rooms = self.active(rooms, after)
+        if len(rooms) > room_index.MANY_ROOMS:
+            return (await self.read(after, limit, conflate_after)).of_rooms(rooms)
+        rooms = [room or "" for room in rooms]
         return await self._read("read_rooms", 1, upto=self.last, limit=limit, rooms=rooms, **ask)
 
     async def read_before(self, before: int, limit: int, rooms: Rooms | None = None) -> Page:
         """See `Log.read_before`; waits likewise."""
         ask: dict[str, Any] = {"before": min(before, self.last + 1), "limit": limit}
+        if rooms is not None and len(rooms) > room_index.MANY_ROOMS:
+            return (await self.read_before(before, limit)).of_rooms(rooms)
         if rooms is not None:
             ask["rooms"] = [room or "" for room in rooms]
         return await self._read("read_newest", -1, **ask)
