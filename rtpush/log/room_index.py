@@ -71,6 +71,10 @@ class RoomIndex:
         """Those of the rooms that may have a number after one; the others have none."""
         return [room for room in rooms if self._newest(room) > after]
 
+    def newest(self, rooms: Rooms) -> int:
+        """No number of these rooms is greater than this."""
+        return max(map(self._newest, rooms), default=0)
+
     def _newest(self, room: str | None) -> int:
         numbers = self._numbers.get(room)
         return numbers[-1] if numbers else self._quiet.get(room, self._floor)

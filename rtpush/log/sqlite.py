@@ -207,7 +207,9 @@ class SqliteLog(LocalLog):
         if len(rooms) > room_index.MANY_ROOMS:
             return (await self.read(after, limit, conflate_after)).of_rooms(rooms)
         unsealed = islice(self._tail.index.after(rooms, max(after, self._sealed)), limit)
-        search = Search(rooms, after, self.last, self._sealed, [*unsealed], limit)
+        # Segments behind the newest entry of these rooms are not looked into.
+        sealed = min(self._sealed, self._tail.index.newest(rooms))
+        search = Search(rooms, after, self.last, sealed, [*unsealed], limit)
         return await self._read(self._readers.find(self.epoch, search, conflate_after))
 
     async def read_before(self, before: int, limit: int, rooms: Rooms | None = None) -> Page:
@@ -220,7 +222,8 @@ class SqliteLog(LocalLog):
             return (await self.read_before(before, limit)).of_rooms(rooms)
         found = takewhile(lambda seq: seq > self._sealed, self._tail.index.before(rooms, upto + 1))
         unsealed = [*islice(found, limit)]
-        search = Search(rooms, self.first - 1, upto, self._sealed, unsealed, limit)
+        sealed = min(self._sealed, self._tail.index.newest(rooms))
+        search = Search(rooms, self.first - 1, upto, sealed, unsealed, limit)
         return await self._read(self._readers.find_newest(self.epoch, search))
 
     async def _read(self, reading: Awaitable[Page]) -> Page:

@@ -55,8 +55,8 @@ _FETCH_NEWEST_OF_KEY: Final = _FETCH + f"WHERE {_NOT_SUPERSEDED}"
 class Search(NamedTuple):
     """What is looked for: at most `limit` entries of rooms after a number up to another.
 
-    The numbers behind `sealed` are in no segment; those that were found in memory are
-    given, in the order in which they are wanted.
+    Segments are searched up to `sealed`; the numbers behind it that were found in memory
+    are given, in the order in which they are wanted.
     """
 
     rooms: Rooms
