@@ -176,7 +176,7 @@ class Card {
     const name = titleOf(task);
     this.cancel.hidden = task.status !== 'active';
     // Another program's task is begun again by that program: nobody here would take it.
-    this.retry.hidden = task.status !== 'failed' || task.worker !== null;
+    this.retry.hidden = !['failed', 'cancelled'].includes(task.status) || task.worker !== null;
     this.download.hidden = task.status !== 'completed' || task.picture === null;
     for (const [key, node] of [['cancel', this.cancel], ['retry', this.retry], ['download', this.download]]) {
       setAttribute(node, 'aria-label', `${t(key)}: ${name}`);

@@ -15,7 +15,7 @@ export function titleOf(task) {
   return task.prompt.trim() || task.id;
 }
 
-/** @param {import('./board.js').Task} task @returns {'active'|'completed'|'failed'|'cancelled'} */
+/** @param {import('./board.js').Task} task @returns {'active'|'cancelling'|'completed'|'failed'|'cancelled'} */
 export function statusOf(task) {
   return task.status === 'failed' && task.error === 'cancelled' ? 'cancelled' : task.status;
 }
