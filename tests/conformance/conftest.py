@@ -28,6 +28,8 @@ from sites import Site
 from rtpush.config.settings import Settings
 from rtpush.log.redis import bus, connection, follower
 
+HERE = Path(__file__).parent
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -36,7 +38,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     functions = defaultdict(list)
     for item in items:
-        if isinstance(item, pytest.Function) and "site" in item.fixturenames:
+        # pytest gives a folder's hook the items of the whole run.
+        here = item.path.is_relative_to(HERE)
+        if here and isinstance(item, pytest.Function) and "site" in item.fixturenames:
             functions[item.nodeid.partition("[")[0]].append(item)
     repeated = {item for found in functions.values() for item in _repeated(found)}
     if repeated:
