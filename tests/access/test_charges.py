@@ -103,9 +103,7 @@ async def test_one_subject_does_not_fill_the_board(kind: type[Client]) -> None:
             assert error["message"].endswith("as many as one client may: end some first.")
         good = await kind.open(url, http, token=token("good"))
         await good.accepted(created("good"))
-        grow = {"event": "task_progress", "data": {"id": "good", "text": "*" * 100_000}}
-        await evil[0].accepted(grow)
-        await good.accepted(created("good too", 900_000))
+        await good.accepted(created("good too"))
         await evil[0].accepted({"event": "task_completed", "data": {"id": evil[0].sid}})
         await evil[1].accepted(created("again"))
         for client in (*evil, good):
@@ -132,6 +130,24 @@ async def test_one_address_does_not_fill_the_board() -> None:
                     assert await one.refused(created(one.sid)) == "board_full"
         last = await client("203.0.113.9")
         assert await last.refused(created("last")) == "board_full", "clients have nine tenths"
+        for session in sessions:
+            await session.close()
+
+
+async def test_one_address_does_not_use_up_the_share_of_another() -> None:
+    async with running(trusted_proxies="127.0.0.1", max_board=2 << 20) as (server, url, _http):
+        sessions = [
+            aiohttp.ClientSession(trust_env=False, headers={"X-Forwarded-For": f"203.0.113.{n}"})
+            for n in range(2)
+        ]
+        good, evil = [await LongPoll.open(url, session) for session in sessions]
+        for name in "ab":
+            await good.accepted(created(name))
+        grow = {"event": "task_progress", "data": {"id": "a", "junk": "*" * 600_000}}
+        await evil.accepted(grow)
+        assert await evil.refused(created("evil", 600_000)) == "board_full"
+        await good.accepted(created("c", 900_000))
+        assert server._log.board.shares.all.tasks == 3
         for session in sessions:
             await session.close()
 
