@@ -19,6 +19,7 @@ __all__ = [
     "WEBSOCKET",
     "WEBSOCKET_DEFLATE",
     "Framing",
+    "close_frame",
     "control_frame",
     "sse_event",
     "text_frame",
@@ -73,6 +74,11 @@ def _frame(first: bytes, payload: bytes) -> bytes:
 def control_frame(opcode: int, payload: bytes) -> bytes:
     """A ping, pong or close of at most 125 bytes (RFC 6455, section 5.5)."""
     return _frame(bytes([0x80 | opcode]), payload)
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """A close with its code and reason (RFC 6455, section 5.5.1)."""
+    return control_frame(8, code.to_bytes(2, "big") + reason.encode())
 
 
 def deflated_frame(payload: bytes, _position: str | None = None) -> bytes:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
+import struct
+import sys
 from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
-from typing import Final
+from typing import Final, NamedTuple
 
 from .config.settings import Settings
 
-__all__ = ["SUPERVISOR_SIGNALS", "connections_allowed", "file_limit", "raise_file_limit"]
+__all__ = [
+    "SUPERVISOR_SIGNALS",
+    "Sent",
+    "connections_allowed",
+    "file_limit",
+    "raise_file_limit",
+    "sent_over",
+]
 
 # What the supervisor of several workers handles. Windows has only two of them, and no fork.
 SUPERVISOR_SIGNALS: Final = tuple(
@@ -22,6 +33,36 @@ SUPERVISOR_SIGNALS: Final = tuple(
 # Of the files that a process may open, those that connections do not get: the log, the
 # libraries, and requests to `/healthz`, by which a full server shows that it is alive.
 _RESERVED: Final = 100
+
+# Where Linux keeps the count of acknowledged bytes in `struct tcp_info`, since version 4.1.
+_BYTES_ACKED: Final = 120
+
+
+class Sent(NamedTuple):
+    """What the system did with the bytes of a TCP connection.
+
+    `taken` counts those that the peer's system has acknowledged, `waiting` those that it
+    has yet to.
+    """
+
+    taken: int
+    waiting: int
+
+
+def sent_over(descriptor: int) -> Sent | None:
+    """How far the bytes of a connection have come; None where the system does not tell."""
+    if sys.platform != "linux":
+        return None
+    import termios
+    from fcntl import ioctl
+
+    try:
+        with socket.socket(socket.AF_INET, fileno=os.dup(descriptor)) as peer:
+            info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
+        waiting = ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
+        return Sent(*struct.unpack_from("Q", info, _BYTES_ACKED), *struct.unpack("i", waiting))
+    except (OSError, struct.error):  # it is closed, or no TCP
+        return None
 
 
 def _resource() -> ModuleType | None:

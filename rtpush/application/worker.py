@@ -157,7 +157,7 @@ class Worker:
     def write_part(self, data: bytes, *, last: bool) -> None:
         """See Connection. A snapshot is no news: the worker looks at the board itself."""
 
-    def backlog(self) -> int:
+    def taken(self) -> int:
         """See Connection."""
         return 0
 

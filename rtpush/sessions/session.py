@@ -52,8 +52,8 @@ class Connection(Protocol):
     def write_part(self, data: bytes, *, last: bool) -> None:
         """Send a part of an envelope. What `write` is given before the last part follows it."""
 
-    def backlog(self) -> int:
-        """Bytes that were written and have not left."""
+    def taken(self) -> int:
+        """How much the peer has taken: a number that grows with each byte."""
 
     def heartbeat(self) -> None:
         """Called every `heartbeat` seconds: show life, and see whether there is any."""

@@ -4,7 +4,7 @@ Rules that hold here:
 
 - Heartbeats are spread over the seconds of their interval by chance, so that
   a crowd that came at once does not beat at once.
-- A slow connection is stuck when nothing has left it for the whole of its time.
+- A slow connection is stuck when its peer has taken nothing for the whole of its time.
 - Nothing here knows a clock: the time is given.
 """
 
@@ -130,25 +130,25 @@ class StalledWriters:
 
     def add(self, session: Session, now: float) -> None:
         """The session's connection is full, from now."""
-        self._since[session] = now, _backlog(session)
+        self._since[session] = now, _taken(session)
 
     def remove(self, session: Session) -> None:
         """Idempotent."""
         self._since.pop(session, None)
 
     def stuck(self, now: float) -> list[Session]:
-        """Those of which nothing has left for `deadline` seconds; the others get more time."""
+        """Those that took nothing for `deadline` seconds; the others get more time."""
         due = []
-        for session, (since, backlog) in list(self._since.items()):
+        for session, (since, taken) in list(self._since.items()):
             if now - since < self._deadline:
                 break
             del self._since[session]
-            if _backlog(session) < backlog:
+            if _taken(session) > taken:
                 self.add(session, now)
             else:
                 due.append(session)
         return due
 
 
-def _backlog(session: Session) -> int:
-    return session.connection.backlog() if session.connection is not None else 0
+def _taken(session: Session) -> int:
+    return session.connection.taken() if session.connection is not None else 0

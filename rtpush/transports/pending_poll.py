@@ -88,9 +88,9 @@ class PendingPoll:
         elif self.session is not None:
             self._hub.pause(self.session)
 
-    def backlog(self) -> int:
+    def taken(self) -> int:
         """See Connection."""
-        return sum(map(len, self._body))
+        return -sum(map(len, self._body))
 
     def heartbeat(self) -> None:
         """See Connection. A request is short: its end is its heartbeat."""

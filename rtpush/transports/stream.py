@@ -11,6 +11,7 @@ from aiohttp import web
 from ..errors import Reason
 from ..framing import Framing
 from ..sessions.session import Session
+from ..unix import Sent, sent_over
 from .context import TransportContext
 from .hijack import hijack_transport
 
@@ -34,7 +35,16 @@ def hijack_for(
 class StreamConnection(asyncio.Protocol, ABC):
     """A taken transport as a connection of the hub: what WebSocket and SSE share."""
 
-    __slots__ = ("_behind", "_context", "_full", "_session", "_transport", "framing", "write")
+    __slots__ = (
+        "_behind",
+        "_context",
+        "_full",
+        "_session",
+        "_taken",
+        "_transport",
+        "framing",
+        "write",
+    )
 
     def __init__(
         self, transport: asyncio.Transport, framing: Framing, context: TransportContext
@@ -50,6 +60,8 @@ class StreamConnection(asyncio.Protocol, ABC):
         self._session: Session | None = None
         # Has the peer left more unread than the high-water mark?
         self._full = False
+        # What the peer had taken at the last heartbeat.
+        self._taken = 0
         transport.set_write_buffer_limits(high=context.settings.high_water)
         transport.set_protocol(self)
         context.connections.add(self)
@@ -117,9 +129,26 @@ class StreamConnection(asyncio.Protocol, ABC):
         if end or held:
             self.write(end + b"".join(held))
 
-    def backlog(self) -> int:
-        """See Connection."""
-        return self._transport.get_write_buffer_size()
+    def taken(self) -> int:
+        """See Connection. The system holds megabytes, and asks for more only in large steps."""
+        sent = self._sent()
+        return -self._transport.get_write_buffer_size() if sent is None else sent.taken
+
+    def _takes_slowly(self) -> bool:
+        """Has the peer taken some of what waits since this was last asked?
+
+        Then a ping waits behind the rest. One that has taken all has no such excuse: its
+        system takes what a program that hangs never reads.
+        """
+        before, sent = self._taken, self._sent()
+        if sent is None:
+            return False
+        self._taken = sent.taken
+        return sent.taken > before and sent.waiting > 0
+
+    def _sent(self) -> Sent | None:
+        peer = self._transport.get_extra_info("socket")
+        return None if peer is None else sent_over(peer.fileno())
 
     @abstractmethod
     def heartbeat(self) -> None:

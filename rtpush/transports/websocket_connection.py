@@ -26,7 +26,7 @@ from websockets.frames import Close, CloseCode, Opcode
 
 from ..application.commands import Responder
 from ..errors import Reason, RtpushError
-from ..framing import WEBSOCKET, WEBSOCKET_DEFLATE, control_frame
+from ..framing import WEBSOCKET, WEBSOCKET_DEFLATE, close_frame, control_frame
 from ..protocol import LIGHT, Incoming, count_containers, encode_error, parse, weigh
 from ..sessions.session import Session
 from .context import TransportContext
@@ -148,6 +148,7 @@ class WebSocketConnection(StreamConnection):
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
         super().resume_writing()
+        self._missed_heartbeats = 0
         self._read_on()
 
     # ----------------------------------------------------- how much is read
@@ -300,7 +301,9 @@ class WebSocketConnection(StreamConnection):
 
     def heartbeat(self) -> None:
         """See Connection."""
-        self._missed_heartbeats += 1
+        slow = self._takes_slowly() or (self._reading_paused and not self._full)
+        # We cannot hear a client while we do not read what it sends faster than it may.
+        self._missed_heartbeats = 0 if slow else self._missed_heartbeats + 1
         if self._missed_heartbeats > MAX_MISSED_HEARTBEATS:
             self._end_session(Reason.PING_TIMEOUT)
             self._transport.abort()
@@ -327,7 +330,7 @@ class WebSocketConnection(StreamConnection):
         """See Connection."""
         self._session = None
         if not self._close_sent:
-            self._say(_close_frame(code, reason))
+            self._say(close_frame(code, reason))
             self._close_sent = True
             self._after_close = self._reader.held
             # The client's own may have come already.
@@ -367,7 +370,7 @@ class WebSocketConnection(StreamConnection):
 
     def _fail(self, code: CloseCode, reason: str) -> None:
         """RFC 6455, section 7.1.7."""
-        self._say(_close_frame(code, reason))
+        self._say(close_frame(code, reason))
         self._end_session(Reason.TRANSPORT_CLOSE)
         self._end()
 
@@ -386,10 +389,6 @@ class WebSocketConnection(StreamConnection):
             self._abort_later()
         else:
             self._transport.close()
-
-
-def _close_frame(code: int, reason: str) -> bytes:
-    return control_frame(CLOSE, code.to_bytes(2, "big") + reason.encode())
 
 
 def _not_text() -> RtpushError:

@@ -73,7 +73,7 @@ class Reader:
     def write(self, data: bytes) -> None:
         self.events += json.loads(b"[%b]" % data)
 
-    def backlog(self) -> int:
+    def taken(self) -> int:
         return 0
 
     def heartbeat(self) -> None:

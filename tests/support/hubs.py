@@ -100,8 +100,8 @@ class Connection:
         if full and self.session is not None and self.session.paused:
             self.hub.resume(self.session)
 
-    def backlog(self) -> int:
-        return self.held
+    def taken(self) -> int:
+        return -self.held
 
     def heartbeat(self) -> None:
         self.beats += 1

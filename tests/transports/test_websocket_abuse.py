@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import zlib
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from clients import until
+from clients import PATIENCE, until
 from frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, Raw, close, deflated, frame, handshake
 
 from rtpush.config.settings import Settings
@@ -393,6 +394,51 @@ async def test_half_open_peers_are_cut() -> None:
         raw.abort()
 
 
+async def fill(server: Server) -> tuple[socket.socket, WebSocketConnection]:
+    """A client that reads nothing, for which more waits than the system holds."""
+    loop = asyncio.get_running_loop()
+    client = socket.create_connection(("127.0.0.1", server.port))
+    client.setblocking(False)
+    await loop.sock_sendall(client, handshake())
+    for _ in range(40):
+        await server.emit("big", "x" * 500_000)
+    await until(lambda: any(one._full for one in server._transport_context.connections))
+    (connection,) = server._transport_context.connections
+    assert isinstance(connection, WebSocketConnection)
+    return client, connection
+
+
+async def test_a_client_that_reads_slowly_is_alive_and_one_that_hangs_is_not() -> None:
+    async with Server(Settings(port=0, log="memory:")) as server:
+        client, connection = await fill(server)
+        with client:
+            for _ in range(6):
+                before = connection.taken()
+                left = 1 << 20
+                while left > 0:
+                    read = asyncio.get_running_loop().sock_recv(client, left)
+                    left -= len(await asyncio.wait_for(read, PATIENCE))
+                await until(lambda before=before: connection.taken() > before)
+                connection.heartbeat()
+                assert server._hub.sessions, "its pong waits behind what it has yet to read"
+            for _ in range(8):
+                connection.heartbeat()
+            assert server._hub.sessions == {}
+
+
+async def test_a_client_whose_pongs_are_not_read_is_alive() -> None:
+    async with Server(Settings(port=0, log="memory:", rate_messages=1)) as server:
+        raw = await Raw.upgraded(server.port)
+        raw.send(text("much") * 1000)
+        (connection,) = server._transport_context.connections
+        assert isinstance(connection, WebSocketConnection)
+        await until(lambda: connection._reading_paused and connection._throttled)
+        for _ in range(6):
+            connection.heartbeat()
+        assert server._hub.sessions
+        raw.abort()
+
+
 async def test_a_ping_flood_is_answered_no_faster_than_it_is_read(server: Server) -> None:
     raw = await Raw.upgraded(server.port)
     flood = frame(PING, b"*" * 125) * 1000
@@ -408,7 +454,7 @@ async def test_a_ping_flood_is_answered_no_faster_than_it_is_read(server: Server
     # The pongs that nobody reads fill the pipe; then the server reads no more.
     assert stuck
     (connection,) = server._transport_context.connections
-    assert connection.backlog() < 1 << 20
+    assert connection._transport.get_write_buffer_size() < 1 << 20
     raw.abort()
 
 
