@@ -108,6 +108,8 @@ class Measured:
 
     def add_foreign(self, count: int) -> None:
         """Publish events into 1,000 other rooms."""
+        # The server closes a connection that was idle for long.
+        self.api = Api(self.server.port)
         for begin in range(0, count, PER_POST):
             rooms = range(begin, min(begin + PER_POST, count))
             self.api.publish([{"event": "e", "room": f"busy-{n % 1000}"} for n in rooms])
