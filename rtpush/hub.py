@@ -24,13 +24,11 @@ from .config.settings import Settings
 from .errors import Reason, RtpushError
 from .log.base import Log
 from .protocol import Position, check_room, encode
+from .sessions.greeting import Greeting
 from .sessions.handover import load_session
-from .sessions.membership import Membership
-from .sessions.rewind import MAX_REWIND, Rewind, RewindSpec
 from .sessions.runtime import Runtime
 from .sessions.session import Connection, Session
 from .sessions.shares import Shares
-from .sessions.snapshots import connect
 from .sessions.timers import Expiries, Heartbeats, LapsedSessions
 from .unix import connections_allowed
 
@@ -41,15 +39,13 @@ logger = logging.getLogger("rtpush.hub")
 # Sessions without a connection that are kept for their clients to come back,
 # about 1 KiB each.
 MAX_LAPSED_SESSIONS: Final = 10_000
-# Bytes of a snapshot that may be copied into the greeting.
-MAX_COPIED_SNAPSHOT: Final = 4 << 10
 # Seconds between two warnings that the server is full.
 WARN_EVERY: Final = 60.0
 # At most so many clients are asked to come back in each second after a stop.
 RETURNS_PER_SECOND: Final = 500
 
 
-class Hub(Membership):
+class Hub(Greeting):
     """See the module's rules.
 
     While `stopping`, nobody new is let in. `on_closed` is told of every
@@ -308,62 +304,6 @@ class Hub(Membership):
 
     def _all_sessions(self) -> list[Session]:
         return [*self.sessions.values(), *self._peeks, *self._lapsed]
-
-    def _attach(self, session: Session, connection: Connection) -> None:
-        session.connection = connection
-        self._regroup(session)
-
-    def _begin(self, session: Session, last: str | None, *, greet: bool, head: bytes = b"") -> None:
-        asked = None if last is None else Position.parse(last)
-        lost = None if asked is None else self.log.covers(asked)
-        fresh = asked is None or lost is not None
-        position = self.log.position if asked is None or lost is not None else asked
-        prepared, session.cursor = session.cursor, position.seq
-        session.conflate_after = self.log.last
-        if session.began is None:
-            session.began = session.cursor
-        envelopes: list[bytes] = []
-        if greet:
-            beat = self._settings.heartbeat
-            envelopes.append(connect(session, position, beat, recovered=not fresh))
-        envelopes += session.notices
-        session.notices = ()
-        if lost is not None:
-            envelopes.append(encode("resync", {"reason": lost}))
-        connection = session.connection
-        assert connection is not None
-        frames = [connection.framing.frame(envelope, None) for envelope in envelopes]
-        if fresh and greet:
-            frames += self._direct_frames(session, connection.framing, prepared)
-        snapshot = self._snapshot(session, connection.framing) if fresh else b""
-        # One write for all of it: a system call less costs a handshake 5 % less.
-        # A large snapshot is not copied for each of a crowd.
-        if len(snapshot) <= MAX_COPIED_SNAPSHOT:
-            frames += [snapshot] if snapshot else []
-            snapshot = b""
-        for data in (head + connection.framing.joiner.join(frames), snapshot):
-            if data:
-                connection.write(data)
-        if session.rewind is not None and fresh:
-            self._rewind_rooms(session, session.rewind)
-        session.rewind = None
-        self._catch_up(session)
-
-    def _rewind_rooms(self, session: Session, spec: RewindSpec) -> None:
-        """Give the earlier events of all rooms of a session that begins."""
-        most = MAX_REWIND // max(1, len(session.rooms))
-        for room in session.rooms:
-            rewind = self.rewind(session, room)
-            if rewind is not None:
-                self._runtime.spawn(self._begin_rewind(session, rewind, spec, most))
-
-    async def _begin_rewind(
-        self, session: Session, rewind: Rewind, spec: RewindSpec, most: int
-    ) -> None:
-        try:
-            await self.begin_rewind(session, rewind, spec, most)
-        except RtpushError as error:
-            self.disconnect(session, error)
 
     # ----------------------------------------------------------------- time
 
