@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from .errors import RtpushError
+from .json_limits import MAX_CONTAINERS, MAX_DEPTH, has_too_many_containers, is_too_deep
 
 __all__ = [
     "COMMANDS",
-    "LIGHT",
     "LOGGED_ONLY",
     "PROTOCOL_VERSION",
     "RESERVED_EVENTS",
@@ -33,7 +32,6 @@ __all__ = [
     "check_name",
     "check_room",
     "check_size",
-    "count_containers",
     "dumps",
     "encode",
     "encode_answer",
@@ -44,23 +42,12 @@ __all__ = [
     "load_json",
     "parse",
     "to_envelope",
-    "weigh",
     "with_ack",
 ]
 
 PROTOCOL_VERSION: Final = 1
 MAX_NAME: Final = 128
 MAX_ACK: Final = 64
-# orjson refuses to encode deeper than 254; 128 leaves room for the envelope,
-# the array around it and what an application wraps it in.
-MAX_DEPTH: Final = 128
-# Objects and arrays of one JSON text. As many take 10 ms to read and check; without a
-# limit, a mebibyte of them takes 300 ms.
-MAX_CONTAINERS: Final = 20_000
-# A text of at most this many bytes weighs what it is long: it cannot hold much.
-LIGHT: Final = 512
-# Bytes of one kind that are looked for one after the other before the rest is counted.
-FEW: Final = 16
 # More than event, room, key, ack and id can add to the data: 128 characters that are
 # escaped take 768 bytes.
 _MAX_FRAME: Final = 4096
@@ -147,63 +134,14 @@ def parse(raw: bytes | str, containers: int | None = None) -> Envelope | Reply:
 
 def load_json(raw: bytes | str, containers: int | None = None) -> Any:
     """Decode one JSON text; raises RtpushError (`bad_envelope`, `too_large`)."""
-    if len(raw) > MAX_CONTAINERS and (containers is None or containers > MAX_CONTAINERS):
-        _check_containers(raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw)
+    if has_too_many_containers(raw, containers):
+        raise RtpushError(
+            "too_large", f"An envelope may have {MAX_CONTAINERS} objects and arrays; send less."
+        )
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as exc:
         raise RtpushError("bad_envelope", f"An envelope is one JSON object; {exc}.") from exc
-
-
-def _check_containers(raw: bytes) -> None:
-    """Count the objects and arrays of a JSON text before they are built."""
-    if count_containers(raw) <= MAX_CONTAINERS:
-        return
-    # Brackets in strings build nothing. Without escaped quotes, every other piece
-    # between quotes is outside of a string.
-    pieces = raw.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
-    if count_containers(b"".join(pieces[::2])) > MAX_CONTAINERS:
-        raise RtpushError(
-            "too_large", f"An envelope may have {MAX_CONTAINERS} objects and arrays; send less."
-        )
-
-
-def count_containers(raw: bytes) -> int:
-    """The objects and arrays that a JSON text may hold: brackets in strings count, too."""
-    return _count(raw, b"[") + _count(raw, b"{")
-
-
-def weigh(raw: bytes, containers: int) -> int:
-    """What a JSON text counts against `rate_bytes`: its bytes, and what its values take besides.
-
-    Reading `[[],[],…` takes a hundred times as long as a string of the same size.
-    `containers` are its `count_containers`.
-    """
-    size = len(raw)
-    return size if size <= LIGHT else size + 8 * _count(raw, b",") + 64 * containers
-
-
-def _count(raw: bytes, byte: bytes) -> int:
-    """`raw.count(byte)`, ten times as fast where there are few.
-
-    `find` looks at many bytes in one step, `count` at one.
-    """
-    at = -1
-    for found in range(FEW):
-        at = raw.find(byte, at + 1)
-        if at < 0:
-            return found
-    return FEW + raw.count(byte, at + 1)
-
-
-def _has_more(raw: bytes, byte: bytes, limit: int) -> bool:
-    """Is the byte there more than `limit` times?"""
-    at = -1
-    for _ in range(limit + 1):
-        at = raw.find(byte, at + 1)
-        if at < 0:
-            return False
-    return True
 
 
 def to_envelope(value: Any) -> Envelope | Reply:
@@ -354,8 +292,7 @@ def encode_data(data: Any) -> bytes:
         encoded = dumps(data)
     except (orjson.JSONEncodeError, RecursionError) as exc:
         raise RtpushError("bad_envelope", f"The data cannot be encoded as JSON: {exc}.") from exc
-    # Most data has fewer brackets than the limit has levels: no need to walk it.
-    if _may_be_deep(encoded) and _depth(data) > MAX_DEPTH:
+    if is_too_deep(data, encoded):
         raise RtpushError("bad_envelope", f"The data is nested deeper than {MAX_DEPTH} levels.")
     return encoded
 
@@ -383,27 +320,6 @@ def check_size(
             "too_large",
             f"The envelope would come out with more than {max_message} bytes; send less data.",
         )
-
-
-def _may_be_deep(encoded: bytes) -> bool:
-    return any(_has_more(encoded, byte, MAX_DEPTH // 2) for byte in (b"[", b"{"))
-
-
-# A tuple: a union of types would be built anew for each value that is looked at.
-_CONTAINERS: Final = (dict, list, tuple)
-
-
-def _depth(data: Any) -> int:
-    """Objects and arrays within each other; looks at one level at a time."""
-    depth, level = 0, [data]
-    while level := [value for value in level if isinstance(value, _CONTAINERS)]:
-        depth += 1
-        level = [child for value in level for child in _children(value)]
-    return depth
-
-
-def _children(value: dict[str, Any] | list[Any] | tuple[Any, ...]) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value
 
 
 def encode_reply(ack: int | float | str, data: Any) -> bytes:

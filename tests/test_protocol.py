@@ -14,19 +14,17 @@ from websockets.protocol import CLIENT, OPEN, Protocol
 
 from rtpush.errors import CODES, RtpushError
 from rtpush.framing import DEFLATE_FROM, FRAMINGS, JSON, SSE, WEBSOCKET, WEBSOCKET_DEFLATE
+from rtpush.json_limits import MAX_DEPTH, count_containers, weigh
 from rtpush.protocol import (
-    MAX_DEPTH,
     MAX_NAME,
     Envelope,
     Reply,
-    count_containers,
     encode,
     encode_data,
     encode_error,
     encode_logged,
     encode_reply,
     parse,
-    weigh,
 )
 from rtpush.web.batch import parse_many
 

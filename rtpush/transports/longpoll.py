@@ -25,7 +25,8 @@ from aiohttp import web
 from ..access.auth import Grant
 from ..access.rate_limits import owners_of
 from ..errors import Reason, RtpushError
-from ..protocol import count_containers, encode_error, weigh
+from ..json_limits import count_containers, weigh
+from ..protocol import encode_error
 from ..sessions.session import Session
 from ..web.batch import Batch, parse_many
 from ..web.body import checked

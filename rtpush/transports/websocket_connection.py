@@ -10,9 +10,6 @@ Rules that hold here:
   take its replies and pongs, is not read until it does: nothing of it is
   refused or lost, and what it can make us hold is bounded. Every frame counts,
   and a compressed message counts with what it inflates to.
-- A client that was refused, or sent away, is read for its close frame alone.
-- Nothing keeps a dying connection: a close that the peer does not answer
-  ends in an abort.
 """
 
 from __future__ import annotations
@@ -20,20 +17,20 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from websockets.exceptions import ProtocolError
 from websockets.extensions import Extension
-from websockets.frames import Close, CloseCode, Opcode
+from websockets.frames import CloseCode
 
 from ..application.commands import Responder
 from ..errors import Reason, RtpushError
-from ..framing import WEBSOCKET, WEBSOCKET_DEFLATE, close_frame, control_frame
-from ..protocol import LIGHT, Incoming, count_containers, encode_error, parse, weigh
+from ..framing import control_frame
+from ..json_limits import LIGHT, count_containers, weigh
+from ..protocol import Incoming, encode_error, parse
 from ..sessions.session import Session
+from .closing_handshake import BINARY, CLOSE, PING, PONG, TEXT, ClosingConnection
 from .context import TransportContext
-from .frames import FrameError, FrameReader
+from .frames import FrameError
 from .held_memory import UNCHARGED, HeldMemory
 from .large_envelope import LargeEnvelope
-from .stream import StreamConnection
 
 __all__ = ["WebSocketConnection"]
 
@@ -46,35 +43,22 @@ MAX_IN_FLIGHT_BYTES: Final = 1 << 20
 # frames take 2 µs each, envelopes 20 µs and more; a mebibyte of JSON up to 20 ms.
 MAX_TURN_FRAMES: Final = 64
 MAX_TURN_BYTES: Final = 64 << 10
-# Bytes that are read behind our close frame, to find the client's.
-MAX_AFTER_CLOSE: Final = 8 << 10
 # The pace that an unfinished message must keep, in bytes a second.
 SLOWEST: Final = 16 << 10
 # Heartbeats without a sign of life.
 MAX_MISSED_HEARTBEATS: Final = 2
 
-# Plain integers: looking an opcode up in the enumeration takes longer.
-TEXT, BINARY, CLOSE, PING, PONG = (
-    int(opcode) for opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE, Opcode.PING, Opcode.PONG)
-)
 _PING: Final = control_frame(PING, b"")
-# With these a client says that it goes for good; a page that is left sends 1001.
-_DELIBERATE: Final = (CloseCode.NORMAL_CLOSURE, CloseCode.NO_STATUS_RCVD)
 
 
-class WebSocketConnection(StreamConnection):
+class WebSocketConnection(ClosingConnection):
     """One WebSocket: a connection of the hub, and where its client's envelopes are answered."""
 
     __slots__ = (
-        "_after_close",
-        "_close_sent",
-        "_ended",
         "_in_flight",
         "_in_flight_bytes",
         "_memory",
         "_missed_heartbeats",
-        "_reader",
-        "_reading_paused",
         "_seen",
         "_throttled",
         "_turn_due",
@@ -84,8 +68,7 @@ class WebSocketConnection(StreamConnection):
     def __init__(
         self, transport: asyncio.Transport, extensions: list[Extension], context: TransportContext
     ) -> None:
-        super().__init__(transport, WEBSOCKET_DEFLATE if extensions else WEBSOCKET, context)
-        self._reader = FrameReader(context.settings.max_message, deflate=bool(extensions))
+        super().__init__(transport, context, deflate=bool(extensions))
         # Heartbeats since the client was last heard.
         self._missed_heartbeats = 0
 
@@ -97,7 +80,6 @@ class WebSocketConnection(StreamConnection):
         # Envelopes that are not answered, and the bytes of the larger ones.
         self._in_flight = 0
         self._in_flight_bytes = 0
-        self._reading_paused = False
 
         # ---- what it counts
         # Bytes that have not been charged to the client's rate.
@@ -106,13 +88,6 @@ class WebSocketConnection(StreamConnection):
         self._memory: HeldMemory | None = None
         # Messages that were whole and bytes held at the last heartbeat.
         self._seen = (0, 0)
-
-        # ---- how it ends
-        self._close_sent = False
-        # Bytes received since.
-        self._after_close = 0
-        # Nothing more is sent.
-        self._ended = False
 
     def refuse(self, error: RtpushError, head: bytes) -> None:
         """A browser cannot read the answer to a handshake: an `error` event and a close code."""
@@ -229,15 +204,6 @@ class WebSocketConnection(StreamConnection):
         self._turn_due = False
         self._take_turn()
 
-    def _set_reading(self, on: bool) -> None:
-        if on is not self._reading_paused or self._transport.is_closing():
-            return
-        self._reading_paused = not on
-        if on:
-            self._transport.resume_reading()
-        else:
-            self._transport.pause_reading()
-
     # -------------------------------------------------------------- incoming
 
     def _take_frame(self, opcode: int, payload: bytes) -> None:
@@ -323,72 +289,6 @@ class WebSocketConnection(StreamConnection):
         if self._reading_paused or held <= UNCHARGED or reader.messages != messages:
             return False
         return reader.held - held < SLOWEST * self._context.settings.heartbeat
-
-    # ----------------------------------------------------------------- closing
-
-    def close(self, code: int, reason: str) -> None:
-        """See Connection."""
-        self._session = None
-        if not self._close_sent:
-            self._say(close_frame(code, reason))
-            self._close_sent = True
-            self._after_close = self._reader.held
-            # The client's own may have come already.
-            asyncio.get_running_loop().call_soon(self._read_close, b"")
-        self._set_reading(True)
-        self._abort_later()
-
-    def _read_close(self, data: bytes) -> None:
-        """Look for the client's close frame, and not for long: nothing else of it counts now."""
-        self._after_close += len(data)
-        if self._after_close > MAX_AFTER_CLOSE:
-            self._end()
-            self._set_reading(False)
-            return
-        self._reader.feed(data)
-        try:
-            while not self._ended and (found := self._reader.next()) is not None:
-                if found[0] == CLOSE:
-                    self._end()
-        except FrameError:
-            self._end()
-
-    def _take_close(self, payload: bytes) -> None:
-        """Echo it: "the endpoint typically echos the status code it received" (5.5.1)."""
-        try:
-            code = Close.parse(payload).code
-        except ProtocolError as exc:
-            self._fail(CloseCode.PROTOCOL_ERROR, str(exc))
-            return
-        except UnicodeDecodeError:
-            self._fail(CloseCode.INVALID_DATA, "the reason is no UTF-8")
-            return
-        self._say(control_frame(CLOSE, payload))
-        left = code in _DELIBERATE
-        self._end_session(Reason.CLIENT_DISCONNECT if left else Reason.TRANSPORT_CLOSE)
-        self._end()
-
-    def _fail(self, code: CloseCode, reason: str) -> None:
-        """RFC 6455, section 7.1.7."""
-        self._say(close_frame(code, reason))
-        self._end_session(Reason.TRANSPORT_CLOSE)
-        self._end()
-
-    def _say(self, frame: bytes) -> None:
-        if not self._ended and not self._transport.is_closing():
-            self._transport.write(frame)
-
-    def _end(self) -> None:
-        if self._ended or self._transport.is_closing():
-            return
-        self._ended = self._close_sent = True
-        # Half-closed first: closing with unread input would reset the
-        # connection, and the close frame might never be read.
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-            self._abort_later()
-        else:
-            self._transport.close()
 
 
 def _not_text() -> RtpushError:

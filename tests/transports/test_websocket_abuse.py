@@ -21,11 +21,8 @@ from frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, Raw, close, deflated, 
 from rtpush.config.settings import Settings
 from rtpush.server import Server
 from rtpush.transports import stream
-from rtpush.transports.websocket_connection import (
-    MAX_AFTER_CLOSE,
-    MAX_TURN_FRAMES,
-    WebSocketConnection,
-)
+from rtpush.transports.closing_handshake import MAX_AFTER_CLOSE
+from rtpush.transports.websocket_connection import MAX_TURN_FRAMES, WebSocketConnection
 
 # What the server says: ("pong", payload of a control frame), ("echo", data of the `pong`
 # event), ("error", code of an `error` event), ("close", code).
