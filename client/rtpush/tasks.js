@@ -72,7 +72,7 @@ export class TaskList {
     } else if (tasks.some(same)) {
       this.value = { tasks: tasks.map((task) => (same(task) ? merged : task)), finished };
     } else {
-      this.value = { tasks: [...tasks, merged], finished };
+      this.value = { tasks: [...tasks, merged], finished: finished.filter((task) => !same(task)) };
     }
     return true;
   }

@@ -175,7 +175,9 @@ class Worker:
             self._queue.put(task)
 
     def _cancel(self, key: str) -> None:
-        coroutine = self._running.get(key)
+        # A coroutine may run before its thread has noted it: the lock is held until then.
+        with self._giving:
+            coroutine = self._running.get(key)
         if coroutine is not None:
             coroutine.cancel()
 
@@ -183,30 +185,32 @@ class Worker:
         """In a thread: one task after the other."""
         while (task := self._queue.get()) is not None:
             try:
-                # Decoded anew: the board shares its objects with nobody.
-                self._do(task.key, orjson.loads(orjson.dumps(task.data)))
+                self._do(task)
             except Exception:
                 # The other tasks still want to be done.
                 logger.exception("task %s could not be ended", task.key)
 
-    def _result(self, key: str, task: dict[str, Any]) -> Any:
+    def _result(self, task: Task) -> Any:
         """What the function returns. Raises what it raises, and TaskEnded."""
 
         def progress(progress: float, message: str, **fields: Any) -> Envelope:
-            data = {"id": key, "progress": progress, "message": message, **fields}
+            data = {"id": task.key, "progress": progress, "message": message, **fields}
             return Envelope("task_progress", data)
 
         def report(*args: Any, **fields: Any) -> None:
-            self._tell(progress(*args, **fields), attempts=1)
+            self._tell(task, progress(*args, **fields), attempts=1)
 
         async def report_async(*args: Any, **fields: Any) -> None:
+            self._check_born(task)
             (outcome,) = await self._dispatcher.publish([progress(*args, **fields)])
             _check(outcome)
 
         work: Any = self._work
+        # Decoded anew: the board shares its objects with nobody.
+        data = orjson.loads(orjson.dumps(task.data))
         if iscoroutinefunction(work):
-            return self._await(key, work(task, report_async))
-        return work(task, report)
+            return self._await(task.key, work(data, report_async))
+        return work(data, report)
 
     def _await(self, key: str, coroutine: Coroutine[Any, Any, Any]) -> Any:
         with self._giving:
@@ -220,35 +224,44 @@ class Worker:
         except CancelledError:
             raise TaskEnded if self._stopped.is_set() else TaskCancelled from None
         finally:
-            del self._running[key]
+            # A later task of the same id may have taken its place.
+            if self._running.get(key) is running:
+                del self._running[key]
 
-    def _do(self, key: str, task: dict[str, Any]) -> None:
+    def _do(self, task: Task) -> None:
         try:
-            result = self._result(key, task)
-            self._tell(Envelope("task_completed", {"id": key, "result": result}), attempts=100)
+            end = Envelope("task_completed", {"id": task.key, "result": self._result(task)})
+            self._tell(task, end, attempts=100)
         except TaskCancelled:
-            self._end_task(key, Envelope("task_cancelled", {"id": key}))
+            self._end_task(task, Envelope("task_cancelled", {"id": task.key}))
         except TaskEnded:
-            logger.debug("task %s ended while it was worked on", key)
+            logger.debug("task %s ended while it was worked on", task.key)
         except ValueError as exc:
-            self._fail(key, str(exc))
+            self._fail(task, str(exc))
         except Exception as exc:
             # Its message is for the operator, not for every screen.
-            logger.exception("task %s failed", key)
-            self._fail(key, f"The work failed ({type(exc).__name__}).")
+            logger.exception("task %s failed", task.key)
+            self._fail(task, f"The work failed ({type(exc).__name__}).")
 
-    def _fail(self, key: str, error: str) -> None:
-        self._end_task(key, Envelope("task_failed", {"id": key, "error": error}))
+    def _fail(self, task: Task, error: str) -> None:
+        self._end_task(task, Envelope("task_failed", {"id": task.key, "error": error}))
 
-    def _end_task(self, key: str, end: Envelope) -> None:
+    def _end_task(self, task: Task, end: Envelope) -> None:
         try:
-            self._tell(end, attempts=100)
+            self._tell(task, end, attempts=100)
         except TaskEnded:
-            logger.debug("task %s had ended before", key)
+            logger.debug("task %s had ended before", task.key)
 
-    def _tell(self, envelope: Envelope, attempts: int) -> None:
+    def _check_born(self, task: Task) -> None:
+        """Raises TaskEnded when another task has its id."""
+        current = self._hub.log.board.get(task.key)
+        if current is not None and current.born != task.born:
+            raise TaskEnded
+
+    def _tell(self, task: Task, envelope: Envelope, attempts: int) -> None:
         """Publish from the thread; while the log cannot be written, try `attempts` times."""
         for _ in range(attempts):
+            self._check_born(task)
             retry_after = _check(self._publish(envelope))
             if retry_after is None:
                 return

@@ -10,8 +10,7 @@ Rules that hold here:
   the same board, whatever its own limits are.
 - Tasks are immutable. A change puts a new `Task` in place of the old, so that
   a fork and its parent can share all that neither of them changed.
-- Finished tasks go in the order in which they ended. `_floor` says how far
-  they have gone: whatever ended before it is no longer held.
+- `task_created` may take the id of a finished task, which is then gone.
 - A client outside a room learns that an id is taken, and nothing else: not by
   which room, nor whether the task is active. The room is compared first.
 - `size` is exact: the length of the task's JSON. It is kept by encoding only
@@ -20,7 +19,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from copy import copy
 from itertools import takewhile
@@ -32,6 +31,7 @@ from ..errors import RtpushError
 from .accounts import APPLICATION
 from .board_index import BoardIndex
 from .board_shares import BoardShares, charged
+from .finished_tasks import FinishedTasks
 from .growth import appends_of
 from .task import (
     CANCEL,
@@ -77,21 +77,16 @@ class TaskBoard:
         max_finished: int = 1000,
         max_finished_bytes: int = 4 << 20,
     ) -> None:
-        self._finished_for = finished_for
         self._max_task_bytes = max_task_bytes
-        self._max_finished = max_finished
-        self._max_finished_bytes = max_finished_bytes
+        self._finished = FinishedTasks(finished_for, max_finished, max_finished_bytes)
         self._base: TaskBoard | None = None
         self.shares = BoardShares(max_active, max_active_bytes, max_task_bytes)
         self._clear()
 
     def _clear(self) -> None:
         self._number = 0
-        self._floor = 0
         self.shares.clear()
-        self._finished_bytes = 0
-        # How many of the parent's finished tasks a fork still holds.
-        self._inherited = 0
+        self._finished.clear()
         # A fork has none: nobody is shown what is not stored.
         self._index: BoardIndex | None = BoardIndex()
         self._own_nothing()
@@ -100,7 +95,6 @@ class TaskBoard:
         # A fork holds here only what it changed itself.
         self._tasks: dict[str, Task] = {}
         self._touched: OrderedDict[str, None] = OrderedDict()
-        self._ended: deque[Task] = deque()
 
     def fork(self) -> TaskBoard:
         """A board that starts as this one and changes apart from it; costs O(1).
@@ -111,7 +105,7 @@ class TaskBoard:
         fork._base = self
         fork.shares = self.shares.fork()
         fork._index = None
-        fork._inherited = self._finished
+        fork._finished = self._finished.fork()
         fork._own_nothing()
         return fork
 
@@ -150,7 +144,8 @@ class TaskBoard:
         appends_of(fields)
         old = self.get(key)
         check_state(event, old, room, sender)
-        return fields, key, old
+        # What a finished task was says nothing about the one that takes its id.
+        return fields, key, None if old is None or old.ended else old
 
     def _check_task_size(self, event: str, old: Task | None, cost: Cost) -> None:
         size = cost.growth + (0 if old is None else old.size)
@@ -217,16 +212,26 @@ class TaskBoard:
 
     def _put(self, old: Task | None, task: Task) -> None:
         self.shares.replace(() if old is None else old.charges, task.charges)
+        if old is None:
+            self._forget_finished(task.key)
         self._tasks[task.key] = task
         if self._index is not None:
             self._reindex(self._index, old, task)
         if task.ended:
             self._touched.pop(task.key, None)
-            self._ended.append(task)
-            self._finished_bytes += task.size
+            self._finished.add(task)
         else:
             self._touched[task.key] = None
             self._touched.move_to_end(task.key)
+
+    def _forget_finished(self, key: str) -> None:
+        """A task begins: one with its id that has ended is gone."""
+        ended = self.get(key)
+        if ended is None:
+            return
+        self._finished.remove(ended)
+        if self._index is not None:
+            self._index.remove(ended)
 
     def _reindex(self, index: BoardIndex, old: Task | None, task: Task) -> None:
         if old is not None and task.ended:
@@ -234,27 +239,13 @@ class TaskBoard:
         index.put(task)
 
     def _prune(self, time: float) -> None:
-        while self._finished and time - self._ended_at(0).time > self._finished_for:
-            self._drop_oldest()
-        # The newest is kept whatever its size: its client waits to hear how it ended.
-        while self._finished > 1 and (
-            self._finished > self._max_finished or self._finished_bytes > self._max_finished_bytes
-        ):
-            self._drop_oldest()
-
-    def _drop_oldest(self) -> None:
-        task = self._ended_at(0)
-        self._floor = task.number + 1
-        self._finished_bytes -= task.size
-        if self._inherited:
-            self._inherited -= 1
-            return
-        self._ended.popleft()
-        # A fork keeps it, below the floor: without it, `get` would see through
+        dropped = self._finished.prune(time)
+        # A fork keeps them, below the floor: without them, `get` would see through
         # to the parent, where the task may still be active.
         if self._index is not None:
-            del self._tasks[task.key]
-            self._index.remove(task)
+            for task in dropped:
+                del self._tasks[task.key]
+                self._index.remove(task)
 
     # -------------------------------------------------------------- reading
 
@@ -268,7 +259,7 @@ class TaskBoard:
         while board is not None:
             task = board._tasks.get(key)
             if task is not None:
-                return None if task.ended and task.number < self._floor else task
+                return None if task.ended and task.number < self._finished.floor else task
             board = board._base
         return None
 
@@ -283,8 +274,7 @@ class TaskBoard:
 
     def all_finished(self, now: float) -> list[Task]:
         """The tasks of all rooms that ended within `finished_for` of now, newest first."""
-        newest_first = (self._ended_at(i) for i in reversed(range(self._finished)))
-        return [task for task in newest_first if self.is_recent(task, now)]
+        return [task for task in reversed(self._finished) if self.is_recent(task, now)]
 
     @property
     def index(self) -> BoardIndex:
@@ -320,7 +310,7 @@ class TaskBoard:
 
     def is_recent(self, task: Task, now: float) -> bool:
         """Did the task end so lately that it is still shown?"""
-        return now - task.time <= self._finished_for
+        return now - task.time <= self._finished.max_age
 
     def expired(self, now: float, ttl: float) -> list[Task]:
         """Active tasks without an event for `ttl` seconds, the longest silent first.
@@ -335,16 +325,6 @@ class TaskBoard:
         for key in self._touched:
             yield self._tasks[key]
 
-    @property
-    def _finished(self) -> int:
-        return self._inherited + len(self._ended)
-
-    def _ended_at(self, index: int) -> Task:
-        # 0 is the oldest. A fork sees the newest of its parent's, then its own.
-        if self._base is not None and index < self._inherited:
-            return self._base._ended_at(self._base._finished - self._inherited + index)
-        return self._ended[index - self._inherited]
-
     # -------------------------------------------------------------- storing
 
     def stored(self, key: str) -> bytes | None:
@@ -352,7 +332,7 @@ class TaskBoard:
         task = self.get(key)
         if task is None:
             return None
-        return encode_task(task, self._floor)
+        return encode_task(task, self._finished.floor)
 
     def stored_event(
         self, event: str, data: bytes, room: str | None, time: float, account: str
@@ -363,7 +343,7 @@ class TaskBoard:
         grows as a whole each time would cost the square of what it grows by.
         """
         row = {"event": event, "data": orjson.Fragment(data), "room": room, "time": time}
-        return encode_event(row | {"account": account}, self._number, self._floor)
+        return encode_event(row | {"account": account}, self._number, self._finished.floor)
 
     @property
     def number(self) -> int:
@@ -389,7 +369,7 @@ class TaskBoard:
             elif not row["ended"] or row["number"] >= floor:
                 self._put(None, decode_task(row))
         self._index = index
-        for task in (*self.all_active(), *self._ended):
+        for task in (*self.all_active(), *self._finished):
             self.index.put(task)
         self._number = max([number, *numbers])
-        self._floor = floor
+        self._finished.floor = floor

@@ -12,7 +12,7 @@ from ..framing import FRAMINGS, Framing
 from ..protocol import Envelope, Position, encode_data, encode_logged
 from .accounts import APPLICATION
 from .growth import APPEND
-from .task import TASK_EVENTS, fields_of, key_of
+from .task import TASK_EVENTS, fields_of, key_of, normalize
 from .task_states import SERVER, Sender, own_fields
 
 __all__ = ["Draft", "Entry", "cancelled", "new_entry"]
@@ -59,6 +59,7 @@ class Draft:
         key is another. What only the server says of a task is left out.
         """
         key, data = envelope.key, own_fields(envelope.event, envelope.data, sender)
+        data = normalize(envelope.event, data)
         if envelope.event == "task_progress":
             key = _progress_key(data, key)
         encoded = encode_data(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -23,6 +24,7 @@ __all__ = [
     "fields_of",
     "fields_size",
     "key_of",
+    "normalize",
     "task_key",
 ]
 
@@ -40,6 +42,8 @@ TASK_EVENTS: Final = frozenset({CREATED, "task_progress", CANCEL, *ENDS})
 _NOT_SET: Final = SERVER_FIELDS | {"id", "room", APPEND}
 
 _MAX_ID: Final = 128
+# What a page writes beside its bar, and some programs send as it stands there.
+_PERCENT: Final = re.compile(r"\d{1,3}(\.\d{1,20})?%?", re.ASCII)
 # Beyond this a JavaScript client no longer tells neighbouring integers apart.
 _MAX_INTEGER: Final = 1 << 53
 
@@ -105,6 +109,15 @@ def key_of(data: dict[str, Any]) -> str:
     )
 
 
+def normalize(event: str, data: Any) -> Any:
+    """The data of an event as it is logged: a task's progress `"45%"` is the number 45."""
+    progress = data.get("progress") if event in TASK_EVENTS and isinstance(data, dict) else None
+    if not isinstance(progress, str) or not _PERCENT.fullmatch(progress):
+        return data
+    number = float(progress.removesuffix("%"))
+    return data | {"progress": int(number) if number.is_integer() else number}
+
+
 def check_progress(fields: dict[str, Any]) -> None:
     if "progress" not in fields:
         return
@@ -112,7 +125,7 @@ def check_progress(fields: dict[str, Any]) -> None:
     number = isinstance(progress, int | float) and not isinstance(progress, bool)
     # Written so that NaN, which compares false with everything, is refused.
     if not (number and 0 <= progress <= 100):
-        raise RtpushError("bad_task", '"progress" is a number from 0 to 100.')
+        raise RtpushError("bad_task", '"progress" is a number from 0 to 100, or like "45%".')
 
 
 def changes_of(old: Task | None, fields: dict[str, Any], room: str | None) -> dict[str, Any]:

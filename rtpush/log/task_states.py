@@ -54,10 +54,13 @@ def check_state(event: str, old: Task | None, room: str | None, sender: Sender) 
         return
     if old.room != room:
         raise RtpushError("bad_task", "A task with this id belongs to another room.")
-    if old.ended:
-        raise RtpushError("task_finished", "This task has ended already.")
-    if event == CREATED:
+    if old.ended and event != CREATED:
+        raise RtpushError(
+            "task_finished", "This task has ended; `task_created` begins another with its id."
+        )
+    if not old.ended and event == CREATED:
         raise RtpushError("task_exists", "A task with this id is active already.")
+    # Whoever begins a task with the id of another's result takes that from the board.
     owner = old.fields.get("owner")
     if not sender.publishes and owner is not None and owner != sender.subject:
         raise RtpushError("forbidden", "Only the owner of this task and publishers may do that.")

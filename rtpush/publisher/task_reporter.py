@@ -59,6 +59,7 @@ class TaskReporter:
             ValueError: `url` is not an address.
         """
         self.id = id or uuid.uuid4().hex
+        self._nonce = uuid.uuid4().hex
         self._title, self._mode, self._room = title, mode, room
         self._publisher = Publisher(url, key=key, timeout=0.0)
         # The fields of the next `task_progress`; empty when there is nothing new.
@@ -142,8 +143,9 @@ class TaskReporter:
         return self._created
 
     def _publish(self, event: str, fields: Mapping[str, Any]) -> bool:
-        # The task is created and ended once, also when an answer was lost.
-        once = None if event == "task_progress" else f"{self.id}-{event}"
+        # The task is created and ended once, also when an answer was lost. A later task
+        # may have the same id.
+        once = None if event == "task_progress" else f"{self._nonce}-{event}"
         data = {"id": self.id, **fields}
         try:
             self._publisher.publish(event, data, room=self._room, idempotency_key=once)

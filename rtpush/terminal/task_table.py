@@ -81,6 +81,7 @@ class TaskTable:
             finished = {key: task | {"endTime": now * 1000}} | self._finished
             self._finished = dict(list(finished.items())[:_MAX_FINISHED])
         else:
+            self._finished.pop(key, None)
             self._active[key] = task
 
     @property

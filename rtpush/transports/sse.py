@@ -32,7 +32,9 @@ _HEAD: Final = (
     b"X-Content-Type-Options: nosniff\r\n"
     b"Connection: close\r\n\r\n"
     # Milliseconds that an EventSource waits before it comes back by itself.
-    b"retry: 1000\n\n"
+    # Without a blank line: it stands in the block of the first event, since some clients hand
+    # a block without data to the application as an empty event.
+    b"retry: 1000\n"
 )
 # An event and not a comment: a page cannot see comments, and silence is how
 # it notices a dead connection.

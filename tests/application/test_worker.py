@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from rtpush.application.worker import AsyncReport, Report, TaskCancelled, Work
+from rtpush.application.worker import AsyncReport, Report, TaskCancelled, TaskEnded, Work
 from rtpush.config.settings import Settings
 from rtpush.errors import RtpushError
 from rtpush.server import Server
@@ -171,6 +171,31 @@ async def test_a_coroutine_that_fails_fails_its_task() -> None:
     async with serving(work) as watcher:
         await watcher.ask("a")
         assert (await watcher.wait("task_failed"))["error"] == "A prompt has words."
+
+
+async def test_work_on_a_cancelled_task_does_not_report_on_another_of_its_id() -> None:
+    begun, begun_again, finish = Event(), Event(), Event()
+
+    def work(task: dict[str, Any], report: Report) -> str:
+        if task["formData"]["prompt"] == "second":
+            begun_again.set()
+            finish.wait(PATIENCE)
+            return "of the second"
+        begun.set()
+        begun_again.wait(PATIENCE)
+        try:
+            report(50, "of the first")
+        except TaskEnded:
+            finish.set()
+            raise
+        return "of the first"
+
+    async with serving(work) as watcher:
+        await watcher.ask("a")
+        await wait_for(begun)
+        await watcher.cancel("a")
+        await watcher.ask("a", formData={"prompt": "second"})
+        assert (await watcher.wait("task_completed"))["result"] == "of the second"
 
 
 async def test_what_a_server_left_undone_is_done_by_the_next(tmp_path: Path) -> None:

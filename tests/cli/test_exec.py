@@ -25,7 +25,7 @@ from playwright.async_api import expect
 from processes import ServerProcess, free_port, pause
 from terminals import RTPUSH, Outcome, Terminal, environment, run
 
-from rtpush import Server
+from rtpush import AsyncPublisher, Server
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -114,10 +114,19 @@ async def test_a_script_without_a_shebang(tmp_path: Path) -> None:
 
 
 async def test_a_command_goes_on_when_the_server_refuses_its_task(url: str) -> None:
-    assert (await execute("true", url=url, flags=("--id=x",))).code == 0
-    code, out, err = await execute("echo", "done", url=url, flags=("--id=x", "--title=Again"))
+    async with AsyncPublisher(url) as publisher:
+        await publisher.publish("task_created", {"id": "x"})
+        code, out, err = await execute("echo", "done", url=url, flags=("--id=x", "--title=Again"))
     assert (code, out) == (0, "done\n")
-    assert err == "rtpush: Again is not reported: task_finished: This task has ended already.\n"
+    assert err == (
+        "rtpush: Again is not reported: task_exists: A task with this id is active already.\n"
+    )
+
+
+async def test_a_command_may_run_again_under_its_id(url: str) -> None:
+    for command, status in (("false", "failed"), ("true", "completed")):
+        assert (await execute(command, url=url, flags=("--id=x",))).err == ""
+        assert (await board(url))["finished"][0]["status"] == status
 
 
 async def test_a_server_that_starts_late_gets_the_task(tmp_path: Path) -> None:

@@ -46,6 +46,14 @@ async def test_an_event_stream_that_nobody_holds_back(site: Site) -> None:
         assert (await next_data(response))["event"] == "connect"
 
 
+async def test_every_block_of_a_stream_has_data(site: Site) -> None:
+    """Some clients hand a block without data to the application as an empty event."""
+    async with stream(site) as response:
+        for _ in range(2):
+            block = (await response.content.readuntil(b"\n\n")).decode()
+            assert "data: " in block, block
+
+
 async def test_last_event_id_wins_over_last(site: Site) -> None:
     first, second, third = await site.emit(3)
     async with stream(site, f"?last={first}", Last_Event_ID=second) as response:

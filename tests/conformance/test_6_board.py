@@ -144,7 +144,7 @@ async def test_a_task_ends_once(
     await client.accepted(created(1))
     end = {"event": event, "data": {"id": 1, field: "so"}}
     await client.accepted(end)
-    for late in (end, created(1), progress(1, progress=9), created("1")):
+    for late in (end, progress(1, progress=9), progress("1")):
         assert await client.refused(late) == "task_finished"
     await site.publish({"event": "end"})
     assert [e["event"] for e in await client.until("end")] == ["task_created", event, "end"]
@@ -210,6 +210,40 @@ async def test_the_server_ends_what_its_worker_does_not(site: Site, kind: type[C
     assert await client.refused(progress(1, progress=9) | {"room": "a"}) == "task_finished"
 
 
+async def test_an_ended_task_makes_way_for_one_that_is_created(
+    site: Site, kind: type[Client]
+) -> None:
+    client = await site.open(kind)
+    await client.accepted(created(1, mode="first", progress=5))
+    await client.accepted({"event": "task_completed", "data": {"id": 1, "result": "old"}})
+    await client.accepted({"event": "task_completed", "data": {"id": 2}})
+    await client.accepted(created("1", mode="second"))
+    assert await client.refused(created(1)) == "task_exists"
+    shown = await board(site, kind)
+    assert shown["tasks"] == [{"id": "1", "mode": "second"}]
+    assert [task["id"] for task in shown["finished"]] == [2]
+    await client.accepted({"event": "task_failed", "data": {"id": 1, "error": "new"}})
+    shown = await board(site, kind)
+    assert [(task["id"], task.get("error")) for task in shown["finished"]] == [
+        ("1", "new"),
+        (2, None),
+    ]
+    assert (await site.get("/api/tasks"))["finished"] == shown["finished"]
+
+
+@pytest.mark.parametrize(
+    ("given", "number"), [("45%", 45), ("45", 45), ("0.5%", 0.5), ("100%", 100), ("0%", 0)]
+)
+async def test_a_percent_string_is_a_number(
+    site: Site, kind: type[Client], given: str, number: float
+) -> None:
+    client = await site.open(kind)
+    await client.accepted(progress(1, progress=given))
+    (event,) = await client.take(1)
+    assert event["data"] == {"id": 1, "progress": number}
+    assert (await board(site, kind))["tasks"] == [{"id": 1, "progress": number}]
+
+
 async def test_an_unknown_task_can_end(site: Site, kind: type[Client]) -> None:
     client = await site.open(kind)
     await client.accepted({"event": "task_completed", "data": {"id": "unseen"}})
@@ -236,7 +270,12 @@ NO_TASKS: list[Any] = [
     {"id": 2**53 + 1},
     {"id": 1, "progress": -1},
     {"id": 1, "progress": 100.1},
-    {"id": 1, "progress": "50"},
+    {"id": 1, "progress": "half"},
+    {"id": 1, "progress": "101%"},
+    {"id": 1, "progress": "-1%"},
+    {"id": 1, "progress": "4e1%"},
+    {"id": 1, "progress": "%"},
+    {"id": 1, "progress": ""},
     {"id": 1, "progress": None},
     {"id": 1, "progress": True},
 ]

@@ -167,9 +167,43 @@ def test_the_end(board: TaskBoard, event: str, status: str) -> None:
     ended = {"id": "a", "status": status, "result": 1, "createdAt": 0, "endTime": 12346}
     assert board.snapshot((), 13.0) == {"tasks": [], "finished": [ended]}
     assert len(board) == 0
-    for later in TASK_EVENTS:
+    for later in TASK_EVENTS - {CREATED}:
         assert refusal(board, later, {"id": "a"}) == "task_finished"
         assert board.apply(later, {"id": "a"}, None, 13.0) is None
+
+
+def test_an_ended_task_makes_way_for_one_that_is_created() -> None:
+    board = TaskBoard(max_finished=2)
+    for n in range(2):
+        put(board, COMPLETED, {"id": n, "result": n})
+    put(board, CREATED, {"id": 0, "mode": "again"})
+    (task,) = board.snapshot((), 0.0)["tasks"]
+    assert task == {"id": 0, "mode": "again", "status": "queued", "createdAt": 0}
+    assert ids(board.snapshot((), 0.0)["finished"]) == [1]
+    # The one that is gone holds no place.
+    put(board, COMPLETED, {"id": 2})
+    assert ids(board.snapshot((), 0.0)["finished"]) == [2, 1]
+
+
+def test_a_fork_begins_a_task_whose_id_its_parent_holds_as_finished() -> None:
+    board = TaskBoard(max_finished=2)
+    for n in range(2):
+        put(board, COMPLETED, {"id": n})
+    fork = board.fork()
+    put(fork, CREATED, {"id": 0})
+    put(fork, COMPLETED, {"id": 2})
+    grandchild = fork.fork()
+    assert [task.key for task in grandchild.all_finished(0.0)] == ["2", "1"]
+    put(grandchild, COMPLETED, {"id": 3})
+    assert [task.key for task in grandchild.all_finished(0.0)] == ["3", "2"]
+    assert [task.key for task in board.all_finished(0.0)] == ["1", "0"]
+
+
+def test_ids_that_are_used_again_hold_no_memory(board: TaskBoard) -> None:
+    for _ in range(5000):
+        put(board, CREATED, {"id": 0})
+        put(board, COMPLETED, {"id": 0})
+    assert len(board._finished) == 1
 
 
 def test_the_end_of_an_unknown_task_is_kept(board: TaskBoard) -> None:
@@ -544,7 +578,7 @@ class Model:
         known = self.active.get(key) or ended.get(key)
         if known and known.get("room") != room:
             return "bad_task"
-        if key in ended:
+        if key in ended and event != CREATED:
             return "task_finished"
         if event == CREATED and key in self.active:
             return "task_exists"
@@ -632,6 +666,7 @@ class Model:
             if event == CANCEL:
                 new.setdefault("cancelAt", now)
             self.active[key] = new
+            self.finished = [row for row in self.finished if row[0] != key]
             self.pay(key, account, measure(new) - (measure(old) if old else 0))
         else:
             for gone in (self.active, self.owners, self.paid):
@@ -772,8 +807,8 @@ def assert_totals(board: TaskBoard) -> None:
     for task in active + finished:
         assert task.size == measure(task.data)
     assert_shares(board, active)
-    assert board._finished_bytes == sum(task.size for task in finished)
-    assert board._finished == len(finished)
+    assert board._finished.bytes == sum(task.size for task in finished)
+    assert len(board._finished) == len(finished)
 
 
 def test_an_empty_room_costs_nothing_whatever_there_is_elsewhere(

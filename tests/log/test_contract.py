@@ -175,9 +175,9 @@ async def test_a_key_twice_in_one_call_and_in_two_at_once(desk: Desk) -> None:
 
 
 async def test_a_refused_draft_does_not_use_up_its_key(desk: Desk) -> None:
-    await desk.append(task("failed", 1))
+    await desk.append(task("created", 1))
     again = Draft.of(Envelope("task_created", {"id": 1}, idempotency_key="k"))
-    assert codes(await desk.append(again)) == ["task_finished"]
+    assert codes(await desk.append(again)) == ["task_exists"]
     assert codes(await desk.append(draft(idempotency_key="k"))) == [2]
 
 
@@ -247,6 +247,17 @@ async def test_what_a_sender_says_in_the_servers_name_is_not_logged(desk: Desk) 
     await desk.append(task("created", 2, owner="bob"))
     (named,) = desk.log.board.all_active()
     assert named.data["owner"] == "bob"
+
+
+async def test_an_ended_task_makes_way_within_a_batch_and_after_it(desk: Desk) -> None:
+    for _ in range(2):
+        await desk.append(task("created", 1, mode="a"), task("failed", 1), task("created", 1))
+        assert [t.data for t in desk.log.board.all_active()] == [{"id": 1}]
+        assert desk.log.board.all_finished(desk.clock.now) == []
+        await desk.append(task("completed", 1))
+        assert [t.data["status"] for t in desk.log.board.all_finished(desk.clock.now)] == [
+            "completed"
+        ]
 
 
 async def test_board_and_log_change_together(desk: Desk) -> None:
@@ -551,6 +562,10 @@ async def test_everything_is_there_again(kept: Desk) -> None:
     assert codes(await kept.append(task("progress", "done", room="r"))) == ["task_finished"]
     assert await kept.append(draft(idempotency_key="i")) == [6]
     assert await kept.append(draft()) == [7]
+    await kept.append(task("created", "done", room="r"))
+    log = await kept.reopen()
+    assert [t.key for t in log.board.all_active()] == ["1", "done"]
+    assert [t.key for t in log.board.all_finished(kept.clock.now)] == []
 
 
 async def test_closing_stores_what_was_accepted(kept: Desk) -> None:

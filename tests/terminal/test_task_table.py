@@ -85,6 +85,9 @@ def test_titles_and_cancelled_tasks() -> None:
     table.apply("task_failed", {"id": "b", "formData": {"title": "Tests"}, "error": "x"}, START)
     rows = [(r.status, r.title, r.message) for r in table.rows(START)]
     assert rows == [("failed", "Tests", "x"), ("cancelled", "Backup", "enough")]
+    table.apply("task_created", {"id": "a", "title": "Backup"}, START)
+    rows = [(r.status, r.title, r.message) for r in table.rows(START)]
+    assert rows == [("queued", "Backup", ""), ("failed", "Tests", "x")]
 
 
 def test_a_snapshot_replaces_all() -> None:

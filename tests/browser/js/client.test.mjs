@@ -351,6 +351,8 @@ test('a list of tasks is its snapshot and what came after', () => {
   // Names that are those of properties, which every object has.
   for (const event of ['constructor', 'toString', '__proto__', 'hasOwnProperty']) assert.equal(list.apply({ event, id: 'e-20', data: { id: 3 } }), false);
   assert.equal(list.value, before);
+  list.apply({ event: 'task_created', id: 'e-21', data: { id: '1' } });
+  assert.deepEqual([said(list.value.tasks.at(-1)), list.value.finished], [{ id: '1' }, []]);
 });
 
 test('events of a stream come in pieces of any size', () => {
