@@ -13,6 +13,7 @@ from aiohttp import ClientSession, web
 import rtpush
 from rtpush import (
     AsyncPublisher,
+    AsyncReport,
     Client,
     ConfigError,
     ConnectError,
@@ -88,6 +89,11 @@ async def run_it(app: web.Application) -> None:
     await server.stop()
 
 
+async def generate_async(task: dict[str, Any], report: AsyncReport) -> str:
+    await report(50, "half", append={"text": "word"})
+    return "done"
+
+
 def generate(task: dict[str, Any], report: Report) -> dict[str, Any]:
     try:
         report(50, "half", layer=1)
@@ -100,6 +106,7 @@ def generate(task: dict[str, Any], report: Report) -> dict[str, Any]:
 def run_for_good() -> None:
     try:
         Server(work=generate).run()
+        Server(work=generate_async, concurrency=8).run()
     except ConfigError as error:
         print(*error.problems, sep="\n")
     except StartError as error:
