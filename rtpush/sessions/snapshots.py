@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from sys import getsizeof
 from typing import Final
 
 from ..framing import Framing
@@ -31,6 +32,8 @@ __all__ = ["MAX_OUTDATED_BYTES", "SnapshotStream", "Snapshots", "connect"]
 # framed until others need the room: as much as the largest board, in one framing.
 MAX_SMALL_BYTES: Final = 4 << 20
 MAX_PAGE_BYTES: Final = 64 << 20
+# What one of either takes beside its bytes and the names in its key, as measured.
+ENTRY_BYTES: Final = 300
 # Bytes of tasks that the board no longer has and that slow readers of a snapshot
 # still hold. Beyond this the readers that are longest at it are closed.
 MAX_OUTDATED_BYTES: Final = 32 << 20
@@ -58,18 +61,23 @@ class _Bounded:
     def __init__(self, max_bytes: int) -> None:
         self.bytes = 0
         self._max_bytes = max_bytes
-        self._kept: dict[object, bytes] = {}
+        # What is kept, and the bytes that it and its key count.
+        self._kept: dict[object, tuple[bytes, int]] = {}
 
-    def get(self, key: object, make: Callable[[], bytes]) -> bytes:
-        """What is kept for the key, or what is made for it now."""
-        data = self._kept.pop(key, None)
-        if data is None:
+    def get(self, key: object, make: Callable[[], bytes], key_bytes: int = 0) -> bytes:
+        """What is kept for the key, or what is made for it now.
+
+        `key_bytes` are those of names in the key: 100 long ones hold more than a small board.
+        """
+        kept = self._kept.pop(key, None)
+        if kept is None:
             data = make()
-            self.bytes += len(data)
-        self._kept[key] = data
+            kept = data, len(data) + key_bytes + ENTRY_BYTES
+            self.bytes += kept[1]
+        self._kept[key] = kept
         while self.bytes > self._max_bytes and len(self._kept) > 1:
-            self.bytes -= len(self._kept.pop(next(iter(self._kept))))
-        return data
+            self.bytes -= self._kept.pop(next(iter(self._kept)))[1]
+        return kept[0]
 
     def clear(self) -> None:
         self._kept.clear()
@@ -104,7 +112,8 @@ class Snapshots:
             board = self._log.board.snapshot(rooms, self._wall())
             return framing.frame(encode("active_tasks", board, position), position)
 
-        return self._small.get((rooms, framing), make)
+        names = getsizeof(rooms) + sum(map(getsizeof, rooms))
+        return self._small.get((rooms, framing), make, names)
 
     def of_room(self, room: str, framing: Framing) -> bytes | None:
         """One room's part, framed; None when that is large."""
@@ -116,7 +125,7 @@ class Snapshots:
             envelope = encode("active_tasks", board, str(self._log.position), room)
             return framing.frame(envelope, None)
 
-        return self._small.get((room, framing), make)
+        return self._small.get((room, framing), make, getsizeof(room))
 
     def _size(self, rooms: Iterable[str | None]) -> int:
         return sum(self._log.board.index.size(room) for room in rooms)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +31,26 @@ def test_snapshots_follow_the_time() -> None:
     house.turns.now += 61
     house.hub.tick()
     assert house.open()[1].events[-1]["data"]["finished"] == []
+
+
+def test_the_names_of_rooms_count_among_the_small_snapshots_that_are_kept(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "MAX_SMALL_BYTES", 256 << 10)
+    kept = snapshots.Snapshots(house.log, lambda: 0.0)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for n in range(100):
+            rooms = frozenset(f"{n}-{number}".ljust(128, "x") for number in range(100))
+            assert kept.of_rooms(rooms, JSON)
+        del rooms
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    # All 100 sets would hold 2.6 MB.
+    assert 128 << 10 < held < 320 << 10
 
 
 def task(id_: int, size: int, **fields: Any) -> Envelope:
