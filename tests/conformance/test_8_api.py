@@ -64,7 +64,7 @@ async def test_some_of_many(site: Site) -> None:
 
 
 async def test_none_of_many_has_the_status_of_the_first(site: Site) -> None:
-    status, answers, _ = await site.call("POST", "/api/publish", '[{"event":"error"},{}]')
+    status, answers, _ = await site.call("POST", "/api/publish", '[{"event":"resync"},{}]')
     assert status == 403
     assert [answer["error"]["code"] for answer in answers] == ["reserved_event", "bad_event"]
 
