@@ -28,7 +28,7 @@ from .async_client import Auth, Client, Event, Events
 from .dispatch import arguments_of
 from .receive_queue import matches
 
-__all__ = ["SimpleClient"]
+__all__ = ["SimpleClient", "listed"]
 
 T = TypeVar("T")
 
@@ -283,9 +283,8 @@ class SimpleClient:
                 event = self._next(None if deadline is None else deadline - time.monotonic())
             except StopAsyncIteration:
                 raise ConnectError("unavailable", "The client is disconnected.") from None
-            if event.event in _SERVER_EVENTS or (event.event == "error" and event.id is None):
-                continue
-            return [event.event] if event.data is None else [event.event, *arguments_of(event.data)]
+            if (found := listed(event)) is not None:
+                return found
 
     def events(self, *patterns: str) -> Iterator[Event]:
         """Go through events as they come. It takes them as `receive` does.
@@ -336,6 +335,13 @@ class SimpleClient:
         finally:
             # Takes effect only after an interrupt.
             answer.cancel()
+
+
+def listed(event: Event) -> list[Any] | None:
+    """An event as `receive` returns it; None for one of the server itself."""
+    if event.event in _SERVER_EVENTS or (event.event == "error" and event.id is None):
+        return None
+    return [event.event] if event.data is None else [event.event, *arguments_of(event.data)]
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:

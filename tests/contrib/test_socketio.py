@@ -17,6 +17,7 @@ from aiohttp import web
 import rtpush.contrib.socketio as socketio
 
 PATIENCE = 10.0
+CLASSES = ["AsyncServer", "AsyncClient", "SimpleClient", "AsyncSimpleClient"]
 TABLES = Path(__file__).parents[2] / "docs/how-to/from-python-socketio.md"
 
 
@@ -196,6 +197,106 @@ async def test_exceptions_are_caught_by_their_names() -> None:
             await socketio.AsyncClient().emit("x")
 
 
+async def test_the_simple_client_with_coroutines() -> None:
+    sio = socketio.AsyncServer(log="memory:")
+
+    @sio.event
+    async def add(sid, data):  # type: ignore[no-untyped-def]
+        await sio.emit("added", data, to=sid)
+        return data["a"] + data["b"]
+
+    async with served(sio) as url, socketio.AsyncSimpleClient() as client:
+        with pytest.raises(socketio.exceptions.DisconnectedError):
+            await client.receive()
+        await within(client.connect(url, namespace="/"))
+        assert client.sid is not None
+        assert client.transport == "websocket"
+        await client.emit("ignored", "x")
+        assert await within(client.call("add", {"a": 1, "b": 2})) == 3
+        assert await within(client.receive()) == ["ignored", "x"]
+        assert await within(client.receive()) == ["added", {"a": 1, "b": 2}]
+        with pytest.raises(socketio.exceptions.TimeoutError):
+            await client.receive(timeout=0.01)
+        await client.disconnect()
+        with pytest.raises(socketio.exceptions.DisconnectedError):
+            await client.receive()
+
+
+async def test_classes_of_handlers() -> None:
+    class Chat(socketio.AsyncNamespace):
+        async def on_connect(self, sid, environ):  # type: ignore[no-untyped-def]
+            await self.save_session(sid, {"said": 0})
+
+        async def on_say(self, sid, text):  # type: ignore[no-untyped-def]
+            async with self.session(sid) as session:
+                session["said"] += 1
+            await self.emit("said", [text, session["said"]], to=sid)
+            return "OK"
+
+    heard: asyncio.Queue[Any] = asyncio.Queue()
+
+    class Listener(socketio.AsyncClientNamespace):
+        def on_said(self, data):  # type: ignore[no-untyped-def]
+            heard.put_nowait(data)
+
+        async def say(self, text: str) -> Any:
+            return await self.call("say", text)
+
+    sio = socketio.AsyncServer(log="memory:")
+    sio.register_namespace(Chat("/"))
+    async with served(sio) as url:
+        client, listener = socketio.AsyncClient(), Listener()
+        with pytest.raises(AttributeError, match="register_namespace"):
+            await listener.say("too early")
+        client.register_namespace(listener)
+        await within(client.connect(url))
+        assert await within(listener.say("hello")) == "OK"
+        assert await within(heard.get()) == ["hello", 1]
+        await client.disconnect()
+
+
+async def test_the_main_namespace_may_be_named_and_no_other() -> None:
+    sio = socketio.AsyncServer(log="memory:")
+
+    @sio.on("ask", namespace="/")
+    async def ask(sid, data):  # type: ignore[no-untyped-def]
+        await sio.enter_room(sid, "asked", namespace="/")
+        await sio.emit("answer", data, room="asked", namespace="/")
+
+    @sio.event(namespace="/")
+    def bye(sid):  # type: ignore[no-untyped-def]
+        return sio.rooms(sid, namespace="/")
+
+    async with served(sio) as url:
+        client, answers = socketio.AsyncClient(), asyncio.Queue[Any]()
+        client.on("answer", answers.put_nowait, namespace="/")
+        await within(client.connect(url, namespaces=["/"]))
+        await client.emit("ask", 1, namespace="/")
+        assert await within(answers.get()) == 1
+        assert "asked" in await within(client.call("bye", namespace="/"))
+        for refused in (client.emit, sio.emit):
+            with pytest.raises(ValueError, match="only '/': use rooms"):
+                await refused("ask", namespace="/chat")
+        with pytest.raises(ValueError, match="use rooms"):
+            sio.on("ask", namespace="/chat")
+        with pytest.raises(ValueError, match="use rooms"):
+            await socketio.AsyncClient().connect(url, namespaces=["/", "/chat"])
+        with pytest.raises(ValueError, match="use rooms"):
+            socketio.AsyncNamespace("/chat")
+        await client.disconnect()
+
+
+def test_every_name_is_there_or_says_what_to_use() -> None:
+    for name in original.__all__:
+        ours = getattr(socketio, name)
+        if name in socketio.__all__:
+            continue
+        with pytest.raises(NotImplementedError, match=f"^rtpush has no {name}, which "):
+            ours("anything", at="all")
+    with pytest.raises(NotImplementedError, match="SimpleClient"):
+        socketio.Client()
+
+
 def rows(title: str) -> dict[str, str]:
     """Method → what becomes of it, from the table under a title."""
     text = TABLES.read_text()
@@ -206,7 +307,7 @@ def rows(title: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("name", ["AsyncServer", "AsyncClient", "SimpleClient"])
+@pytest.mark.parametrize("name", CLASSES)
 def test_the_tables_tell_of_every_method(name: str) -> None:
     theirs, ours = getattr(original, name), getattr(socketio, name)
     table = rows(name)
@@ -220,7 +321,7 @@ def test_the_tables_tell_of_every_method(name: str) -> None:
             assert not hasattr(ours, method), method
 
 
-@pytest.mark.parametrize("name", ["AsyncServer", "AsyncClient", "SimpleClient"])
+@pytest.mark.parametrize("name", CLASSES)
 def test_what_is_the_same_takes_the_same_arguments(name: str) -> None:
     theirs, ours = getattr(original, name), getattr(socketio, name)
     for method, fate in rows(name).items():
@@ -228,6 +329,6 @@ def test_what_is_the_same_takes_the_same_arguments(name: str) -> None:
         if not fate.startswith("the same") or not inspect.isfunction(function):
             continue
         wanted = set(inspect.signature(function).parameters)
-        wanted -= {"namespace", "namespaces", "ignore_queue", "args", "kwargs"}
+        wanted -= {"ignore_queue", "args", "kwargs"}
         taken = set(inspect.signature(getattr(ours, method)).parameters)
         assert wanted <= taken, (method, wanted - taken)
