@@ -29,7 +29,7 @@ from .application.replies import PendingReplies
 from .application.turns import Turns
 from .application.worker import Work, Worker
 from .cluster.nodes import Nodes
-from .cluster.supervisor import WorkerContext
+from .cluster.worker_process import WorkerContext
 from .config.settings import Settings
 from .demo import draw_picture
 from .errors import RtpushError
@@ -165,6 +165,8 @@ class Lifecycle(Application):
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(1.0, self._tick)
         now = time.time()
+        if self._worker_context is not None:
+            self._worker_context.beat()
         self._hub.tick()
         self._log.tick(now)
         self._bus.tick()

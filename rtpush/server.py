@@ -20,7 +20,8 @@ from .access.addresses import is_loopback
 from .access.auth import publishers_have_key
 from .access.tls import TlsError
 from .application.worker import Work
-from .cluster.supervisor import Supervisor, SupervisorError, WorkerContext
+from .cluster.supervisor import Supervisor, SupervisorError
+from .cluster.worker_process import WorkerContext, inherited
 from .config.settings import Settings
 from .handlers.options import ServerOptions, settings_of
 from .lifecycle import Lifecycle, StartError
@@ -111,6 +112,9 @@ class Server(Lifecycle):
             )
             return
         set_up_logging(self.settings.log_level)
+        if context := inherited():
+            self._run_worker(context)
+            return
 
         def ready(port: int) -> None:
             self._show_banner(port)
@@ -121,7 +125,7 @@ class Server(Lifecycle):
             return
         if threading.current_thread() is not threading.main_thread():
             raise StartError("several workers need the main thread: leave `workers` out")
-        supervisor = Supervisor(self.settings, self._run_worker, BACKLOG, ready)
+        supervisor = Supervisor(self.settings, BACKLOG, ready)
         try:
             supervisor.run()
         except SupervisorError as exc:

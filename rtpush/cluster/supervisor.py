@@ -8,8 +8,10 @@ Rules that hold here:
 - A worker is ready when it says so. In a rolling restart its successor is,
   before it is told to stop; the next one's turn comes when it has ended.
 - A worker that ends by itself is replaced: at once, unless it could not start.
-- The supervisor forks and waits, and does nothing else: no event loop, no
-  thread. When it is gone, its workers stop.
+- A worker says each second that its event loop turns. One that hangs keeps its
+  share of new connections, and is killed and replaced.
+- The supervisor starts processes and waits, and does nothing else: no event
+  loop, no thread. When it is gone, its workers stop.
 """
 
 from __future__ import annotations
@@ -19,18 +21,18 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from ..config.settings import Settings
 from ..unix import SUPERVISOR_SIGNALS
+from .worker_process import READY, spawn
 
-__all__ = ["Supervisor", "SupervisorError", "WorkerContext", "check_workers"]
+__all__ = ["Supervisor", "SupervisorError", "check_workers"]
 
 logger = logging.getLogger("rtpush.supervisor")
 
@@ -39,38 +41,32 @@ RESTART_DELAY: Final = 2.0
 # A second signal to stop means "at once". Two within so many seconds are one:
 # some send it to the process and to its group.
 SIGNAL_DEBOUNCE: Final = 0.5
+# A worker that says nothing for so many heartbeats hangs: its clients give it up then. But
+# one is not killed for a moment in which the machine had other things to do.
+HUNG_HEARTBEATS: Final = 2
+HUNG_AT_LEAST: Final = 5.0
 
 
 class SupervisorError(Exception):
     """Workers cannot be started. The message is one sentence that says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerContext:
-    """What a worker is given: its sockets, how it says that it is ready, and a
-    file descriptor that ends when the supervisor does.
-    """
-
-    sockets: Sequence[socket.socket]
-    ready: Callable[[], None]
-    supervisor_pipe: int
-
-
 @dataclass(slots=True, eq=False)
 class _Worker:
     pid: int
     slot: int
-    # Readable when the worker has said that it is ready, or has ended.
-    ready_pipe: int
+    # Readable when the worker says that it is ready or alive, or has ended.
+    report_pipe: int
     ready: bool = False
+    # When it was last heard.
+    heard: float = 0.0
 
 
 @dataclass(slots=True)
 class Supervisor:
-    """Runs `work` in as many processes as the settings say."""
+    """Runs this program in as many more processes as the settings say."""
 
     settings: Settings
-    work: Callable[[WorkerContext], None]
     backlog: int
     on_ready: Callable[[int], None]
     _slots: list[list[socket.socket]] = field(default_factory=list)
@@ -78,6 +74,8 @@ class Supervisor:
     _rolling: deque[_Worker] = field(default_factory=deque)
     # When the successor of a worker that ended is to be started, by slot.
     _restart_at: dict[int, float] = field(default_factory=dict)
+    # When it was last seen to that no worker hangs.
+    _watched: float = field(default_factory=time.monotonic)
     _stopping: bool = False
     _stopped: float = 0.0
     _code: int = 0
@@ -165,16 +163,16 @@ class Supervisor:
 
     def _wait_and_act(self) -> None:
         """Wait for something to happen, and act on it."""
-        ready_pipes = {
-            worker.ready_pipe: worker for worker in self._workers.values() if not worker.ready
-        }
-        wait = min((due - time.monotonic() for due in self._restart_at.values()), default=None)
+        report_pipes = {worker.report_pipe: worker for worker in self._workers.values()}
+        wait = min((due - time.monotonic() for due in self._restart_at.values()), default=1.0)
         readable, _, _ = select.select(
-            [self._signals, *ready_pipes], [], [], None if wait is None else max(0.0, wait)
+            [self._signals, *report_pipes], [], [], min(1.0, max(0.0, wait))
         )
         for end in readable:
-            if end in ready_pipes:
-                self._ready_pipe_readable(ready_pipes[end])
+            # Looking after one that ended may have closed the pipe of another.
+            if end in report_pipes and report_pipes[end].pid in self._workers:
+                self._reported(report_pipes[end])
+        self._kill_hung()
         if self._signals in readable:
             for number in os.read(self._signals, 1024):
                 self._signalled(number)
@@ -194,13 +192,27 @@ class Supervisor:
             for pid in self._workers:
                 _signal(pid, signal.SIGTERM)
 
-    def _ready_pipe_readable(self, worker: _Worker) -> None:
-        worker.ready = os.read(worker.ready_pipe, 1) != b""
-        if not worker.ready:
+    def _reported(self, worker: _Worker) -> None:
+        said = os.read(worker.report_pipe, 1024)
+        worker.heard = time.monotonic()
+        if not said:
             # It has ended: SIGCHLD is on its way.
             self._reap()
-        elif self._rolling and self._rolling[0].slot == worker.slot:
-            _signal(self._rolling[0].pid, signal.SIGTERM)
+        elif READY in said:
+            worker.ready = True
+            if self._rolling and self._rolling[0].slot == worker.slot:
+                _signal(self._rolling[0].pid, signal.SIGTERM)
+
+    def _kill_hung(self) -> None:
+        now = time.monotonic()
+        # While the supervisor was held, as by Ctrl+Z, its workers may have been, too.
+        held, self._watched = max(0.0, now - self._watched - 1.0), now
+        allowed = max(HUNG_HEARTBEATS * self.settings.heartbeat, HUNG_AT_LEAST)
+        for worker in self._workers.values():
+            worker.heard += held
+            if worker.ready and now - worker.heard > allowed:
+                logger.error("worker %d hangs for %.0f s; it is killed", worker.pid, allowed)
+                _signal(worker.pid, signal.SIGKILL)
 
     def _roll(self) -> None:
         """Start the successor of the next worker that is to go."""
@@ -217,12 +229,12 @@ class Supervisor:
                     return
                 worker = self._workers.pop(pid, None)
                 if worker is not None:
-                    os.close(worker.ready_pipe)
+                    os.close(worker.report_pipe)
                     self._ended(worker, os.waitstatus_to_exitcode(status))
 
     def _ended(self, worker: _Worker, code: int) -> None:
         if self._stopping:
-            self._code = self._code or (1 if code else 0)
+            self._code = self._code or (1 if code and worker.ready else 0)
             return
         if self._rolling and self._rolling[0] is worker:
             self._rolling.popleft()
@@ -242,40 +254,13 @@ class Supervisor:
                 del self._restart_at[slot]
                 self._start(slot)
 
-    # ------------------------------------------------------------------- forking
-
     def _start(self, slot: int) -> None:
-        ready_pipe, write_end = os.pipe()
-        pid = os.fork()
-        if pid:
-            os.close(write_end)
-            self._workers[pid] = _Worker(pid, slot, ready_pipe)
-            return
+        report_pipe, write_end = os.pipe()
         try:
-            self._become_worker(slot, write_end)
-        except SystemExit as exc:
-            os._exit(exc.code if isinstance(exc.code, int) else 1)
-        except BaseException:
-            logger.exception("a worker failed")
-            os._exit(70)
-
-    def _become_worker(self, slot: int, write_end: int) -> NoReturn:
-        signal.set_wakeup_fd(-1)
-        for number in SUPERVISOR_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        # Ctrl+C reaches the supervisor alone, which then tells us.
-        os.setpgid(0, 0)
-        os.close(self._liveness_write)
-        for other, sockets in enumerate(self._slots):
-            for sock in sockets if other != slot else ():
-                sock.close()
-
-        def ready() -> None:
-            os.write(write_end, b".")
-
-        self.work(WorkerContext(self._slots[slot], ready, self._liveness_read))
-        sys.stderr.flush()
-        os._exit(0)
+            pid = spawn(self._slots[slot], self._liveness_read, write_end)
+        finally:
+            os.close(write_end)
+        self._workers[pid] = _Worker(pid, slot, report_pipe)
 
 
 def check_workers(settings: Settings) -> None:
@@ -287,7 +272,7 @@ def check_workers(settings: Settings) -> None:
             f"{settings.workers} workers need a log that processes can share: say --log "
             "redis://HOST (docs/scaling.md), or leave --workers out"
         )
-    if not hasattr(os, "fork") or not hasattr(socket, "SO_REUSEPORT"):
+    if not hasattr(os, "posix_spawn") or not hasattr(socket, "SO_REUSEPORT"):
         raise SupervisorError("this system cannot run several workers: leave --workers out")
 
 

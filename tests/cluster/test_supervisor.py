@@ -57,9 +57,11 @@ async def until_true(condition: Any) -> None:
 
 
 @asynccontextmanager
-async def running(folder: Path, redis: RedisServer, count: int) -> AsyncIterator[ServerProcess]:
+async def running(
+    folder: Path, redis: RedisServer, count: int, *more: str
+) -> AsyncIterator[ServerProcess]:
     log = redis.url(secrets.token_hex(8))
-    server = ServerProcess(folder, f"--workers={count}", f"--log={log}", "--grace=2s")
+    server = ServerProcess(folder, f"--workers={count}", f"--log={log}", "--grace=2s", *more)
     await server.start()
     try:
         yield server
@@ -159,6 +161,55 @@ async def test_a_rolling_restart_loses_nothing(tmp_path: Path, redis_server: Red
         os.kill(server.pid, signal.SIGHUP)
         await until_true(lambda: len(workers_of(server)) == 2 and not before & workers_of(server))
         assert work.refused <= len(before) * 2, "only what was under way on the one that stopped"
+
+
+@needs("redis")
+async def test_one_that_hangs_is_replaced(tmp_path: Path, redis_server: RedisServer) -> None:
+    async with running(tmp_path, redis_server, 2, "--heartbeat=1s") as server:
+        before = workers_of(server)
+        victim = min(before)
+        os.kill(victim, signal.SIGSTOP)
+        await until_true(lambda: len(workers_of(server)) == 2 and victim not in workers_of(server))
+        assert before - workers_of(server) == {victim}
+
+
+APP = """import rtpush
+server = rtpush.Server()
+
+@server.on("version")
+async def version(sid, data):
+    return {version}
+"""
+
+
+async def versions(server: ServerProcess, count: int) -> set[int]:
+    """What so many new connections are answered."""
+    async with aiohttp.ClientSession(trust_env=False) as http:
+        clients = [await KINDS[0].open(server.url, http) for _ in range(count)]
+        found: set[int] = set()
+        for client in clients:
+            found.add(await client.accepted({"event": "version"}))
+            await client.close()
+        return found
+
+
+@needs("redis")
+async def test_new_code_is_loaded_unless_it_cannot_start(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    app = tmp_path / "app.py"
+    app.write_text(APP.format(version=1))
+    async with running(tmp_path, redis_server, 2, "app:server") as server:
+        before = workers_of(server)
+        assert await versions(server, 8) == {1}
+        app.write_text("1 / 0")
+        os.kill(server.pid, signal.SIGHUP)
+        await until_true(lambda: workers_of(server) - before)
+        await until_true(lambda: workers_of(server) == before)
+        assert await versions(server, 8) == {1}
+        app.write_text(APP.format(version=22))
+        await until_true(lambda: len(workers_of(server)) == 2 and not before & workers_of(server))
+        assert await versions(server, 8) == {22}
 
 
 @needs("redis")
