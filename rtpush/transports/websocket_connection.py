@@ -224,7 +224,9 @@ class WebSocketConnection(ClosingConnection):
         try:
             envelope = parse(data.decode(), containers) if text else _not_text()
         except RtpushError as error:
-            envelope = error
+            # Its traceback holds this frame, and with it the message: a cycle, which
+            # would stay until the garbage collector comes.
+            envelope = error.with_traceback(None)
         except UnicodeDecodeError as exc:
             # RFC 6455, section 8.1.
             self._fail(CloseCode.INVALID_DATA, f"invalid UTF-8 at byte {exc.start}")

@@ -7,6 +7,7 @@ that is no echo can be asked: `{"event": "ping"}` is what it echoes.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import zlib
@@ -19,6 +20,7 @@ from clients import PATIENCE, until
 from frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, Raw, close, deflated, frame, handshake
 
 from rtpush.config.settings import Settings
+from rtpush.errors import RtpushError
 from rtpush.server import Server
 from rtpush.transports import stream
 from rtpush.transports.closing_handshake import MAX_AFTER_CLOSE
@@ -482,6 +484,20 @@ async def test_frames_before_the_handshake_are_no_frames(server: Server) -> None
 
 
 # ---- what it may cost --------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [b"[" + b"[]," * 30_000 + b"[]]", b"[" * 30_000])
+async def test_a_refused_message_is_let_go_at_once(server: Server, data: bytes) -> None:
+    raw = await Raw.upgraded(server.port)
+    gc.collect()
+    gc.disable()
+    try:
+        raw.send(frame(TEXT, b'{"event":"x","data":' + data + b"}") + BYE)
+        assert [kind for kind, _ in await said(raw)] == [X, C]
+        assert [one for one in gc.get_objects() if isinstance(one, RtpushError)] == []
+    finally:
+        gc.enable()
+        raw.abort()
 
 
 async def test_one_turn_of_the_loop_handles_a_bounded_number_of_frames(server: Server) -> None:
