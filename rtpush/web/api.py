@@ -74,7 +74,8 @@ def answer_errors(metrics: Metrics) -> Middleware:
         try:
             return await handler(request)
         except RtpushError as error:
-            refusal = error
+            # Its traceback holds this frame: a cycle, which would keep the body for a while.
+            refusal = error.with_traceback(None)
         except web.HTTPMethodNotAllowed as exc:
             allowed = ", ".join(sorted(exc.allowed_methods))
             refusal = RtpushError("method_not_allowed", f"{request.path} takes {allowed}.")

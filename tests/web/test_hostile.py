@@ -6,6 +6,7 @@ What goes wrong inside of a WebSocket stands in test_websocket_abuse.py.
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 from collections.abc import AsyncIterator
@@ -356,6 +357,17 @@ async def test_compressed_bodies_are_refused(server: Server, encoding: str) -> N
     request = send("POST", "/api/publish", bomb, f"Content-Encoding: {encoding}")
     status, body = await answer(server.port, request)
     assert (status, json.loads(body)["error"]["code"]) == (415, "unsupported_encoding")
+
+
+async def test_a_refused_body_is_let_go_at_once(server: Server) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        status, _ = await answer(server.port, publish("[" * 30_000))
+        assert status == 413
+        assert [one for one in gc.get_objects() if isinstance(one, RtpushError)] == []
+    finally:
+        gc.enable()
 
 
 async def test_the_page_is_safe_in_a_browser(server: Server) -> None:
