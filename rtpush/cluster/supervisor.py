@@ -242,7 +242,9 @@ class Supervisor:
             return
         alone = not self._workers and not self._restart_at
         if alone and not worker.ready and worker.slot == 0:
-            # The first of all: it has said why.
+            # The first of all: it has said why, unless it has done nothing.
+            if code == 0:
+                logger.error("a worker runs the program again: have a file that calls server.run()")
             return
         logger.error("worker %d ended with %d; another one is started", worker.pid, code)
         self._restart_at[worker.slot] = time.monotonic() + (0.0 if worker.ready else RESTART_DELAY)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ import aiohttp
 import pytest
 from clients import KINDS, PATIENCE, Client, Ended, is_logged
 from needs import needs
-from processes import ServerProcess, pause, refusal
+from processes import ROOT, ServerProcess, pause, refusal
 from redisserver import RedisServer
 from websockets.exceptions import WebSocketException
 
@@ -40,6 +41,20 @@ async def test_only_run_starts_workers() -> None:
     server = Server(Settings(port=0, workers=2, log="redis://localhost"))
     with pytest.raises(StartError, match=r"server\.run"):
         await server.start()
+
+
+async def test_a_program_that_cannot_run_again_is_told_so(tmp_path: Path) -> None:
+    program = "import rtpush; rtpush.Server(port=0, workers=2, log='redis://localhost').run()"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-"),
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await asyncio.wait_for(process.communicate(program.encode()), PATIENCE)
+    assert process.returncode == 1
+    assert b"a worker runs the program again" in errors
 
 
 def workers_of(server: ServerProcess) -> set[int]:
