@@ -14,9 +14,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import math
-import secrets
 import sqlite3
-import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -30,12 +28,9 @@ from .entry import Entry
 from .file_place import FilePlace
 from .idempotency import IDEMPOTENCY_FOR
 from .sqlite_reader import SELECT_ENTRIES, entry_of_row
+from .sqlite_schema import SCHEMA_VERSION, check_version, create, is_log
 
 __all__ = ["EntryRow", "Kept", "KeyRow", "Restored", "Rows", "SqliteFile"]
-
-APPLICATION_ID: Final = 0x52545055  # "RTPU"
-# Version 2 has the index by room; a file of version 1 gets it when it is opened.
-SCHEMA_VERSION: Final = 2
 
 # Trimming rides on commits and, in a quiet log, on ticks: this many entries at
 # the most each time, so that no publisher waits for a long deletion.
@@ -44,20 +39,6 @@ TRIM_AT_ONCE: Final = 5_000
 # SQLite folds the write-ahead log into the file by itself, but begins it anew only
 # when it meets no reader. Beyond this size a commit waits for the reads under way.
 MAX_WAL_BYTES: Final = 32 << 20
-
-SCHEMA: Final = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE entries (
-    seq INTEGER PRIMARY KEY, time REAL NOT NULL, size INTEGER NOT NULL, event TEXT NOT NULL,
-    room TEXT, key TEXT, data BLOB NOT NULL, skip TEXT, ack TEXT, args INTEGER);
-CREATE INDEX entries_keyed ON entries (key, event, room, seq) WHERE key IS NOT NULL;
-CREATE TABLE tasks (
-    key TEXT NOT NULL, number INTEGER NOT NULL, ended REAL, task BLOB NOT NULL,
-    PRIMARY KEY (key, number)) WITHOUT ROWID;
-CREATE INDEX tasks_ended ON tasks (ended) WHERE ended IS NOT NULL;
-CREATE TABLE idempotency (
-    seq INTEGER PRIMARY KEY, key BLOB NOT NULL, account TEXT NOT NULL, time REAL NOT NULL);
-"""
 
 _NEWEST_FIRST: Final = SELECT_ENTRIES + "ORDER BY seq DESC LIMIT ?"
 _FORGET_KEY: Final = "DELETE FROM idempotency WHERE seq = ?"
@@ -131,7 +112,7 @@ class SqliteFile:
 
     def open(self, now: float, tail_count: int, tail_bytes: int) -> Restored:
         """Raises LogError, and then the file is as it was."""
-        known = self._look()
+        known = is_log(self._path)
         try:
             self._db = self._connect(self._path)
         except sqlite3.Error as exc:
@@ -182,30 +163,6 @@ class SqliteFile:
             self._guard.close()
             self._guard = None
 
-    def _look(self) -> bool:
-        """Is there a log already? Read as plain bytes (SQLite file format, section 1.3)."""
-        try:
-            with self._path.open("rb") as file:
-                header = file.read(100)
-        except FileNotFoundError:
-            return False
-        except OSError as exc:
-            raise LogError(f"cannot read the log {self._path}: {exc.strerror}.") from exc
-        if not header:
-            return False
-        if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
-            raise LogError(
-                f"{self._path} is not an rtpush log (not a database at all); it was left as it is. "
-                "Choose another file with --log sqlite:PATH."
-            )
-        (application,) = struct.unpack_from(">I", header, 68)
-        if application != APPLICATION_ID:
-            raise LogError(
-                f"{self._path} is a database of another program; it was left as it is. "
-                "Choose another file with --log sqlite:PATH."
-            )
-        return True
-
     def _explain(self, exc: sqlite3.Error) -> LogError:
         if "locked" in str(exc):
             return LogError(
@@ -229,10 +186,10 @@ class SqliteFile:
         """See that the log is sound and nobody else has it, or make one."""
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         if known:
-            self._check_version()
+            check_version(self._db, self._path)
             self._check_sound()
         else:
-            self._create()
+            create(self._db)
 
     def _begin(self, now: float) -> None:
         execute = self._db.execute
@@ -243,31 +200,10 @@ class SqliteFile:
         self._place.remember(self._path, self._wal_path)
         segments.migrate(self._db, SCHEMA_VERSION)
 
-    def _check_version(self) -> None:
-        # Asked of SQLite: the newest header may stand in the write-ahead log.
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise LogError(
-                f"{self._path} was written by a newer rtpush; it was left as it is. "
-                "Upgrade rtpush or choose another file with --log sqlite:PATH."
-            )
-
     def _check_sound(self) -> None:
         for (problem,) in self._db.execute("PRAGMA quick_check(1)"):
             if problem != "ok":
                 raise self._damaged(problem)
-
-    def _create(self) -> None:
-        epoch = secrets.token_hex(6)
-        self._db.executescript(
-            f"""BEGIN EXCLUSIVE;
-            PRAGMA application_id = {APPLICATION_ID};
-            PRAGMA user_version = {SCHEMA_VERSION};
-            {SCHEMA}
-            {segments.SCHEMA}
-            INSERT INTO meta VALUES ('epoch', '{epoch}');
-            COMMIT;"""
-        )
 
     def _restore(self, tail_count: int, tail_bytes: int) -> Restored:
         execute = self._db.execute

@@ -156,6 +156,19 @@ async def test_of_servers_that_begin_together_one_has_the_file(tmp_path: Path) -
             await log.close()
 
 
+async def test_a_file_from_before_the_first_release_is_refused_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "rtpush.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            "PRAGMA application_id = 0x52545055; PRAGMA user_version = 1;"
+            "CREATE TABLE entries (seq INTEGER PRIMARY KEY, data BLOB NOT NULL);"
+        )
+    before = path.read_bytes()
+    with pytest.raises(LogError, match="before its first release; it was left as it is"):
+        await SqliteLog(Settings(), path).open()
+    assert path.read_bytes() == before
+
+
 async def test_another_program_may_look_into_the_file(log: SqliteLog, tmp_path: Path) -> None:
     await log.append([x(), x()])
     with closing(sqlite3.connect(f"file:{tmp_path}/rtpush.db?mode=ro", uri=True)) as other:
