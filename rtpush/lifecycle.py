@@ -101,6 +101,7 @@ class Lifecycle(Application):
             await self._log.open()
         except (AuthError, LogError, StaticFilesError) as exc:
             raise StartError(str(exc)) from exc
+        self._stopping = None
         self._hub.begin()
         await self._bus.open()
         self._home.begin()

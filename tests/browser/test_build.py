@@ -143,9 +143,9 @@ async def test_react_hooks(browser: Browser, tmp_path: Path) -> None:
         await tab.run("socket.emitWithAck('task_created', {id: 'a'})")
         await tab.run("mount()")
         text = "name => document.getElementById(name)?.textContent"
-        await tab.until("document.getElementById('early')?.textContent === 'a 0 active'")
+        await tab.until("document.getElementById('early')?.textContent === 'a 0 queued'")
         await tab.run("socket.emitWithAck('task_progress', {id: 'a', progress: 40})")
-        await tab.until("document.getElementById('early').textContent === 'a 40 active'")
+        await tab.until("document.getElementById('early').textContent === 'a 40 running'")
         await tab.page.click("button")
         await tab.run("socket.emitWithAck('task_failed', {id: 'a', error: 'x'})")
         await tab.until("document.getElementById('late').textContent === 'a 40 failed'")

@@ -9,7 +9,7 @@ window.socket = socket;
 
 function Tasks({ name }) {
   const { tasks, finished } = useTasks(socket);
-  return <ul id={name}>{[...tasks, ...finished].map((task) => <li key={task.id}>{task.id} {task.progress ?? 0} {task.status ?? 'active'}</li>)}</ul>;
+  return <ul id={name}>{[...tasks, ...finished].map((task) => <li key={task.id}>{task.id} {task.progress ?? 0} {task.status}</li>)}</ul>;
 }
 
 function App() {
