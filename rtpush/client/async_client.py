@@ -27,7 +27,7 @@ from ..handlers.registry import Handler
 from ..protocol import check_name, check_room
 from ..publisher.backoff import Backoff
 from .cursor import Cursor
-from .endpoint import Auth, Endpoint, new_http_session, resolve_address
+from .endpoint import Auth, Endpoint, check_headers, new_http_session, resolve_address
 from .fallback import select_transports
 from .receive_queue import Event, Events
 from .session import Session
@@ -157,7 +157,7 @@ class Client(SocketIOInterface):
 
         Raises:
             ConnectError: The server cannot be reached, or refuses.
-            ValueError: `url` is not an address.
+            ValueError: `url` is not an address, or a header or token holds a newline.
         """
         if self._session.task is not None:
             raise ConnectError("bad_request", "The client is connected; disconnect it first.")
@@ -181,8 +181,9 @@ class Client(SocketIOInterface):
     ) -> Endpoint:
         base, query, key = resolve_address(url, path)
         names = select_transports(transports)
+        check_headers(headers, auth)
         return Endpoint(
-            http=self._http_session or new_http_session(self._ssl_verify),
+            http=self._http_session or new_http_session(base, self._ssl_verify),
             owns_http=self._http_session is None,
             base=base,
             query=query,

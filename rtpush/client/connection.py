@@ -17,7 +17,7 @@ import logging
 import random
 import secrets
 from asyncio import create_task
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -78,7 +78,9 @@ class Connection:
         self._listener = listener
         self._cursor = cursor
         self._sid = sid
-        self._connector = Connector(endpoint, self._resume, self._opened)
+        self._connector = Connector(
+            endpoint, self._resume, lambda: self.heartbeat.max_idle, self._opened
+        )
         # For the active transport; what is left in it goes when the transport closes.
         self._send_queue = SendQueue()
         # Answers to the server; what is left goes over the next transport.
@@ -140,6 +142,8 @@ class Connection:
             self.transport = None
             if closed.code == 1009:
                 self._drop_too_large()
+            if closed.code == 1006 and closed.message != Reason.PING_TIMEOUT:
+                self.heartbeat.learn()
             self._listener.disconnected(_reason_of(closed))
         return error
 
@@ -220,10 +224,13 @@ class Connection:
 
     def _receive(self, transport: Transport, received: Received) -> None:
         self.heartbeat.received()
-        for envelope in received.envelopes:
-            self._receive_envelope(transport, envelope)
+        self._receive_all(transport, received.envelopes)
         if received.position is not None:
             self._cursor.advance(received.position)
+
+    def _receive_all(self, transport: Transport, envelopes: Iterable[dict[str, Any]]) -> None:
+        for envelope in envelopes:
+            self._receive_envelope(transport, envelope)
 
     def _receive_envelope(self, transport: Transport, envelope: dict[str, Any]) -> None:
         event, data = envelope.get("event"), envelope.get("data")
@@ -244,8 +251,8 @@ class Connection:
         queue = self._send_queue
         while True:
             batch = await queue.peek()
-            if answers := await transport.send(batch):
-                self._receive(transport, Received(answers))
+            # Over HTTP the answers are those of a POST: they show no life of the stream.
+            self._receive_all(transport, await transport.send(batch))
             queue.remove(len(batch))
 
     async def _send_replies(self, transport: Transport) -> None:

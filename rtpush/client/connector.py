@@ -43,15 +43,18 @@ class Connector:
         self,
         endpoint: Endpoint,
         resume: Callable[[], dict[str, str]],
+        max_idle: Callable[[], float | None],
         opened: Callable[[str, Transport, Received], None],
     ) -> None:
-        """`resume` gives the query parameters that resume the session.
+        """`resume` gives the query parameters that resume the session, and `max_idle` the
+        seconds that a proxy lets a connection be idle; None: for ever.
 
         `opened` is called with the name of a transport that is open, the transport,
         and what arrived with `connect`. It may raise TransportClosed.
         """
         self._endpoint = endpoint
         self._resume = resume
+        self._max_idle = max_idle
         self._opened = opened
         self._fallback = Fallback(endpoint.transports)
         self._headers: Mapping[str, str] = {}
@@ -126,7 +129,13 @@ class Connector:
     def _new(self, name: str, resume: Callable[[], dict[str, str]]) -> Transport:
         endpoint = self._endpoint
         context = TransportContext(
-            endpoint.http, endpoint.base, endpoint.query, endpoint.rooms, self._headers, resume
+            endpoint.http,
+            endpoint.base,
+            endpoint.query,
+            endpoint.rooms,
+            self._headers,
+            resume,
+            self._max_idle,
         )
         return _TRANSPORTS[name](context)
 

@@ -20,9 +20,10 @@ import orjson
 from yarl import URL
 
 from ..publisher.backoff import Backoff
-from ..publisher.request import resolve_server
+from ..publisher.proxy import find_proxy
+from ..publisher.request import clean_key, resolve_server
 
-__all__ = ["Auth", "Endpoint", "new_http_session", "resolve_address"]
+__all__ = ["Auth", "Endpoint", "check_headers", "new_http_session", "resolve_address"]
 
 # A token; what the server's `connect` handler gets as `auth`, in which `token` is one; or a
 # function that returns either, called before each attempt.
@@ -62,18 +63,32 @@ class Endpoint:
     async def credentials(self) -> dict[str, str]:
         """The headers with what `auth` gives for the next attempt.
 
-        Raises what the application's function raises, and TypeError when it is no JSON.
+        Raises what the application's function raises, TypeError when it is no JSON, and
+        ValueError when a token cannot be sent in a header.
         """
         found: Any = self.auth() if callable(self.auth) else self.auth
         if inspect.isawaitable(found):
             found = await found
-        rest = dict(found) if isinstance(found, Mapping) else {"token": found}
-        token = rest.pop("token", None)
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        if rest:
-            encoded = urlsafe_b64encode(orjson.dumps(rest)).rstrip(b"=")
-            headers["Rtpush-Auth"] = encoded.decode()
-        return headers
+        return _auth_headers(found)
+
+
+def check_headers(headers: Mapping[str, str], auth: Auth | None) -> None:
+    """Raises ValueError when one of the headers, or a given token, cannot be sent."""
+    for name, value in headers.items():
+        if not str(value).isprintable():
+            raise ValueError(f"the header {name} is no single line; is there a newline in it?")
+    if auth is not None and not callable(auth):
+        _auth_headers(auth)
+
+
+def _auth_headers(auth: Any) -> dict[str, str]:
+    rest = dict(auth) if isinstance(auth, Mapping) else {"token": auth}
+    token = rest.pop("token", None)
+    headers = {} if token is None else {"Authorization": f"Bearer {clean_key(str(token))}"}
+    if rest:
+        encoded = urlsafe_b64encode(orjson.dumps(rest)).rstrip(b"=")
+        headers["Rtpush-Auth"] = encoded.decode()
+    return headers
 
 
 def resolve_address(
@@ -94,9 +109,14 @@ def resolve_address(
     return base if has_path else base.joinpath(path.strip("/")), query, key
 
 
-def new_http_session(ssl_verify: bool) -> aiohttp.ClientSession:
-    """An HTTP session without limits: a long-poll that waits must not delay a POST."""
+def new_http_session(base: URL, ssl_verify: bool) -> aiohttp.ClientSession:
+    """An HTTP session without limits: a long-poll that waits must not delay a POST.
+
+    Raises ValueError when the environment names a proxy that cannot be used.
+    """
+    proxy = find_proxy(str(base))
     return aiohttp.ClientSession(
+        proxy=None if proxy is None else proxy.url,
         connector=aiohttp.TCPConnector(limit=0, ssl=ssl_verify),
         timeout=aiohttp.ClientTimeout(total=None),
     )

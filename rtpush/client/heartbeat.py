@@ -4,6 +4,8 @@ Rules that hold here:
 
 - A router between the two may keep a dead connection open for hours, so the client
   pings on a WebSocket; over HTTP the server sends something regularly.
+- A proxy may cut every connection that is idle for so long. When two are cut after the
+  same time, the client sees to it that something arrives before.
 - The client calls the server silent only when it was reading meanwhile, and on a
   WebSocket only after a ping: a program that was busy has received nothing either.
 """
@@ -24,6 +26,13 @@ _PING_INTERVAL: Final = 15.0
 _PONG_TIMEOUT: Final = 8.0
 # Seconds between two heartbeats of a server that does not name its interval.
 _DEFAULT_INTERVAL: Final = 25.0
+# Two idle times that differ by less than this fraction are the same.
+_SAME: Final = 0.2
+# The part of that time that a connection may be idle from then on. Less than half: the HTTP
+# library sends a read that was cut again, once, on a new connection, and says nothing.
+_MARGIN: Final = 0.4
+# Seconds. Nothing has to arrive more often than this.
+_MIN_IDLE: Final = 1.0
 
 
 class Heartbeat:
@@ -34,6 +43,10 @@ class Heartbeat:
         self.interval = _DEFAULT_INTERVAL
         # When something was received, by the event loop's clock.
         self._received_at = 0.0
+        # Seconds that the connection may be idle; None: no proxy is known to mind.
+        self.max_idle: float | None = None
+        # How long the connection before was idle when it was cut.
+        self._last_idle = 0.0
         # Whether the client reads. While it does not, silence proves nothing.
         self._reading = True
 
@@ -55,19 +68,30 @@ class Heartbeat:
         self._reading = True
         self.received()
 
+    def learn(self) -> None:
+        """The connection was cut."""
+        idle = _now() - self._received_at
+        again = abs(idle - self._last_idle) < _SAME * idle
+        self._last_idle = idle
+        if again and idle > _MIN_IDLE:
+            self.max_idle = max(_MIN_IDLE, _MARGIN * idle)
+
     async def watch(self, ping: Callable[[], None] | None) -> None:
         """Raises TransportClosed (`ping timeout`) when the server is silent.
 
         `ping` sends a ping; None when the server sends heartbeats by itself.
         """
         while True:
-            await self._wait_idle(_PING_INTERVAL if ping else 2 * self.interval + 1)
+            await self._wait_idle(self._ping_interval() if ping else 2 * self.interval + 1)
             asked_at = _now()
             if ping:
                 ping()
                 await asyncio.sleep(_PONG_TIMEOUT)
             if self._reading and self._received_at <= asked_at:
                 raise TransportClosed(1006, Reason.PING_TIMEOUT)
+
+    def _ping_interval(self) -> float:
+        return min(_PING_INTERVAL, self.max_idle or _PING_INTERVAL)
 
     async def _wait_idle(self, seconds: float) -> None:
         """Wait until nothing has arrived for so long."""

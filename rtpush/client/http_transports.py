@@ -29,7 +29,9 @@ from .transports import (
 __all__ = ["LongPollTransport", "SseTransport"]
 
 # Seconds that the server may wait for an event before it answers a read.
-_POLL_TIMEOUT: Final = 25
+_POLL_TIMEOUT: Final = 25.0
+# Seconds between two heartbeats of a stream: no server sends more.
+_MIN_HEARTBEAT: Final = 1.0
 # Seconds beyond that for the answer to arrive.
 _READ_MARGIN: Final = 10.0
 # Seconds for the answer to a POST: the server waits for the application's handlers.
@@ -118,7 +120,7 @@ class SseTransport(_HttpTransport):
     async def _open(self) -> aiohttp.ClientResponse:
         context = self._context
         response = self._response = await context.http.get(
-            context.address("sse", context.resume()),
+            context.address("sse", {**context.resume(), **self._heartbeat()}),
             headers={**context.headers, "Accept": "text/event-stream"},
             timeout=aiohttp.ClientTimeout(total=None),
         )
@@ -128,6 +130,10 @@ class SseTransport(_HttpTransport):
             raise not_rtpush()
         self._check_redirect(response)
         return response
+
+    def _heartbeat(self) -> dict[str, str]:
+        idle = self._context.max_idle()
+        return {} if idle is None else {"heartbeat": f"{max(_MIN_HEARTBEAT, idle):g}"}
 
     async def close(self) -> None:
         """See Transport."""
@@ -146,9 +152,10 @@ class LongPollTransport(_HttpTransport):
         resume = self._context.resume()
         began = asyncio.get_running_loop().time()
         # The first answer shows whether the transport works: the server must not wait.
-        timeout = 0 if self.sid is None else _POLL_TIMEOUT
+        most = min(_POLL_TIMEOUT, self._context.max_idle() or _POLL_TIMEOUT)
+        timeout = 0 if self.sid is None else most
         sid = self.sid or resume.get("sid", _NEW_SESSION)
-        query = {**resume, "sid": sid, "timeout": str(timeout)}
+        query = {**resume, "sid": sid, "timeout": f"{timeout:g}"}
         if self._receipt is not None:
             query["receipt"] = str(self._receipt)
         url = self._context.address("poll", query)

@@ -78,6 +78,8 @@ class TransportContext:
     headers: Mapping[str, str]
     # The query parameters `last` and `sid`, by which the server resumes the session.
     resume: Callable[[], dict[str, str]]
+    # Seconds that a proxy lets a connection be idle; None: for ever.
+    max_idle: Callable[[], float | None]
 
     def address(self, path: str, more: Mapping[str, str]) -> URL:
         """The address that opens a transport."""

@@ -237,7 +237,7 @@ class Settings:
         20.0,
         duration(1, 3600),
         "Limits",
-        "how long a connection may take to send a request, and stay open without one",
+        "how long a connection may take to send a request",
     )
 
     demo: bool = _setting(

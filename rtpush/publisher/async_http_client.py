@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import aiohttp
 
 from ..errors import RtpushError
+from .proxy import Proxy, find_proxy
 from .request import (
     PUBLISH_BACKOFF,
     InvalidResponse,
@@ -38,6 +39,7 @@ class AsyncHttpClient:
         url, key = resolve_server(url, key)
         self._url = f"{url}/api/publish"
         self._headers = request_headers(key)
+        self._proxy = find_proxy(url)
         # Connections belong to a loop: one session for each.
         self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
 
@@ -81,7 +83,7 @@ class AsyncHttpClient:
         loop = asyncio.get_running_loop()
         if loop not in self._sessions:
             await self._close_orphans()
-            self._sessions[loop] = _new_session()
+            self._sessions[loop] = _new_session(self._proxy)
         return self._sessions[loop]
 
     async def _close_orphans(self) -> None:
@@ -97,11 +99,12 @@ class AsyncHttpClient:
             await session.close()
 
 
-def _new_session() -> aiohttp.ClientSession:
+def _new_session(proxy: Proxy | None) -> aiohttp.ClientSession:
     reuse = aiohttp.TraceConfig()
     reuse.on_connection_reuseconn.append(_mark_reused)
     return aiohttp.ClientSession(
         cookie_jar=aiohttp.DummyCookieJar(),
+        proxy=None if proxy is None else proxy.url,
         # `_request` sets the deadline.
         timeout=aiohttp.ClientTimeout(total=None),
         trace_configs=[reuse],

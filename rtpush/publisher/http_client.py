@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from ..errors import RtpushError
 from .per_process import PerProcess
+from .proxy import find_proxy
 from .request import (
     PUBLISH_BACKOFF,
     InvalidResponse,
@@ -57,6 +58,11 @@ class HttpClient:
         self._host, self._port = parts.hostname or "", parts.port
         self._path = f"{parts.path.rstrip('/')}/api/publish"
         self._headers = request_headers(key)
+        self._proxy = find_proxy(self.url)
+        if self._proxy is not None and not secure:
+            # Without TLS the proxy reads the request, and passes it on.
+            self._path = f"{self.url}/api/publish"
+            self._headers |= self._proxy.headers
         # Kept-alive connections. A child process must not use those of its parent.
         self._idle = PerProcess[deque[http.client.HTTPConnection]](deque)
 
@@ -121,7 +127,15 @@ class HttpClient:
             # Only the child's copies of the sockets: the parent goes on with its own.
             for inherited in self._idle.inherited:
                 _close_all(inherited)
+            return self._new_connection()
+
+    def _new_connection(self) -> http.client.HTTPConnection:
+        if self._proxy is None:
             return self._connection(self._host, self._port)
+        connection = self._connection(self._proxy.host, self._proxy.port)
+        if self._connection is http.client.HTTPSConnection:
+            connection.set_tunnel(self._host, self._port, self._proxy.headers)
+        return connection
 
     def close(self) -> None:
         """Close the connections that no thread is using."""

@@ -25,6 +25,7 @@ __all__ = [
     "InvalidResponse",
     "Outcome",
     "batches",
+    "clean_key",
     "decode_response",
     "encode_body",
     "encode_envelope",
@@ -66,16 +67,23 @@ def resolve_server(url: str | None, key: str | None) -> tuple[str, str | None]:
             machine the key file beside its log.
 
     Raises:
-        ValueError: `url` is not an address, or `key` cannot be sent in a header.
+        ValueError: `url` is not an address, or `key` cannot be sent in a header. White
+            space around the key, as at the end of a file, is left out.
     """
     url = url or os.environ.get("RTPUSH_URL") or DEFAULT_URL
     if not _is_address(url):
         raise ValueError(f"{url!r} is not an address like {DEFAULT_URL}")
     key = key or os.environ.get("RTPUSH_KEY") or _key_beside_the_log(url)
-    if key is not None and not (key.isascii() and key.isprintable()):
+    return url.rstrip("/"), None if key is None else clean_key(key)
+
+
+def clean_key(key: str) -> str:
+    """A key or token as it is sent in a header. Raises ValueError."""
+    key = key.strip()
+    if not (key and key.isascii() and key.isprintable()):
         # The message must not show a secret.
         raise ValueError("the key or token is no single line of ASCII; is there a newline in it?")
-    return url.rstrip("/"), key
+    return key
 
 
 def _key_beside_the_log(url: str) -> str | None:

@@ -15,7 +15,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from ..access.callers import Callers
 from ..access.tls import TlsError, load_certificate, make_context
 from ..config.settings import Settings
-from .slow_requests import SlowRequests
+from .slow_requests import KEPT_SECONDS, SlowRequests
 
 __all__ = ["BACKLOG", "Listener"]
 
@@ -46,7 +46,7 @@ class Listener:
             tcp_keepalive=False,
             # Compressed bodies are refused; what has come of one need not be inflated for it.
             auto_decompress=False,
-            keepalive_timeout=settings.request_timeout,
+            keepalive_timeout=KEPT_SECONDS,
             handler_cancellation=True,
             # `close` has waited already.
             shutdown_timeout=0.1,

@@ -10,11 +10,13 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from aiohttp import web
 
-from ..framing import SSE
+from ..errors import RtpushError
+from ..framing import SSE, Framing
 from ..protocol import encode
 from .connect_request import read_connect_request
 from .context import TransportContext
@@ -39,6 +41,8 @@ _HEAD: Final = (
 # An event and not a comment: a page cannot see comments, and silence is how
 # it notices a dead connection.
 _HEARTBEAT: Final = SSE.frame(encode("heartbeat", None), None)
+# Seconds between two heartbeats that a client may ask for.
+MAX_INTERVAL: Final = 3600
 # The end of an event that is broken off: one of another type, which no client listens to.
 # Without its id it is not where an EventSource would go on.
 _UNFINISHED: Final = b"\nid:\nevent: unfinished\n\n"
@@ -57,10 +61,14 @@ class SseTransport:
         """
         self._context.charge_request(request)
         connect_request = read_connect_request(request)
+        interval = _interval(request)
         head = self._head(request.headers.get("Origin"))
         session = await self._context.admit(request, connect_request)
         transport, _ = hijack_for(session, request, self._context)
-        SseConnection(transport, SSE, self._context).start(session, connect_request.last, head)
+        connection = SseConnection(transport, SSE, self._context)
+        connection.start(session, connect_request.last, head)
+        if interval is not None and interval < self._context.settings.heartbeat:
+            connection.beat_every(interval)
         return HijackedResponse()
 
     def _head(self, origin: str | None) -> bytes:
@@ -73,7 +81,33 @@ class SseTransport:
 class SseConnection(StreamConnection):
     """One event stream: a connection of the hub."""
 
-    __slots__ = ()
+    __slots__ = ("_beat",)
+
+    def __init__(
+        self, transport: asyncio.Transport, framing: Framing, context: TransportContext
+    ) -> None:
+        super().__init__(transport, framing, context)
+        # The next of its own heartbeats; None while it has the server's alone.
+        self._beat: asyncio.TimerHandle | None = None
+
+    def beat_every(self, seconds: float) -> None:
+        """Send heartbeats of its own, beside the server's."""
+
+        def beat() -> None:
+            if not self._full:
+                self.heartbeat()
+            self.beat_every(seconds)
+
+        self._beat = asyncio.get_running_loop().call_later(seconds, beat)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._stop_beating()
+        super().connection_lost(exc)
+
+    def _stop_beating(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
 
     def heartbeat(self) -> None:
         """See Connection."""
@@ -82,7 +116,24 @@ class SseConnection(StreamConnection):
     def close(self, code: int, reason: str) -> None:
         """See Connection. The `disconnect` event says code and reason."""
         self._session = None
+        self._stop_beating()
         if self._behind is not None:
             self._go_on_behind(_UNFINISHED)
         self._transport.close()
         self._abort_later()
+
+
+def _interval(request: web.Request) -> float | None:
+    """The query's `heartbeat`; raises RtpushError (`bad_request`)."""
+    text = request.query.get("heartbeat")
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= MAX_INTERVAL:
+        raise RtpushError(
+            "bad_request", f'"heartbeat" is a number of seconds from 1 to {MAX_INTERVAL}.'
+        )
+    return seconds

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from rtpush.access.rate_limits import BURST, RateLimit
 from rtpush.config.settings import Settings
 from rtpush.server import Server
+from rtpush.transports import listener, slow_requests
 
 # ---- the bucket --------------------------------------------------------------
 
@@ -140,14 +143,69 @@ async def test_an_address_has_its_share_however_many_connections(
 
 async def test_a_head_that_does_not_end_is_cut() -> None:
     async with running(request_timeout=1) as server:
-        slow, idle = await Raw.connect(server.port), await Raw.connect(server.port)
+        slow = await Raw.connect(server.port)
         slow.send(b"GET / HTTP/1.1\r\nX-Slow: ")
-        idle.send(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        assert (await idle.head()).startswith(b"HTTP/1.1 200 ")
         assert await slow.rest() == b""
-        await idle.rest()
-        for raw in (slow, idle):
+        slow.abort()
+
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+@pytest.fixture
+async def kept() -> AsyncIterator[tuple[Server, list[Raw]]]:
+    """Connections that made a request each, one after the other."""
+    async with running() as server:
+        raws = []
+        for _ in range(3):
+            raws.append(await Raw.connect(server.port))
+            await ask_again(raws[-1])
+            await asyncio.sleep(0)
+        yield server, raws
+        for raw in raws:
             raw.abort()
+
+
+async def ask_again(raw: Raw) -> None:
+    raw.send(HEALTH)
+    assert (await raw.head()).startswith(b"HTTP/1.1 200 ")
+    await raw.reader.readuntil(b"}\n")
+
+
+def shift(server: Server, monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
+    """Let the server look at its connections as it would after so long."""
+    assert server._listener is not None
+    begin = time.monotonic()
+    for one in (0.0, *seconds):
+        clock = SimpleNamespace(monotonic=lambda one=one: begin + one)
+        monkeypatch.setattr(listener, "time", clock)
+        server._listener.tick()
+
+
+async def test_a_connection_is_kept_for_longer_than_balancers_keep_theirs(
+    kept: tuple[Server, list[Raw]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, (first, second, _) = kept
+    shift(server, monkeypatch, 61)
+    await ask_again(first)
+    shift(server, monkeypatch, 61, 76)
+    assert await second.rest() == b""
+
+
+async def test_only_so_many_connections_are_kept_for_long(
+    kept: tuple[Server, list[Raw]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, raws = kept
+    monkeypatch.setattr(slow_requests, "MAX_KEPT", 2)
+    shift(server, monkeypatch, 19)
+    for raw in raws:
+        await ask_again(raw)
+    shift(server, monkeypatch, 1, 22)
+    cut = [asyncio.create_task(raw.rest()) for raw in raws]
+    done, others = await asyncio.wait(cut, return_when=asyncio.FIRST_COMPLETED)
+    assert len(done) == 1
+    for task in others:
+        task.cancel()
 
 
 async def test_a_body_that_does_not_come_is_refused(http: aiohttp.ClientSession) -> None:
@@ -155,7 +213,7 @@ async def test_a_body_that_does_not_come_is_refused(http: aiohttp.ClientSession)
         slow = await Raw.connect(server.port)
         slow.send(b"POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 20\r\n\r\n{")
         assert (await slow.head()).startswith(b"HTTP/1.1 408 ")
-        assert b'"request_timeout"' in await slow.rest()
+        assert b'"request_timeout"' in await slow.reader.readuntil(b"}\n")
         slow.abort()
 
 

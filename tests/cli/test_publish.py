@@ -107,7 +107,7 @@ def test_invalid_addresses_and_tokens(
         assert main([command[0], f"--url={url}", *command[1:]]) == 2
         told = f"rtpush: {url!r} is not an address like http://127.0.0.1:5000\n"
         assert capsys.readouterr() == ("", told)
-    for token in ("s3cret\n", "clé-s3cret"):
+    for token in ("s3cret\nother", "clé-s3cret"):
         assert main([command[0], f"--token={token}", *command[1:]]) == 2
         out, err = capsys.readouterr()
         assert out == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -748,6 +749,49 @@ async def test_sending_does_not_postpone_the_ping_timeout(
     await client.disconnect()
 
 
+async def test_a_proxy_that_cuts_idle_connections_is_learned(
+    between: Relay, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "_PONG_TIMEOUT", 0.4)
+    monkeypatch.setattr(heartbeat, "_MIN_IDLE", 0.1)
+    # No stream has a heartbeat more often than once a second.
+    between.max_idle = 1.6 if transport == "sse" else 0.5
+    client = impatient()
+    await client.connect(between.url, transports=[transport])
+    life = watched(client)
+    async with asyncio.timeout(4 * PATIENCE):
+        while sum(one != "connect" for one in life) < 2:
+            await client.sleep(0.05)
+        between.chunks = 0
+        # Apart by what was learned: together longer than an idle connection lives.
+        while between.chunks < 4:
+            await client.sleep(0.05)
+    assert sum(one != "connect" for one in life) == 2
+    await client.disconnect()
+
+
+async def test_answers_to_posts_show_no_life_of_the_stream() -> None:
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        connect = {"event": "connect", "data": {"sid": "s", "heartbeat": 0.05}}
+        await response.write(b"data: %b\n\n" % json.dumps(connect).encode())
+        await asyncio.get_running_loop().create_future()
+        return response
+
+    answer = saying([{"event": "pong", "data": None}])
+    async with stranger(web.get("/sse", stream), web.post("/poll", answer)) as url:
+        client = impatient()
+        await client.connect(url, transports="sse")
+        life = watched(client)
+        async with asyncio.timeout(PATIENCE):
+            while not life:
+                await client.emit("pointer", 1, volatile=True)
+                await client.sleep(0.01)
+        assert life[0] == "ping timeout"
+        await client.disconnect()
+
+
 async def test_a_blocked_event_loop_is_no_ping_timeout(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1091,6 +1135,21 @@ async def test_tokens(transport: str) -> None:
             async with Client() as client:
                 await client.connect(server.url, auth=good, transports=[transport])
                 assert await within(client.call("who")) == "ada"
+
+
+async def test_a_newline_behind_a_token_is_left_out(transport: str) -> None:
+    async with Server(port=0, log="memory:", auth_secret=SECRET) as server:
+        for auth in (token() + "\n", {"token": f" {token()}\n"}, lambda: token() + "\r\n"):
+            client = Client()
+            await client.connect(server.url, transports=[transport], auth=auth)
+            await client.disconnect()
+
+
+async def test_a_header_that_cannot_be_sent_is_refused_at_once() -> None:
+    broken: dict[str, Any]
+    for broken in ({"auth": "two\nlines"}, {"headers": {"X-Name": "two\nlines"}}):
+        with pytest.raises(ValueError, match="is there a newline in it"):
+            await Client().connect("http://127.0.0.1:9", **broken)
 
 
 async def later_token() -> str:

@@ -54,6 +54,15 @@ async def test_every_block_of_a_stream_has_data(site: Site) -> None:
             assert "data: " in block, block
 
 
+async def test_a_client_may_ask_for_more_heartbeats(site: Site) -> None:
+    async with stream(site, "?heartbeat=1") as response:
+        while (await next_data(response))["event"] != "heartbeat":
+            pass
+    for odd in ("0.9", "3601", "often", "nan", ""):
+        async with stream(site, f"?heartbeat={odd}") as response:
+            assert (await response.json())["error"]["code"] == "bad_request"
+
+
 async def test_last_event_id_wins_over_last(site: Site) -> None:
     first, second, third = await site.emit(3)
     async with stream(site, f"?last={first}", Last_Event_ID=second) as response:

@@ -12,6 +12,7 @@ class Relay:
 
     `mute` swallows what the server says on WebSockets, but for the answer to
     the handshake; `deaf` swallows what it says on everything.
+    A connection on which the server says nothing for `max_idle` seconds is cut.
     `cut()` ends what there is now; while `closed`, nobody is let in.
     """
 
@@ -21,6 +22,9 @@ class Relay:
         self.mute = False
         self.deaf = False
         self.closed = False
+        self.max_idle: float | None = None
+        # What the server has said since the last was cut because of that, in chunks.
+        self.chunks = 0
         self.accepted = 0
         self.websockets = 0
         self._writers: set[asyncio.StreamWriter] = set()
@@ -65,10 +69,15 @@ class Relay:
         if quiet and upgrade:
             writer.write(await reader.readuntil(b"\r\n\r\n"))
         try:
-            while data := await reader.read(1 << 16):
+            while data := await asyncio.wait_for(
+                reader.read(1 << 16), self.max_idle if quiet else None
+            ):
+                self.chunks += quiet
                 if not (quiet and (self.deaf or (self.mute and upgrade))):
                     writer.write(data)
                     await writer.drain()
+        except TimeoutError:
+            self.chunks = 0
         finally:
             writer.close()
 
