@@ -9,6 +9,8 @@ Rules that hold here:
   would never get.
 - Events wait until the caller receives them. While many wait, the client stops
   reading, and the server keeps a position for it.
+- A program that ends without `disconnect` disconnects at its exit: what was emitted is
+  sent, for as long as `disconnect` waits.
 - The child of a fork has no such thread. Its calls raise ConnectError, and leave the
   parent's loop alone.
 """
@@ -16,6 +18,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
@@ -93,7 +96,7 @@ class SimpleClient:
         retry: bool = False,
         socketio_path: str | None = None,
     ) -> None:
-        """Connect, and stay connected until `disconnect`.
+        """Connect, and stay connected until `disconnect`, or the end of the program.
 
         Args:
             url: The server's address, `http` or `ws`; None takes RTPUSH_URL of the
@@ -139,6 +142,7 @@ class SimpleClient:
                 target=_run_loop, args=[self._loop], name="rtpush-client", daemon=True
             )
             self._thread.start()
+        atexit.register(self.disconnect)
 
     async def _open(self, opening: Coroutine[Any, Any, None]) -> Events:
         # Before it connects, so that no event comes too early.
@@ -155,6 +159,7 @@ class SimpleClient:
             self._stop_loop()
 
     def _stop_loop(self) -> None:
+        atexit.unregister(self.disconnect)
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -137,3 +140,51 @@ def test_the_child_of_a_fork_gets_an_error_and_leaves_the_parent_alone(server: L
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         client.emit("n", 1)
         assert client.receive(PATIENCE) == ["n", 1]
+
+
+EMITS_AND_ENDS = """
+import sys
+from rtpush import SimpleClient
+from rtpush.client import async_client
+
+async_client._DISCONNECT_TIMEOUT = float(sys.argv[2])
+client = SimpleClient()
+client.connect(sys.argv[1], transports=sys.argv[3])
+print("connected", flush=True)
+sys.stdin.readline()
+for number in range(300):
+    client.emit(sys.argv[4], number)
+"""
+
+
+@contextmanager
+def program(*args: str) -> Iterator[subprocess.Popen[str]]:
+    """A program that is connected, and ends after a line of input."""
+    with subprocess.Popen(
+        [sys.executable, "-c", EMITS_AND_ENDS, *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "connected\n"
+        yield process
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse", "poll"])
+def test_a_program_that_ends_sends_what_it_emitted(server: Local, transport: str) -> None:
+    with program(server.url, "10", transport, "n") as process:
+        assert process.communicate("go\n", PATIENCE) == ("", "")
+    assert process.returncode == 0
+    with urllib.request.urlopen(f"{server.url}/api/history?limit=1000") as answer:
+        events = json.load(answer)["events"]
+    assert [event["data"] for event in events] == list(range(300))
+
+
+def test_a_program_does_not_wait_for_ever_at_its_end(server: Local) -> None:
+    # Nothing is answered before its handler returns.
+    with program(server.url, "0.1", "websocket", "never") as process:
+        _, told = process.communicate("go\n", PATIENCE)
+    assert "whether this took effect is not known" in told
+    assert process.returncode == 0
