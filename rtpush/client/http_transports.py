@@ -1,6 +1,12 @@
 """The HTTP transports: Server-Sent Events (`GET /sse`) and long-poll (`GET /poll`).
 
 The client sends by `POST /poll` on both.
+
+Rules that hold here:
+
+- An HTTP answer is the server's own only with an error code of the protocol. A
+  maintenance page or a firewall may answer with any status, and passes: it ends no
+  connection for good.
 """
 
 from __future__ import annotations
@@ -14,6 +20,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from ..errors import CODES
 from .sse_parser import MessageTooLarge, SseParser
 from .transports import (
     Received,
@@ -43,6 +50,7 @@ _RATE_LIMITED: Final = 4529
 _RATE_LIMITED_DELAY: Final = 1.0
 # A sid that no server knows asks for a session; without any, the server does a single read.
 _NEW_SESSION: Final = "new"
+_JSON: Final = {"Content-Type": "application/json"}
 
 
 class _HttpTransport(Transport):
@@ -74,11 +82,13 @@ class _HttpTransport(Transport):
 
     async def _json(self, method: str, url: URL, timeout: float, body: bytes | None = None) -> Any:
         context = self._context
+        # A firewall may refuse a body of any other type.
+        headers = context.headers if body is None else {**context.headers, **_JSON}
         try:
             async with (
                 asyncio.timeout(timeout),
                 context.http.request(
-                    method, url, data=body and BytesIO(body), headers=context.headers
+                    method, url, data=body and BytesIO(body), headers=headers
                 ) as response,
             ):
                 if response.status != 200:
@@ -187,19 +197,23 @@ def _ensure_connect(envelopes: list[dict[str, Any]], sid: str) -> None:
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> TransportClosed:
-    code = _close_code_of(response.status)
+    status = response.status
     try:
         error = orjson.loads(await response.read())["error"]
-        message, retry_after = str(error["message"]), error.get("retry_after")
+        code, message, retry_after = error["code"], str(error["message"]), error.get("retry_after")
     except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
-        return TransportClosed(code, f"HTTP {response.status}, not of rtpush")
-    return TransportClosed(code, message, retry_after)
+        return TransportClosed(_close_code_of(status, None), f"HTTP {status}, not of rtpush")
+    return TransportClosed(_close_code_of(status, code), message, retry_after)
 
 
-def _close_code_of(status: int) -> int:
-    """The close code of the protocol that means the same as an HTTP status."""
+def _close_code_of(status: int, code: Any) -> int:
+    """The close code that means the same as an HTTP status and the error code beside it.
+
+    Without an error code of the protocol another program has answered: never a final one.
+    """
     if status == 413:
         return 1009
     if status == 429:
         return _RATE_LIMITED
-    return 4000 + status if status in (400, 401, 403) else 1006
+    ours = isinstance(code, str) and code in CODES and CODES[code].status == status
+    return 4000 + status if ours and status in (400, 401, 403) else 1006

@@ -998,6 +998,42 @@ async def test_an_error_of_another_program_is_retried(transport: str) -> None:
         await client.disconnect()
 
 
+@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize(
+    "page", ["<h1>No.</h1>", {"error": "no"}, {"error": {"code": "blocked", "message": "no"}}]
+)
+async def test_a_refusal_by_another_program_is_no_final_end(
+    transport: str, page: Any, status: int
+) -> None:
+    async with stranger(web.get("/{any:.*}", saying(page, status))) as url:
+        client = impatient()
+        life = watched(client)
+        await client.connect(url, transports=[transport], wait=False)
+        assert await life.reach(3) == [("connect_error", "unavailable")] * 3
+        await client.disconnect()
+
+
+async def test_what_is_sent_over_http_is_declared_as_json() -> None:
+    """A web application firewall refuses a POST of a type that it does not know."""
+    types = Seen()
+
+    async def post(request: web.Request) -> web.Response:
+        types.add(request.content_type)
+        return web.json_response([])
+
+    async def poll(request: web.Request) -> web.Response:
+        if "last" in request.query:
+            await asyncio.sleep(float(request.query["timeout"]))
+        return web.json_response(GREETING)
+
+    async with stranger(web.get("/poll", poll), web.post("/poll", post)) as url:
+        client = Client()
+        await client.connect(url, transports="poll")
+        await client.emit("n")
+        assert await types.reach(1) == ["application/json"]
+        await client.disconnect()
+
+
 async def test_an_answer_of_another_program_is_ignored() -> None:
     async def poll(request: web.Request) -> web.Response:
         if "last" not in request.query:
