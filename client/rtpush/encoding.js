@@ -20,8 +20,9 @@ const MAX_NAME = 128;
 export function encode(envelope) {
   /** How deep each object lies; the envelope at 0. @type {Map<unknown, number>} */
   const depths = new Map();
-  const text = JSON.stringify(envelope, function (_name, value) {
-    if (value instanceof ArrayBuffer || ArrayBuffer.isView(value) || (typeof Blob === 'function' && value instanceof Blob)) {
+  const text = JSON.stringify(envelope, function (name, value) {
+    // `value` is what `toJSON` gave: Node's Buffer has one, which makes it an object of numbers.
+    if (isBytes(this[name])) {
       throw new TypeError('bytes are no JSON: send them as base64 text');
     }
     const depth = (depths.get(this) ?? -1) + 1;
@@ -31,6 +32,11 @@ export function encode(envelope) {
   });
   // `JSON.stringify` escapes a lone surrogate, and nothing else above U+001F. An escaped backslash may stand before a "ud".
   return text.replace(/\\\\|\\ud[89a-f]../g, (found) => (found[1] === 'u' ? '\ufffd' : found));
+}
+
+/** @param {unknown} value @returns {boolean} */
+function isBytes(value) {
+  return value instanceof ArrayBuffer || ArrayBuffer.isView(value) || (typeof Blob === 'function' && value instanceof Blob);
 }
 
 /** @param {string} text @returns {number} bytes of UTF-8 */

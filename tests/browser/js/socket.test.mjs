@@ -73,6 +73,18 @@ test('what the server would refuse raises at once', async () => {
   assert.equal(posts.length, 1);
 });
 
+test('bytes raise at once, also those that know how to become JSON', async () => {
+  serve();
+  await open();
+  const bytes = [new Uint8Array(2), new ArrayBuffer(2), new Blob(['x']), Buffer.from('x')];
+  for (const data of bytes.flatMap((one) => [one, { deep: [one] }])) {
+    assert.throws(() => socket.emit('n', data), /bytes are no JSON/);
+    assert.throws(() => socket.emit('n', 1, data), /bytes are no JSON/);
+  }
+  await socket.emitWithAck('n', { toJSON: () => 'text' });
+  assert.deepEqual(posts.flatMap(({ envelopes }) => envelopes.map(({ data }) => data)), ['text']);
+});
+
 test('half of a surrogate pair is replaced, and nothing else', async () => {
   serve();
   await open();
