@@ -60,8 +60,9 @@ def _json(data: Any, status: int = 200) -> web.Response:
 def error_response(error: RtpushError) -> web.Response:
     """The one shape of every refusal over HTTP."""
     response = _json({"error": error.as_data()}, error.meaning.status)
-    if error.code == "request_timeout":
-        # The rest of the body would be taken for the next request.
+    if error.code in ("request_timeout", "going_away"):
+        # The rest of the body would be taken for the next request; and a server that
+        # stops leaves its clients to the next one, which takes new connections.
         response.force_close()
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(math.ceil(error.retry_after))
