@@ -22,6 +22,7 @@ from .access.tls import TlsError
 from .application.worker import Work
 from .cluster.supervisor import Supervisor, SupervisorError
 from .cluster.worker_process import WorkerContext, inherited
+from .config.help import page
 from .config.settings import Settings
 from .handlers.options import ServerOptions, settings_of
 from .lifecycle import Lifecycle, StartError
@@ -243,7 +244,7 @@ def check_exposure(server: Server) -> None:
         return
     raise StartError(
         f"listening on {settings.host} lets other machines in, and nothing asks who they "
-        "are: set auth_secret or auth_keys (docs/security.md), or say --insecure"
+        f"are: set auth_secret or auth_keys ({page('how-to/authenticate.md')}), or say --insecure"
     )
 
 

@@ -28,6 +28,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ..config.help import page
 from ..config.settings import Settings
 from ..unix import SUPERVISOR_SIGNALS
 from .worker_process import READY, spawn
@@ -272,7 +273,7 @@ def check_workers(settings: Settings) -> None:
     if not settings.log.startswith("redis"):
         raise SupervisorError(
             f"{settings.workers} workers need a log that processes can share: say --log "
-            "redis://HOST (docs/scaling.md), or leave --workers out"
+            f"redis://HOST ({page('scaling.md')}), or leave --workers out"
         )
     if not hasattr(os, "posix_spawn") or not hasattr(socket, "SO_REUSEPORT"):
         raise SupervisorError("this system cannot run several workers: leave --workers out")

@@ -10,7 +10,7 @@ from ..version import __version__
 from .kinds import SWITCH
 from .settings import SETTINGS, ConfigError, Setting
 
-__all__ = ["DEFAULT_FILE", "documentation_dir", "make_parser", "markdown_table"]
+__all__ = ["DEFAULT_FILE", "documentation_dir", "make_parser", "markdown_table", "page"]
 
 DEFAULT_FILE: Final = "rtpush.toml"
 
@@ -29,6 +29,11 @@ def documentation_dir() -> Path:
     package = Path(__file__).resolve().parent.parent
     packaged = package / "_documentation"
     return packaged if packaged.is_dir() else package.parent
+
+
+def page(name: str) -> str:
+    """Where a page of docs/ lies on this machine, for a message that names it."""
+    return str(documentation_dir() / "docs" / name)
 
 
 class _Parser(argparse.ArgumentParser):

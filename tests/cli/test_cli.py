@@ -255,7 +255,10 @@ def test_exposure_without_authentication(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(monkeypatch, tmp_path, "--host=0.0.0.0") == 1
-    assert "lets other machines in, and nothing asks who they are" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "lets other machines in, and nothing asks who they are" in told
+    # What it points to is there.
+    assert Path(told.partition("auth_keys (")[2].partition(")")[0]).is_file()
 
 
 OWN = """

@@ -38,6 +38,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from ...config.help import page
 from ..base import LogError
 
 __all__ = [
@@ -349,5 +350,5 @@ def _reason(exc: BaseException) -> str:
             "the cluster's address that follows the log's slot"
         )
     if isinstance(exc, NoPermissionError):
-        return f"its user may not do all that rtpush does ({exc}); see docs/scaling.md"
+        return f"its user may not do all that rtpush does ({exc}); see {page('scaling.md')}"
     return " ".join(str(exc).split()) or type(exc).__name__
