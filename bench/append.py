@@ -13,8 +13,6 @@ import argparse
 import asyncio
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from own_redis import OwnRedis, own_redis
 
 ROOT = Path(__file__).resolve().parent.parent
 # Events of one call of `append`, calls, and the rooms that they go to.
@@ -86,39 +86,14 @@ def tree_of(commit: str | None) -> Iterator[Path | None]:
         yield Path(folder)
 
 
-@contextmanager
-def redis_server(folder: str) -> Iterator[tuple[str, int] | None]:
-    """A Redis of our own: its address and its process; None where it is not installed."""
-    program = shutil.which("redis-server")
-    if program is None:
-        yield None
-        return
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [program, "--port", str(port), "--save", "", "--dir", folder], stdout=subprocess.DEVNULL
-    )
-    try:
-        while process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield f"redis://127.0.0.1:{port}/0?prefix=", process.pid
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def compare(kind: str, trees: list[Path], redis: tuple[str, int] | None, turns: int) -> None:
+def compare(kind: str, trees: list[Path], redis: OwnRedis | None, turns: int) -> None:
     """Print a line for each case."""
     best = [[float("inf")] * len(CASES) for _ in trees]
     for turn in range(turns):
         for i, tree in enumerate(trees):
             with tempfile.TemporaryDirectory() as folder:
-                place = f"{redis[0]}{turn}-{i}" if redis else f"sqlite:{folder}"
-                found = run(tree, kind, place, redis[1] if redis else None)
+                place = f"{redis.url}/0?prefix={turn}-{i}" if redis else f"sqlite:{folder}"
+                found = run(tree, kind, place, redis.pid if redis else None)
             best[i] = [min(pair) for pair in zip(best[i], found, strict=True)]
     for (size, _, rooms), *costs in zip(CASES, *best, strict=True):
         ratio = f"  x {costs[0] / costs[1]:.2f}" if len(costs) > 1 else ""
@@ -141,7 +116,7 @@ def main() -> None:
         trees = [ROOT, *([other] if other else [])]
         for kind in ("memory", "sqlite"):
             compare(kind, trees, None, turns)
-        with redis_server(folder) as redis:
+        with own_redis(folder) as redis:
             if redis:
                 compare("redis", trees, redis, turns)
 

@@ -15,18 +15,15 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import shutil
 import socket
 import statistics
 import struct
-import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from own_redis import own_redis
 from servers import Kind, Server, kinds, raise_file_limit
 
 CLIENTS = 200
@@ -212,26 +209,6 @@ def measure(name: str, kind: Kind, options: list[str], steps: list[int], clients
             print(f"{name:7} a reader that lags, {step:9,} foreign events: {spent:6.1f} ms of CPU")
 
 
-@contextmanager
-def redis_server(folder: str) -> Iterator[str | None]:
-    """The address of a Redis of our own; None where it is not installed."""
-    program = shutil.which("redis-server")
-    if program is None:
-        yield None
-        return
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [program, "--port", str(port), "--save", "", "--dir", folder], stdout=subprocess.DEVNULL
-    )
-    try:
-        time.sleep(1.0)
-        yield f"redis://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -241,9 +218,9 @@ def main() -> None:
     args = parser.parse_args()
     raise_file_limit(20_000)
     steps = [0, 10_000, *([] if args.quick else [100_000]), *([1_000_000] if args.large else [])]
-    with tempfile.TemporaryDirectory() as folder, redis_server(folder) as redis:
+    with tempfile.TemporaryDirectory() as folder, own_redis(folder) as redis:
         kind = kinds(Path(folder))[0]
-        logs = {"memory": "memory:", "sqlite": "sqlite:rtpush.db", "redis": redis}
+        logs = {"memory": "memory:", "sqlite": "sqlite:rtpush.db", "redis": redis and redis.url}
         for name, log in logs.items():
             if log is not None and args.log in (None, name):
                 measure(name, kind, ["--log", log], steps, 50 if args.quick else CLIENTS)
