@@ -22,7 +22,7 @@ from .access.tls import TlsError
 from .application.worker import Work
 from .cluster.supervisor import Supervisor, SupervisorError
 from .cluster.worker_process import WorkerContext, inherited
-from .config.help import page
+from .config.documentation import page
 from .config.settings import Settings
 from .handlers.options import ServerOptions, settings_of
 from .lifecycle import Lifecycle, StartError

@@ -28,7 +28,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ..config.help import page
+from ..config.documentation import page
 from ..config.settings import Settings
 from ..unix import SUPERVISOR_SIGNALS
 from .worker_process import READY, spawn

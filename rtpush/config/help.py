@@ -1,16 +1,16 @@
-"""Help and documentation of the settings, and the parser of their flags."""
+"""Help and tables of the settings, and the parser of their flags."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from ..version import __version__
+from .documentation import documentation_dir
 from .kinds import SWITCH
 from .settings import SETTINGS, ConfigError, Setting
 
-__all__ = ["DEFAULT_FILE", "documentation_dir", "make_parser", "markdown_table", "page"]
+__all__ = ["DEFAULT_FILE", "make_parser", "markdown_table"]
 
 DEFAULT_FILE: Final = "rtpush.toml"
 
@@ -22,18 +22,6 @@ Durations are written 30s, 10m, 24h or 7d, and sizes 4096, 64KiB or 256MB.
 
 Documentation: {directory}
 """
-
-
-def documentation_dir() -> Path:
-    """The directory with README.md and docs/: in the wheel, else the checkout."""
-    package = Path(__file__).resolve().parent.parent
-    packaged = package / "_documentation"
-    return packaged if packaged.is_dir() else package.parent
-
-
-def page(name: str) -> str:
-    """Where a page of docs/ lies on this machine, for a message that names it."""
-    return str(documentation_dir() / "docs" / name)
 
 
 class _Parser(argparse.ArgumentParser):

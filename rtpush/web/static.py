@@ -17,7 +17,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ..config.help import documentation_dir
+from ..config.documentation import documentation_dir
 from ..errors import RtpushError
 from .compressed_files import CompressedFiles
 

@@ -38,7 +38,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from ...config.help import page
+from ...config.documentation import page
 from ..base import LogError
 
 __all__ = [
