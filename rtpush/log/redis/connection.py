@@ -65,7 +65,14 @@ _UNNAMED: Final[dict[str, Any]] = (
     else {}
 )
 
-SCRIPT: Final = files(__package__).joinpath("append.lua").read_bytes()
+# The files of the script, in order: Redis loads it as one.
+SCRIPT_FILES: Final = (
+    *("common", "room_index", "retention", "idempotency"),
+    *("append", "look", "read", "commands"),
+)
+SCRIPT: Final = b"".join(
+    files(__package__).joinpath("script", f"{name}.lua").read_bytes() for name in SCRIPT_FILES
+)
 SHA: Final = sha1(SCRIPT, usedforsecurity=False).hexdigest()
 
 # Refusals after which another connection may do better: it is no longer the

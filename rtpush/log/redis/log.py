@@ -3,7 +3,7 @@
 Rules that hold here:
 
 - A batch is decided here, on the board as far as it was followed, and stored by
-  a script (`append.lua`) that refuses it when the decision no longer holds. Then
+  a script (`script/`) that refuses it when the decision no longer holds. Then
   the node follows on and decides anew.
 - What a node appends it sees, like every other, when it has been stored, and
   only then answers for it.
