@@ -251,7 +251,7 @@ class TaskBoard:
 
     def __len__(self) -> int:
         """The number of active tasks."""
-        return self.shares.all.tasks
+        return self.shares.all.number
 
     def get(self, key: str) -> Task | None:
         """The task with this key, active or finished."""

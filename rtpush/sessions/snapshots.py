@@ -20,7 +20,8 @@ from typing import Final
 
 from ..framing import Framing
 from ..log.base import Log
-from ..log.board_index import PAGE_BYTES, BoardIndex, TaskPage
+from ..log.board_index import BoardIndex, TaskPage
+from ..log.pages import PAGE_BYTES
 from ..log.task import Task
 from ..protocol import PROTOCOL_VERSION, Position, dumps, encode
 from ..version import __version__

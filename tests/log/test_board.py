@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from rtpush.errors import RtpushError
 from rtpush.log.accounts import APPLICATION, LOCAL_CLIENTS, account_of_client, is_client
 from rtpush.log.board import TaskBoard
-from rtpush.log.board_index import PAGE_BYTES, TaskPage
+from rtpush.log.board_index import TaskPage
 from rtpush.log.entry import Draft
+from rtpush.log.pages import PAGE_BYTES, Page
 from rtpush.log.task import TASK_EVENTS, Task, task_key
 from rtpush.log.task_rows import TaskRow, rows_of, task_row
 from rtpush.log.task_states import SERVER, Sender
@@ -823,7 +824,7 @@ def test_an_empty_room_costs_nothing_whatever_there_is_elsewhere(
     def look(_: object) -> Any:
         raise AssertionError("tasks of another room were looked at")
 
-    monkeypatch.setattr(TaskPage, "__iter__", look)
+    monkeypatch.setattr(Page, "__iter__", look)
     assert board.snapshot_room("blue", 0.0) == {"tasks": [], "finished": []}
 
 
@@ -850,7 +851,7 @@ def test_pages_are_of_their_size_and_stay_as_they_were_read(
             put(board, COMPLETED, {"id": alive.pop(rng.randrange(len(alive)))})
         for page in (*board.index.active(None), *board.index.finished(None)):
             assert page.size == sum(task.size for task in page)
-            assert page.size <= PAGE_BYTES or len(page.tasks) == 1
+            assert page.size <= PAGE_BYTES or len(page.items) == 1
             if what == "read":
                 page.acquire()
                 held.append((page, list(page)))

@@ -75,11 +75,11 @@ def assert_true(board: TaskBoard) -> None:
         assert all(size >= 0 for _, size in one.charges)
     held = {name: board.shares.of(name) for name in ACCOUNTS}
     assert board.shares.all == (len(active), sum(one.size for one in active))
-    assert sum(one.tasks for one in held.values()) == len(active)
+    assert sum(one.number for one in held.values()) == len(active)
     assert sum(one.size for one in held.values()) == board.shares.all.size
     clients = [one for name, one in held.items() if is_client(name)]
     assert board.shares.clients == (
-        sum(one.tasks for one in clients),
+        sum(one.number for one in clients),
         sum(one.size for one in clients),
     )
 
@@ -143,7 +143,7 @@ async def test_who_makes_a_task_grow_pays_for_it(desk: Desk) -> None:
         draft = Draft.of(Envelope("task_progress", data), account=BOB)
         assert codes(await desk.append(draft)) == [id_ + 2]
     assert desk.log.board.shares.of(ANN) == small
-    assert desk.log.board.shares.of(BOB).tasks == 0
+    assert desk.log.board.shares.of(BOB).number == 0
     assert await say(desk, BOB, "created", 3, size=KIB) == ["board_full"]
     assert await say(desk, ANN, "progress", 1, size=KIB) == [5]
     assert_true(desk.log.board)
@@ -270,9 +270,9 @@ class AnyTasks(RuleBasedStateMachine):
         for name in ACCOUNTS:
             assert shares.of(name) == self.twin.shares.of(name)
             if is_client(name):
-                assert shares.of(name).tasks <= (18 if name == LOCAL_CLIENTS else 2)
+                assert shares.of(name).number <= (18 if name == LOCAL_CLIENTS else 2)
                 assert shares.of(name).size <= (54 if name == LOCAL_CLIENTS else 6) * KIB
-        assert shares.clients.tasks <= 18
+        assert shares.clients.number <= 18
         assert shares.clients.size <= 54 * KIB
 
 
