@@ -165,7 +165,7 @@ class Hub(Greeting):
         session.live = session.paused = session.lagging = session.reading = False
         if session.snapshot is not None and session.snapshot.room is not None:
             session.pending_snapshots = (session.snapshot.room, *session.pending_snapshots)
-        self._end_snapshot(session)
+        self._snapshot_readers.end(session)
         self._stalled.remove(session)
 
     def close(self, session: Session, reason: str = Reason.TRANSPORT_CLOSE) -> None:

@@ -19,8 +19,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from copy import copy
 from itertools import takewhile
 from typing import Any, Final
@@ -45,6 +44,7 @@ from .task import (
     fields_of,
     key_of,
 )
+from .task_map import TaskMap
 from .task_rows import decode_task, encode_event, encode_task
 from .task_states import SERVER, Sender, check_state, stamps_of
 
@@ -79,7 +79,7 @@ class TaskBoard:
     ) -> None:
         self._max_task_bytes = max_task_bytes
         self._finished = FinishedTasks(finished_for, max_finished, max_finished_bytes)
-        self._base: TaskBoard | None = None
+        self._tasks = TaskMap()
         self.shares = BoardShares(max_active, max_active_bytes, max_task_bytes)
         self._clear()
 
@@ -87,14 +87,9 @@ class TaskBoard:
         self._number = 0
         self.shares.clear()
         self._finished.clear()
+        self._tasks.clear()
         # A fork has none: nobody is shown what is not stored.
         self._index: BoardIndex | None = BoardIndex()
-        self._own_nothing()
-
-    def _own_nothing(self) -> None:
-        # A fork holds here only what it changed itself.
-        self._tasks: dict[str, Task] = {}
-        self._touched: OrderedDict[str, None] = OrderedDict()
 
     def fork(self) -> TaskBoard:
         """A board that starts as this one and changes apart from it; costs O(1).
@@ -102,11 +97,10 @@ class TaskBoard:
         It reads through to this one, so it is good only until this one changes.
         """
         fork = copy(self)
-        fork._base = self
         fork.shares = self.shares.fork()
         fork._index = None
         fork._finished = self._finished.fork()
-        fork._own_nothing()
+        fork._tasks = self._tasks.fork()
         return fork
 
     # ------------------------------------------------------------- deciding
@@ -214,15 +208,11 @@ class TaskBoard:
         self.shares.replace(() if old is None else old.charges, task.charges)
         if old is None:
             self._forget_finished(task.key)
-        self._tasks[task.key] = task
+        self._tasks.put(task)
         if self._index is not None:
             self._reindex(self._index, old, task)
         if task.ended:
-            self._touched.pop(task.key, None)
             self._finished.add(task)
-        else:
-            self._touched[task.key] = None
-            self._touched.move_to_end(task.key)
 
     def _forget_finished(self, key: str) -> None:
         """A task begins: one with its id that has ended is gone."""
@@ -244,7 +234,7 @@ class TaskBoard:
         # to the parent, where the task may still be active.
         if self._index is not None:
             for task in dropped:
-                del self._tasks[task.key]
+                self._tasks.remove(task.key)
                 self._index.remove(task)
 
     # -------------------------------------------------------------- reading
@@ -255,13 +245,9 @@ class TaskBoard:
 
     def get(self, key: str) -> Task | None:
         """The task with this key, active or finished."""
-        board: TaskBoard | None = self
-        while board is not None:
-            task = board._tasks.get(key)
-            if task is not None:
-                return None if task.ended and task.number < self._finished.floor else task
-            board = board._base
-        return None
+        task = self._tasks.get(key)
+        dropped = task is not None and task.ended and task.number < self._finished.floor
+        return None if dropped else task
 
     def is_active(self, key: str) -> bool:
         """Is there such a task, and has it not ended?"""
@@ -270,7 +256,7 @@ class TaskBoard:
 
     def all_active(self) -> list[Task]:
         """The active tasks of all rooms, oldest first."""
-        return sorted(self._by_touch(), key=lambda task: task.born)
+        return sorted(self._tasks.active(), key=lambda task: task.born)
 
     def all_finished(self, now: float) -> list[Task]:
         """The tasks of all rooms that ended within `finished_for` of now, newest first."""
@@ -317,13 +303,7 @@ class TaskBoard:
 
         Looks no further than the first that is not expired.
         """
-        return list(takewhile(lambda task: now - task.time >= ttl, self._by_touch()))
-
-    def _by_touch(self) -> Iterator[Task]:
-        if self._base is not None:
-            yield from (t for t in self._base._by_touch() if t.key not in self._tasks)
-        for key in self._touched:
-            yield self._tasks[key]
+        return list(takewhile(lambda task: now - task.time >= ttl, self._tasks.active()))
 
     # -------------------------------------------------------------- storing
 

@@ -21,13 +21,14 @@ from ..config.settings import Settings
 from ..errors import Reason, RtpushError
 from ..framing import Framing
 from ..log.base import Log, Page
+from ..log.room_index import Rooms
 from ..protocol import Position, encode
 from .groups import Groups
 from .merging import merge_appends
 from .rewind import MAX_REWIND, Rewind, RewindSpec, find_start
 from .runtime import Runtime
 from .session import Connection, Session
-from .snapshots import MAX_OUTDATED_BYTES, Snapshots, SnapshotStream
+from .snapshots import SnapshotReaders, Snapshots
 from .timers import StalledWriters
 
 __all__ = ["LOST", "WRITE_BYTES", "CatchUp"]
@@ -56,8 +57,7 @@ class CatchUp(ABC):
         self._max_message = settings.max_message
         self._stalled = StalledWriters(settings.write_timeout)
         self._snapshots = Snapshots(log, runtime.wall)
-        # Sessions that large snapshots are on their way to, the longest at it first.
-        self._streaming: dict[Session, None] = {}
+        self._snapshot_readers = SnapshotReaders(self._snapshots)
 
     @abstractmethod
     def close(self, session: Session, reason: str = Reason.TRANSPORT_CLOSE) -> None:
@@ -79,21 +79,8 @@ class CatchUp(ABC):
         session.unconfirmed.clear()
         small = self._snapshots.of_rooms(rooms, framing)
         if small is None:
-            self._begin_snapshot(session, self._snapshots.stream(rooms, framing))
+            self._snapshot_readers.begin(session, self._snapshots.stream(rooms, framing))
         return small or b""
-
-    def _begin_snapshot(self, session: Session, snapshot: SnapshotStream) -> None:
-        self._end_snapshot(session)
-        session.live = False
-        session.snapshot = snapshot
-        self._streaming[session] = None
-
-    def _end_snapshot(self, session: Session) -> None:
-        """It is written, or nobody takes the rest."""
-        snapshot, session.snapshot = session.snapshot, None
-        if snapshot is not None:
-            snapshot.close()
-            del self._streaming[session]
 
     def _direct_frames(self, session: Session, framing: Framing, after: int) -> Iterator[bytes]:
         """What was sent to this session alone before it began."""
@@ -159,7 +146,7 @@ class CatchUp(ABC):
         if session.connection is None or session.paused or session.reading:
             return
         if session.snapshot is not None:
-            self._write_parts(session, session.connection, session.snapshot)
+            self._write_part(session, session.connection)
             return
         if session.rewinds and (rewind := session.next_rewind()) is not None:
             session.live = False
@@ -196,18 +183,13 @@ class CatchUp(ABC):
     async def _read_rewind(
         self, session: Session, connection: Connection, rewind: Rewind, after: int
     ) -> None:
-        try:
-            page = await self.log.read(after, READ_ENTRIES, rooms=(rewind.room,))
-        except RtpushError as error:
-            if session.connection is connection:
-                self.disconnect(session, error)
+        page = await self._read(session, connection, after, None, {rewind.room})
+        if page is None:
             return
-        if session.connection is connection:
-            session.reading = False
-            if rewind in session.rewinds:
-                self._give_rewound(session, connection, rewind, page)
-            else:
-                self._catch_up(session)
+        if rewind in session.rewinds:
+            self._give_rewound(session, connection, rewind, page)
+        else:
+            self._catch_up(session)
 
     def _give_rewound(
         self, session: Session, connection: Connection, rewind: Rewind, page: Page
@@ -252,18 +234,14 @@ class CatchUp(ABC):
             small = self._snapshots.of_room(room, framing)
             if small is None:
                 stream = self._snapshots.stream(frozenset(), framing, room)
-                self._begin_snapshot(session, stream)
+                self._snapshot_readers.begin(session, stream)
                 self._catch_up(session)
                 return
             self._write(session, small)
 
-    def _write_parts(
-        self, session: Session, connection: Connection, snapshot: SnapshotStream
-    ) -> None:
+    def _write_part(self, session: Session, connection: Connection) -> None:
         """Write the next of a large snapshot. One write a turn: others have theirs between."""
-        data, last = snapshot.next()
-        if last:
-            self._end_snapshot(session)
+        data, last = self._snapshot_readers.next_part(session)
         if data:
             connection.write_part(data, last=last)
         if last:
@@ -273,9 +251,9 @@ class CatchUp(ABC):
 
     def end_outdated_snapshots(self) -> None:
         """Close the slowest readers of snapshots while they hold too much that is outdated."""
-        while self._streaming and self._snapshots.outdated_bytes > MAX_OUTDATED_BYTES:
+        while (session := self._snapshot_readers.outdated()) is not None:
             self.disconnect(
-                next(iter(self._streaming)),
+                session,
                 RtpushError("too_slow", "The board changes faster than it is read; read faster."),
             )
 
@@ -309,27 +287,36 @@ class CatchUp(ABC):
 
     async def _read_back(self, session: Session, connection: Connection) -> None:
         """One read from the store, for a session that lags behind the log's memory."""
-        conflating = session.lagging and session.conflate
-        try:
-            page = await self.log.read(
-                session.cursor,
-                READ_ENTRIES,
-                session.conflate_after if conflating else None,
-                session.reads,
-            )
-        except RtpushError as error:
-            if session.connection is connection:
-                self.disconnect(session, error)
+        conflate_after = session.conflate_after if session.lagging and session.conflate else None
+        page = await self._read(session, connection, session.cursor, conflate_after, session.reads)
+        if page is None:
             return
-        if session.connection is not connection:
-            return
-        session.reading = False
         # Asked only now: retention may have passed the cursor during the read.
         if self.log.covers(Position(self.log.epoch, session.cursor)) is None:
             self._deliver(session, page)
         else:
             self._resync(session, "epoch" if session.cursor == LOST else "expired")
         self._catch_up(session)
+
+    async def _read(
+        self,
+        session: Session,
+        connection: Connection,
+        after: int,
+        conflate_after: int | None,
+        rooms: Rooms,
+    ) -> Page | None:
+        """Read from the store; None when that failed, or the connection has gone meanwhile."""
+        try:
+            page = await self.log.read(after, READ_ENTRIES, conflate_after, rooms)
+        except RtpushError as error:
+            if session.connection is connection:
+                self.disconnect(session, error)
+            return None
+        if session.connection is not connection:
+            return None
+        session.reading = False
+        return page
 
     def _resync(self, session: Session, reason: str) -> None:
         connection = session.connection

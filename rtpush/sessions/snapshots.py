@@ -27,7 +27,7 @@ from ..protocol import PROTOCOL_VERSION, Position, dumps, encode
 from ..version import __version__
 from .session import Session
 
-__all__ = ["MAX_OUTDATED_BYTES", "SnapshotStream", "Snapshots", "connect"]
+__all__ = ["SnapshotReaders", "SnapshotStream", "Snapshots", "connect"]
 
 # Small snapshots that are kept framed until the log grows, and pages that are kept
 # framed until others need the room: as much as the largest board, in one framing.
@@ -221,3 +221,40 @@ class SnapshotStream:
             page.release()
         self._left.clear()
         self._finished_left.clear()
+
+
+class SnapshotReaders:
+    """Sessions that large snapshots are on their way to."""
+
+    def __init__(self, snapshots: Snapshots) -> None:
+        self._snapshots = snapshots
+        # The longest at it first.
+        self._sessions: dict[Session, None] = {}
+
+    def begin(self, session: Session, stream: SnapshotStream) -> None:
+        """A session reads a snapshot, in place of the one that it was reading."""
+        self.end(session)
+        session.live = False
+        session.snapshot = stream
+        self._sessions[session] = None
+
+    def next_part(self, session: Session) -> tuple[bytes, bool]:
+        """The next part for a session that reads one, and whether it is the last."""
+        assert session.snapshot is not None
+        data, last = session.snapshot.next()
+        if last:
+            self.end(session)
+        return data, last
+
+    def end(self, session: Session) -> None:
+        """A session has read its snapshot, or does not take the rest. Idempotent."""
+        stream, session.snapshot = session.snapshot, None
+        if stream is not None:
+            stream.close()
+            del self._sessions[session]
+
+    def outdated(self) -> Session | None:
+        """The session to end now: all together hold too much that the board no longer has."""
+        if self._snapshots.outdated_bytes <= MAX_OUTDATED_BYTES:
+            return None
+        return next(iter(self._sessions), None)

@@ -12,7 +12,7 @@ from hubs import Connection, House, x
 
 from rtpush.framing import JSON
 from rtpush.protocol import Envelope, dumps
-from rtpush.sessions import catch_up, snapshots
+from rtpush.sessions import snapshots
 
 
 def test_snapshots_are_shared_until_the_board_changes(house: House) -> None:
@@ -131,7 +131,7 @@ def test_a_large_room_comes_whole_to_who_loses_its_connection_amid_it(house: Hou
 def test_readers_cannot_hold_old_boards_without_end(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catch_up, "MAX_OUTDATED_BYTES", 400_000)
+    monkeypatch.setattr(snapshots, "MAX_OUTDATED_BYTES", 400_000)
     house.publish(*(task(n, 30_000) for n in range(10)))
     wires = []
     for _ in range(10):
