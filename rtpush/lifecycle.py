@@ -128,7 +128,7 @@ class Lifecycle(Application):
         self._access = AccessControl(Authenticator(settings), settings)
         turns = Turns(self._spawn)
         self._admission = Admission(self._hub, self._handlers, self._access.auth, turns)
-        history = ClientHistory(self._hub, lambda: self._handlers.has("join"))
+        history = ClientHistory(self._hub)
         self._dispatcher = Dispatcher(
             self._log,
             self._hub,

@@ -56,7 +56,7 @@ class Admission:
         rooms = [room for room in dict.fromkeys(rooms) if room not in session.rooms]
         for room in rooms:
             self._hub.room_policy.check_entry(session.grant, room)
-        if self._handlers.has("connect") or (rooms and self._handlers.has("join")):
+        if self._handlers.has("connect") or any(map(self._hub.room_policy.asks, rooms)):
             decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._turns.take(
                 session, lambda: self._decide(session, rooms, environ(), auth, decided)
@@ -131,7 +131,8 @@ class Admission:
 
     def must_ask(self, session: Session, room: str, data: Any) -> bool:
         """Does this `join` bring a token to check, or does the application decide about it?"""
-        return _brings_token(data) or (room not in session.rooms and self._handlers.has("join"))
+        asks = self._hub.room_policy.asks
+        return _brings_token(data) or (room not in session.rooms and asks(room))
 
     def join(self, session: Session, room: str, *, rewinds: bool = False) -> bytes | None:
         """Let a client into a room about which nothing has to be asked; see `Hub.join`."""
@@ -159,7 +160,7 @@ class Admission:
     ) -> None:
         """Ask the application, if it wants to be, for its consent to a client's entry."""
         self._check(session, room, room_grant)
-        if self._handlers.has("join"):
+        if self._hub.room_policy.asks(room):
             await self._handlers.join(session.sid, data)
             self._check(session, room, room_grant)
 

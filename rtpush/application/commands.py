@@ -77,6 +77,7 @@ class Commands:
         self, session: Session, room: str, data: dict[str, Any], responder: Responder
     ) -> dict[str, Any]:
         spec = RewindSpec.parse(data["rewind"])
+        self._history.check_rewind(room)
         self._history.charge(session, spec.count or MAX_REWIND, monotonic())
         if self._admission.must_ask(session, room, data):
             snapshot = await self._admission.ask_and_join(session, room, data, rewinds=True)

@@ -38,7 +38,6 @@ from ..log.entry import Draft
 from ..log.task import TASK_EVENTS
 from ..log.task_states import SERVER, Sender
 from ..metrics import Metrics
-from ..patterns import matches_any
 from ..protocol import (
     LOGGED_ONLY,
     RESERVED_EVENTS,
@@ -89,7 +88,6 @@ class Dispatcher:
         self._metrics = metrics
         # Takes replies that were not asked for here.
         self.on_stray_reply: Callable[[Session, Reply], None] = lambda _session, _reply: None
-        self._relay = settings.relay
         self._max_message = settings.max_message
 
     # -------------------------------------------------------- from a session
@@ -163,8 +161,9 @@ class Dispatcher:
     def _relay_event(self, session: Session, envelope: Envelope, responder: Responder) -> None:
         self._check_open()
         self._check_room(session, envelope.room)
-        self._check_relay(envelope.event)
-        if envelope.volatile:
+        if envelope.room != session.sid:
+            self._hub.room_policy.check_event(envelope.event, envelope.room)
+        if self._is_volatile(envelope):
             self._send_volatile(envelope)
             responder.done(_reply(envelope, None))
         else:
@@ -185,12 +184,12 @@ class Dispatcher:
         if not self._hub.room_policy.is_open(room):
             raise RtpushError("forbidden", "You send into rooms that you are in: join it first.")
 
-    def _check_relay(self, event: str) -> None:
-        if event not in TASK_EVENTS and not matches_any(self._relay, event):
-            raise RtpushError(
-                "forbidden",
-                "Clients may not send this event: the setting `relay` does not list it.",
-            )
+    def _is_volatile(self, envelope: Envelope) -> bool:
+        """Is it not to be logged? Rules are about rooms, not about a session's own."""
+        room = envelope.room
+        return envelope.volatile or not (
+            self._hub.room_policy.keeps(room) or self._hub.knows(room or "")
+        )
 
     def _append(self, session: Session, envelope: Envelope, responder: Responder) -> None:
         grant = session.grant
@@ -266,7 +265,7 @@ class Dispatcher:
         it is for to reply. Raises RtpushError.
         """
         _check_not_reserved(envelope)
-        if envelope.volatile:
+        if ack is None and self._is_volatile(envelope):
             self._send_volatile(envelope, skip)
             return None
         (outcome,) = await self._log.append([self._draft_of(envelope, skip, ack)])
@@ -296,7 +295,7 @@ class Dispatcher:
                 raise RtpushError("bad_event", 'An event has a name: {"event": "…"}.')
             self._check_open()
             _check_not_reserved(envelope)
-            if not envelope.volatile:
+            if not self._is_volatile(envelope):
                 account = charge_publisher(key_scope)
                 return self._draft_of(envelope, key_scope=key_scope, account=account)
             self._send_volatile(envelope)
@@ -306,7 +305,11 @@ class Dispatcher:
 
     def _send_volatile(self, envelope: Envelope, skip: Collection[str] = ()) -> None:
         if envelope.event in TASK_EVENTS:
-            raise RtpushError("bad_task", "Task events are always logged; leave `volatile` out.")
+            raise RtpushError(
+                "bad_task",
+                "Task events are always logged: leave `volatile` out, here or in the room's rule.",
+            )
+        _check_not_logged_only(envelope.event)
         data = encode_data(envelope.data)
         args = isinstance(envelope.data, tuple)
         limit, room = self._max_message, envelope.room
@@ -329,9 +332,14 @@ def _check_not_reserved(envelope: Envelope) -> None:
         raise RtpushError(
             "reserved_event", f'Only the server sends "{event}"; choose another name.'
         )
-    if envelope.volatile and event in LOGGED_ONLY:
+    if envelope.volatile:
+        _check_not_logged_only(event)
+
+
+def _check_not_logged_only(event: str) -> None:
+    if event in LOGGED_ONLY:
         raise RtpushError(
             "reserved_event",
             f'Only the server sends "{event}" without an id; choose another name, or leave '
-            "`volatile` out.",
+            "`volatile` out, here or in the room's rule.",
         )

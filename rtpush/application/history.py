@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -153,10 +153,8 @@ class _Newest:
 class ClientHistory:
     """What a client may read of the log: rooms that it is in, or may enter unasked."""
 
-    def __init__(self, hub: Hub, decides: Callable[[], bool]) -> None:
+    def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        # Does the application decide about entries?
-        self._decides = decides
 
     async def page(self, session: Session, data: Any, now: float) -> dict[str, Any]:
         """The answer to `history`. Raises RtpushError."""
@@ -170,6 +168,10 @@ class ClientHistory:
         answer = await read_history(self._hub.log, query, max_bytes, session.sid)
         self._check(session, query.room)
         return answer
+
+    def check_rewind(self, room: str) -> None:
+        """Raises RtpushError (`forbidden`) when the room's rule does not allow rewinds."""
+        self._hub.room_policy.check_rewind((room,))
 
     def charge(self, session: Session, events: int, now: float) -> None:
         """Count the events that a client asks for against its rate, before they are read."""
@@ -189,8 +191,12 @@ class ClientHistory:
         return {}
 
     def _check(self, session: Session, room: str | None) -> None:
-        if room is None or room in session.rooms or room == session.sid:
+        if room is None or room == session.sid:
             return
-        self._hub.room_policy.check_entry(session.grant, room)
-        if self._decides():
+        policy = self._hub.room_policy
+        policy.check_rewind((room,))
+        if room in session.rooms:
+            return
+        policy.check_entry(session.grant, room)
+        if policy.asks(room):
             raise RtpushError("forbidden", "You read rooms that you are in: join it first.")

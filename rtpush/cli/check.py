@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ..config.help import make_parser as make_settings_parser
+from ..config.room_rules import NO_RULE, describe, first_rule
 from ..config.settings import ConfigError, Settings
 from .common import FAILED, fail
 from .serve import add_target, read_target
@@ -18,7 +19,8 @@ DESCRIPTION: Final = """\
 Check whether the server would start with these settings: whether they are
 valid, the log can be opened or reached, the port is free, certificate and keys
 can be used, and a server of your own loads. With --production also whether the
-server is safe on a public network.
+server is safe on a public network. With --room NAME, print which rule of `rooms`
+holds in that room, and what it says.
 
 Exit code 0 without a problem, else 1; each problem is a line on stderr.
 """
@@ -27,11 +29,18 @@ Exit code 0 without a problem, else 1; each problem is a line on stderr.
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the command line: as of `serve`, with `--production`."""
     parser = make_settings_parser(
-        "rtpush check [module:server] [--production] [options of serve]", DESCRIPTION
+        "rtpush check [module:server] [--production] [--room NAME] [options of serve]", DESCRIPTION
     )
     own = add_target(parser)
     own.add_argument(
         "--production", action="store_true", help="also check that it is safe on a public network"
+    )
+    own.add_argument(
+        "--room",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="print which rule holds in this room; repeatable",
     )
     return parser
 
@@ -59,5 +68,16 @@ def _problems(found: argparse.Namespace, given: Mapping[str, Any]) -> list[str]:
         server = import_server(found.target, given) if found.target else Server(Settings(**given))
     except ServerImportError as exc:
         return [str(exc)]
+    _explain_rooms(server.settings, found.room)
     problems = asyncio.run(start_problems(server))
     return [*problems, *exposure_problems(server)] if found.production else problems
+
+
+def _explain_rooms(settings: Settings, rooms: Sequence[str]) -> None:
+    for room in rooms:
+        rule = first_rule(settings.rooms, room)
+        if rule is NO_RULE:
+            print(f"{room}: no rule")
+        else:
+            print(f'{room}: the rule "{rule.pattern}"')
+            print("\n".join(describe(rule)))

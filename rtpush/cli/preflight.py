@@ -33,7 +33,11 @@ _START_ERRORS: Final = (StartError, SupervisorError, TlsError, AuthError, LogErr
 async def start_problems(server: Server) -> list[str]:
     """What would keep the server from starting, a sentence each that says what to do."""
     settings = server.settings
-    problems = [*_check_port(settings), *_check_file_limit(settings)]
+    problems = [
+        *_check_port(settings),
+        *_check_file_limit(settings),
+        *_check_rooms(server),
+    ]
     with _collect(problems):
         check_exposure(server)
     with _collect(problems):
@@ -103,6 +107,17 @@ def _check_file_limit(settings: Settings) -> Iterator[str]:
             f"this process may open files for {allowed} connections and max_connections is "
             f"{settings.max_connections}; raise the limit (ulimit -n, LimitNOFILE) or lower it"
         )
+
+
+def _check_rooms(server: Server) -> Iterator[str]:
+    """Rules of rooms that nobody could enter."""
+    settings = server.settings
+    for rule in settings.rooms:
+        where = f'rooms."{rule.pattern}"'
+        if rule.enter == "token" and not (settings.auth_secret or settings.auth_keys):
+            yield f"{where}: clients enter by token, and there are none; set auth_secret"
+        if rule.enter == "handler" and not server._handlers.has("join"):
+            yield f"{where}: a `join` handler decides, and the server has none; add one"
 
 
 def exposure_problems(server: Server) -> Iterator[str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -34,6 +34,7 @@ __all__ = [
     "SECRET",
     "SWITCH",
     "TEXT",
+    "Faults",
     "Hint",
     "Kind",
     "choice",
@@ -54,6 +55,14 @@ T = TypeVar("T")
 
 class Hint(ValueError):
     """A bad value of which we can guess what was meant."""
+
+
+class Faults(ValueError):
+    """Several faults of one value: each begins with the path into the value, like `."a": `."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = list(faults)
 
 
 def shorten(value: object) -> str:

@@ -6,9 +6,11 @@ a test holds both to the same names, kinds and order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
+
+from .room_rules import RoomOptions, RoomRule
 
 __all__ = ["Options"]
 
@@ -59,6 +61,7 @@ class Options(TypedDict, total=False):
     # Limits
     relay: str | Sequence[str]
     open_rooms: str | Sequence[str]
+    rooms: str | Mapping[str, RoomOptions] | tuple[RoomRule, ...]
     max_message: int | str
     max_batch: int
     max_body: int | str

@@ -30,6 +30,7 @@ from .kinds import (
     SECRET,
     SWITCH,
     TEXT,
+    Faults,
     Kind,
     choice,
     count,
@@ -38,6 +39,7 @@ from .kinds import (
     size,
 )
 from .options import Options
+from .room_rules import ROOMS, RoomRule
 
 __all__ = ["BY_NAME", "SETTINGS", "ConfigError", "Given", "Setting", "Settings", "check", "unknown"]
 
@@ -198,6 +200,12 @@ class Settings:
         "rooms that every client may enter and send to, on a server with tokens or handlers: "
         "names or patterns like public_*; repeatable",
     )
+    rooms: tuple[RoomRule, ...] = _setting(
+        (),
+        ROOMS,
+        "Limits",
+        "rooms with rules of their own, by name or pattern; the first that fits a room holds",
+    )
     max_message: int = _setting(2**20, size(2**10, 2**30), "Limits", "largest envelope")
     max_batch: int = _setting(1000, count(1, 1_000_000), "Limits", "most envelopes in one POST")
     max_body: int = _setting(16 * 2**20, size(2**10, 2**30), "Limits", "largest body of a POST")
@@ -326,6 +334,8 @@ def check(given: Iterable[Given], problems: list[str]) -> dict[str, Any]:
         kind = item.setting.kind
         try:
             values[item.setting.name] = kind.take(item.value)
+        except Faults as exc:
+            problems += [f"{item.where}{fault}" for fault in exc.faults]
         except ValueError as exc:
             problems.append(f"{item.where}: {kind.refusal(item.value, exc)}")
     return values

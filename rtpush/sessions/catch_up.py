@@ -17,10 +17,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Final
 
+from ..access.room_policy import RoomPolicy
 from ..config.settings import Settings
 from ..errors import Reason, RtpushError
 from ..framing import Framing
 from ..log.base import Log, Page
+from ..log.entry import Entry
 from ..log.room_index import Rooms
 from ..protocol import Position, encode
 from .groups import Groups
@@ -47,8 +49,11 @@ LOST: Final = -1
 class CatchUp(ABC):
     """Sessions at cursors of their own. `head` is the number up to which passes have gone."""
 
-    def __init__(self, log: Log, settings: Settings, runtime: Runtime) -> None:
+    def __init__(
+        self, log: Log, settings: Settings, runtime: Runtime, room_policy: RoomPolicy
+    ) -> None:
         self.log = log
+        self.room_policy = room_policy
         self.head = log.last
         self.sessions: dict[str, Session] = {}
         self.groups = Groups()
@@ -276,18 +281,27 @@ class CatchUp(ABC):
         seen = [
             entry
             for entry in entries
-            if session.sees(entry)
-            and (entry.seq <= conflate_after or not self.log.superseded(entry))
+            if session.sees(entry) and (entry.seq <= conflate_after or not self._superseded(entry))
         ]
         session.cursor = upto
         if seen:
-            given = merge_appends(seen, self._max_message) if session.conflate else seen
+            merges = session.conflate and not self._in_unconflated_room(session)
+            given = merge_appends(seen, self._max_message) if merges else seen
             frames = [entry.framed(connection.framing) for entry in given]
             self._write(session, connection.framing.joiner.join(frames))
 
+    def _superseded(self, entry: Entry) -> bool:
+        return self.log.superseded(entry) and self.room_policy.conflates(entry.room)
+
+    def _in_unconflated_room(self, session: Session) -> bool:
+        return not all(map(self.room_policy.conflates, session.rooms))
+
     async def _read_back(self, session: Session, connection: Connection) -> None:
         """One read from the store, for a session that lags behind the log's memory."""
-        conflate_after = session.conflate_after if session.lagging and session.conflate else None
+        conflating = session.lagging and session.conflate
+        # The store would leave out events of every room.
+        conflating = conflating and not self._in_unconflated_room(session)
+        conflate_after = session.conflate_after if conflating else None
         page = await self._read(session, connection, session.cursor, conflate_after, session.reads)
         if page is None:
             return

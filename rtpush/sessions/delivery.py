@@ -21,6 +21,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
+from ..access.room_policy import RoomPolicy
 from ..config.settings import Settings
 from ..framing import Framing
 from ..log.base import Log
@@ -44,8 +45,10 @@ WRITES_PER_CLOCK_READ: Final = 50
 class Delivery(CatchUp):
     """The half of the hub that reads the log. `idle` is set while no pass is under way."""
 
-    def __init__(self, log: Log, settings: Settings, runtime: Runtime) -> None:
-        super().__init__(log, settings, runtime)
+    def __init__(
+        self, log: Log, settings: Settings, runtime: Runtime, room_policy: RoomPolicy
+    ) -> None:
+        super().__init__(log, settings, runtime, room_policy)
         self.idle = asyncio.Event()
         self.idle.set()
         self._passing: Iterator[None] | None = None

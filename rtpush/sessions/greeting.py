@@ -62,8 +62,10 @@ class Greeting(Membership):
 
     def _rewind_rooms(self, session: Session, spec: RewindSpec) -> None:
         """Give the earlier events of all rooms of a session that begins."""
-        most = MAX_REWIND // max(1, len(session.rooms))
-        for room in session.rooms:
+        # The server may have put it in a room that cannot be rewound.
+        rooms = [room for room in session.rooms if self.room_policy.rule(room).rewind]
+        most = MAX_REWIND // max(1, len(rooms))
+        for room in rooms:
             rewind = self.rewind(session, room)
             if rewind is not None:
                 self._runtime.spawn(self._begin_rewind(session, rewind, spec, most))

@@ -39,8 +39,7 @@ class Membership(Delivery):
     def __init__(
         self, log: Log, settings: Settings, runtime: Runtime, room_policy: RoomPolicy
     ) -> None:
-        super().__init__(log, settings, runtime)
-        self.room_policy = room_policy
+        super().__init__(log, settings, runtime, room_policy)
         self.on_expelled: Callable[[Session, str], None] = lambda _session, _room: None
         self._settings = settings
         # When sessions have to leave rooms that they entered with a token for the room.

@@ -77,6 +77,8 @@ class TransportContext:
         grant, token = await self.access.grant(request)
         auth = self.access.auth_of(request, token)
         self.hub.check_connect_request(connect_request.rooms, connect_request.last)
+        if connect_request.rewind is not None:
+            self.hub.room_policy.check_rewind(connect_request.rooms)
         await self.hub.log.sync()
         await self.wait_for_position(connect_request.last)
         await self.take_over(request, connect_request, grant)

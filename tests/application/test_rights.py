@@ -270,7 +270,7 @@ class Rights(RuleBasedStateMachine):
             handlers,
             Commands(
                 self.admission,
-                ClientHistory(self.hub, lambda: handlers.has("join")),
+                ClientHistory(self.hub),
                 config.max_message,
             ),
             turns,

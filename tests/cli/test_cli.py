@@ -251,6 +251,24 @@ def test_a_log_in_redis(
     assert "2 workers need a log that processes can share" in capsys.readouterr().err
 
 
+def test_the_rule_of_a_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rtpush.toml").write_text(
+        '[rooms."chat:*"]\nenter = "token"\n[rooms."call:*"]\nenter = "handler"\nevents = ["a"]\n'
+    )
+    assert check(monkeypatch, tmp_path, "--room=call:1", "--room=lobby") == 1
+    out, err = capsys.readouterr()
+    first, *lines = out.splitlines()
+    assert (first, lines[:2]) == (
+        'call:1: the rule "call:*"',
+        ["  enter          handler", "  events         a"],
+    )
+    assert lines[-1] == "lobby: no rule"
+    assert 'rooms."chat:*": clients enter by token, and there are none' in err
+    assert 'rooms."call:*": a `join` handler decides, and the server has none' in err
+
+
 def test_exposure_without_authentication(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 from rtpush.config import ConfigError, Settings
 from rtpush.config.kinds import Kind
 from rtpush.config.options import Options
+from rtpush.config.room_rules import ROOMS
 from rtpush.config.settings import SETTINGS
 
 
@@ -119,6 +120,11 @@ def type_of(kind: Kind[Any]) -> str:
     """How a program may give a setting of this kind."""
     if kind.many:
         return "str | collections.abc.Sequence[str]"
+    if kind is ROOMS:
+        return (
+            "str | collections.abc.Mapping[str, rtpush.config.room_rules.RoomOptions] | "
+            "tuple[rtpush.config.room_rules.RoomRule, ...]"
+        )
     path = "pathlib.Path | str | None"
     types = {"": "bool", "N": "int", "SIZE": "int | str", "TIME": "float | str"}
     return types.get(kind.metavar, path if kind.metavar in ("DIR", "FILE") else "str")

@@ -29,6 +29,10 @@ OTHER = {
     "grace": ("1500ms", 1.5),
     "compress": ("false", False),
     "relay": ("chat_*, ping_all", ("chat_*", "ping_all")),
+    "rooms": (
+        '{"chat:*": {"presence": false, "events": "msg,typing"}}',
+        {"chat:*": {"presence": False, "events": ["msg", "typing"]}},
+    ),
     "open_rooms": ("public_*, lobby", ("public_*", "lobby")),
     "max_message": ("2KiB", 2048),
     "max_batch": ("7", 7),
@@ -92,7 +96,7 @@ def test_text_means_the_same_in_every_source(setting: Setting, tmp_path: Path) -
     assert expected != Settings()
     assert load(flags_for(setting, text), {}, tmp_path) == expected
     assert load([], {setting.env: text}, tmp_path) == expected
-    (tmp_path / "rtpush.toml").write_text(f'{setting.name} = "{text}"\n')
+    (tmp_path / "rtpush.toml").write_text(f"{setting.name} = '{text}'\n")
     assert load([], {}, tmp_path) == expected
     assert Settings(**{setting.name: text}) == expected
 

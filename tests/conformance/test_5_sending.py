@@ -390,3 +390,37 @@ async def test_a_rewind_that_cannot_be(site: Site, kind: type[Client]) -> None:
         data = {"room": "a", "rewind": given}
         assert await client.refused({"event": "join", "data": data}) == code
     assert (await site.get("/api/rooms"))["rooms"] == []
+
+
+# ---- rules of rooms ----------------------------------------------------------
+
+RULES = {
+    "quiet": {"events": ["said", "end"], "rewind": False},
+    "cursors:*": {"volatile": True},
+    "closed": {"enter": "token"},
+}
+
+
+@pytest.mark.settings(rooms=RULES)
+async def test_a_room_has_the_rule_that_fits_it(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind, ["quiet", "cursors:1", "plain"])
+    for event, room in (
+        ("moved", "quiet"),
+        ("task_created", "quiet"),
+        ("task_created", "cursors:1"),
+    ):
+        code = await client.refused({"event": event, "data": {"id": 1}, "room": room})
+        assert code == ("bad_task" if room == "cursors:1" else "forbidden")
+    for event, data in (
+        ("history", {"room": "quiet"}),
+        ("join", {"room": "quiet", "rewind": 5}),
+        ("join", {"room": "closed"}),
+    ):
+        assert await client.refused({"event": event, "data": data}) == "forbidden"
+    assert "id" in await client.accepted({"event": "said", "room": "quiet"})
+    # Nothing of the room is logged, whoever sends it.
+    assert await client.accepted({"event": "moved", "room": "cursors:1", "key": "ada"}) is None
+    assert await site.publish({"event": "moved", "room": "cursors:1"}) == [None]
+    assert [e["event"] for e in (await site.get("/api/history"))["events"]] == ["said"]
+    status, answer, _ = await site.call("GET", "/poll", room="quiet", rewind="5")
+    assert (status, answer["error"]["code"]) == (403, "forbidden")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hubs import Connection, House, keyed, numbers, read_all, resyncs, start_of, told, x
+from hubs import BIG, Connection, House, keyed, numbers, read_all, resyncs, start_of, told, x
 
 from rtpush.errors import RtpushError
 from rtpush.log.base import Page
@@ -189,6 +189,17 @@ def test_the_store_is_read_without_what_was_superseded(stored: House) -> None:
     read_all(stored, all_of_it)
     assert numbers(connection) == [1, 0, 4]
     assert numbers(all_of_it) == [1, 0, 2, 3, 4]
+
+
+@pytest.mark.parametrize("log", [MemoryLog, ShortMemory])
+def test_a_room_without_conflation_gives_a_slow_client_everything(log: type[MemoryLog]) -> None:
+    house = House(log, rooms={"a": {"conflate": False}})
+    _, connection = house.open("a", room_for=400)
+    house.publish(x([0, BIG], room="a"))
+    house.turns.settle()
+    house.publish(*(x([number, BIG], room="a", key="k") for number in (1, 2, 3)))
+    read_all(house, connection)
+    assert numbers(connection) == [0, 1, 2, 3]
 
 
 def test_the_store_gives_a_client_that_comes_back_all_that_it_missed(stored: House) -> None:
