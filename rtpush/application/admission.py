@@ -15,12 +15,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from time import time
 from typing import Any
 
 from ..access.auth import Authenticator, Grant
 from ..errors import Reason, RtpushError
 from ..handlers.registry import HandlerRegistry
 from ..hub import Hub
+from ..protocol import Position
 from ..sessions.session import Session
 from .turns import Turns
 
@@ -49,9 +51,17 @@ class Admission:
     # -------------------------------------------------------------- connecting
 
     async def admit(
-        self, session: Session, rooms: Sequence[str], environ: Environ, auth: Any
+        self,
+        session: Session,
+        rooms: Sequence[str],
+        environ: Environ,
+        auth: Any,
+        last: str | None = None,
     ) -> None:
-        """Admit a prepared session, in the rooms that its client names. Raises RtpushError."""
+        """Admit a prepared session, in the rooms that its client names. Raises RtpushError.
+
+        `last` is the position at which its client wants to read on.
+        """
         # Of a session that goes on, the rooms that it is in were admitted before.
         rooms = [room for room in dict.fromkeys(rooms) if room not in session.rooms]
         for room in rooms:
@@ -65,6 +75,10 @@ class Admission:
         else:
             for room in rooms:
                 self._hub.enter(session, room)
+        if last is not None:
+            session.outlasted = await self._hub.history_bounds.passed(
+                session.rooms, Position.parse(last), time()
+            )
         if self._hub.sessions.get(session.sid) is not session:
             raise RtpushError("forbidden", "The application ended the connection.")
         session.admitted = True

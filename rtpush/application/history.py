@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import time
 from typing import Any, Final, Self
 
 import orjson
@@ -13,6 +14,7 @@ from ..hub import Hub
 from ..log.base import Log, Page
 from ..log.entry import Entry
 from ..protocol import Position, check_room
+from ..sessions.history_bounds import HistoryBounds
 from ..sessions.rewind import RewindSpec
 from ..sessions.session import Session
 
@@ -73,7 +75,7 @@ def _limit(given: Any, most: int) -> int:
 
 
 async def read_history(
-    log: Log, query: HistoryQuery, max_bytes: int, sid: str | None = None
+    log: Log, bounds: HistoryBounds, query: HistoryQuery, max_bytes: int, sid: str | None = None
 ) -> dict[str, Any]:
     """A page as it is answered; for the session `sid`, what it may see of its room alone.
 
@@ -82,7 +84,8 @@ async def read_history(
     if not await log.sync():
         raise _unreadable()
     rooms = (query.room,) if query.room is not None or sid is not None else None
-    reading = _Newest(log, query) if query.newest else _Oldest(log, query)
+    bound = await _bound(bounds, query)
+    reading = _Newest(log, query, bound) if query.newest else _Oldest(log, query, bound)
     epoch, found, size = log.epoch, list[Entry](), 0
     while len(found) < query.limit and size <= max_bytes and reading.more():
         page = await reading.read(query.limit - len(found), rooms)
@@ -90,7 +93,11 @@ async def read_history(
             # What was found is of another log than what would be said of it.
             raise _unreadable()
         reading.at = page.upto
-        seen = [entry for entry in page.entries if sid is None or sid not in entry.skip]
+        seen = [
+            entry
+            for entry in page.entries
+            if entry.seq > bound and (sid is None or sid not in entry.skip)
+        ]
         found += seen
         size += sum(len(entry.json) for entry in seen)
     return {
@@ -98,6 +105,23 @@ async def read_history(
         reading.name: str(Position(epoch, reading.at)),
         "more": reading.more(),
     }
+
+
+async def _bound(bounds: HistoryBounds, query: HistoryQuery) -> int:
+    """The number up to which nothing is given of the room. Raises RtpushError."""
+    now, room, after = time(), query.room, query.after
+    bound = await bounds.of(room, now)
+    if room is not None and after is not None and await bounds.passed((room,), after, now):
+        raise _out_of_reach("expired")
+    return bound
+
+
+def _out_of_reach(why: str) -> RtpushError:
+    return RtpushError(
+        "not_found",
+        f"The log does not reach that position ({why}); leave `after` out to begin with the "
+        "oldest event.",
+    )
 
 
 def _unreadable() -> RtpushError:
@@ -109,16 +133,13 @@ class _Oldest:
 
     name = "last"
 
-    def __init__(self, log: Log, query: HistoryQuery) -> None:
+    def __init__(self, log: Log, query: HistoryQuery, bound: int) -> None:
         self._log = log
         lost = None if query.after is None else log.covers(query.after)
         if lost is not None:
-            raise RtpushError(
-                "not_found",
-                f"The log does not reach that position ({lost}); leave `after` out to begin "
-                "with the oldest event.",
-            )
-        self.at = log.first - 1 if query.after is None else query.after.seq
+            raise _out_of_reach(lost)
+        begin = log.first - 1 if query.after is None else query.after.seq
+        self.at = max(begin, bound)
 
     def more(self) -> bool:
         return self.at < self._log.last
@@ -132,8 +153,9 @@ class _Newest:
 
     name = "first"
 
-    def __init__(self, log: Log, query: HistoryQuery) -> None:
+    def __init__(self, log: Log, query: HistoryQuery, bound: int) -> None:
         self._log = log
+        self._bound = bound
         before = query.before
         if before is not None and log.covers(before) in ("epoch", "ahead"):
             raise RtpushError(
@@ -144,7 +166,7 @@ class _Newest:
         self.at = log.last + 1 if before is None else before.seq
 
     def more(self) -> bool:
-        return self.at > self._log.first
+        return self.at > max(self._log.first, self._bound + 1)
 
     async def read(self, limit: int, rooms: tuple[str | None] | None) -> Page:
         return await self._log.read_before(self.at, limit, rooms)
@@ -165,7 +187,9 @@ class ClientHistory:
             # Else what it does not read would pile up, 64 answers at a time.
             raise RtpushError("rate_limited", "Read what was sent to you first.", 1.0)
         self.charge(session, query.limit, now)
-        answer = await read_history(self._hub.log, query, max_bytes, session.sid)
+        answer = await read_history(
+            self._hub.log, self._hub.history_bounds, query, max_bytes, session.sid
+        )
         self._check(session, query.room)
         return answer
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, TypedDict, TypeVar, cast
 
 from ..patterns import matches
-from .kinds import PATTERNS, SWITCH, Faults, Kind, choice, did_you_mean
+from .kinds import PATTERNS, SWITCH, Faults, Kind, choice, count, did_you_mean, duration
 
 __all__ = [
     "KEYS",
@@ -34,12 +34,17 @@ T = TypeVar("T")
 
 Enter = Literal["anyone", "token", "handler"]
 
+# A look at a room whose rule counts events may read as many of them from the store.
+MAX_HISTORY: Final = 10_000
+
 
 class RoomOptions(TypedDict, total=False):
     """A rule as programs give it. Durations are seconds or text like "30d"."""
 
     enter: Enter
     events: str | Sequence[str]
+    history_count: int
+    history_age: float | str
     rewind: bool
     presence: bool
     volatile: bool
@@ -65,6 +70,12 @@ class RoomRule:
         None,
         PATTERNS,
         "events that clients may send into the room, task events included, in place of `relay`",
+    )
+    history_count: int | None = _key(
+        None, count(0, MAX_HISTORY), "newest events that a client may be given of the past"
+    )
+    history_age: float | None = _key(
+        None, duration(1), "how old the events of the past may be that a client is given"
     )
     rewind: bool = _key(
         True, SWITCH, "may clients ask for what happened before, by `rewind` and `history`?"

@@ -133,6 +133,13 @@ class Log(ABC):
         """Those of the rooms that may have an entry after a number; the others have none."""
 
     @abstractmethod
+    def nth_newest(self, room: str, count: int) -> int | None:
+        """The number of the room's `count`-th newest entry; 0 when the log has fewer.
+
+        None when memory does not know.
+        """
+
+    @abstractmethod
     def superseded(self, entry: Entry) -> bool:
         """Does memory hold a later entry with the same conflation key?"""
 

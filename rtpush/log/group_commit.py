@@ -283,6 +283,12 @@ class GroupCommitLog(Log):
         """See `Log.active`."""
         return self._tail.index.active(rooms, after)
 
+    def nth_newest(self, room: str, count: int) -> int | None:
+        """See `Log.nth_newest`."""
+        index = self._tail.index
+        found = index.nth_newest(room, count)
+        return 0 if found is None and index.first <= self.first else found
+
     def superseded(self, entry: Entry) -> bool:
         """See `Log.superseded`."""
         return self._tail.superseded(entry)

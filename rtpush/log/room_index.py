@@ -79,6 +79,12 @@ class RoomIndex:
         numbers = self._numbers.get(room)
         return numbers[-1] if numbers else self._quiet.get(room, self._floor)
 
+    def nth_newest(self, room: str, count: int) -> int | None:
+        """The room's `count`-th newest number; None when it has fewer here."""
+        numbers = self._numbers.get(room, ())
+        known = len(numbers) >= count and numbers[-count] >= self.first
+        return numbers[-count] if known else None
+
     def after(self, rooms: Rooms, number: int) -> Iterator[int]:
         """The numbers of these rooms after one, in order; not behind an `append`."""
         number = max(number, self.first - 1)

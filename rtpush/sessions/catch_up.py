@@ -26,6 +26,7 @@ from ..log.entry import Entry
 from ..log.room_index import Rooms
 from ..protocol import Position, encode
 from .groups import Groups
+from .history_bounds import HistoryBounds
 from .merging import merge_appends
 from .rewind import MAX_REWIND, Rewind, RewindSpec, find_start
 from .runtime import Runtime
@@ -54,6 +55,7 @@ class CatchUp(ABC):
     ) -> None:
         self.log = log
         self.room_policy = room_policy
+        self.history_bounds = HistoryBounds(log, room_policy)
         self.head = log.last
         self.sessions: dict[str, Session] = {}
         self.groups = Groups()
@@ -218,8 +220,10 @@ class CatchUp(ABC):
         self, session: Session, rewind: Rewind, spec: RewindSpec, most: int = MAX_REWIND
     ) -> bool:
         """Find where it begins, and let the session go on; is that as far as was asked for?"""
+        now = self._runtime.wall()
         try:
-            return await find_start(self.log, rewind, spec, self._runtime.wall(), most)
+            bound = await self.history_bounds.of(rewind.room, now)
+            return await find_start(self.log, rewind, spec, now, most, bound)
         except BaseException:
             session.end_rewind(rewind.room)
             raise

@@ -27,6 +27,8 @@ class Greeting(Membership):
     def _begin(self, session: Session, last: str | None, *, greet: bool, head: bytes = b"") -> None:
         asked = None if last is None else Position.parse(last)
         lost = None if asked is None else self.log.covers(asked)
+        if session.outlasted:
+            session.outlasted, lost = False, lost or "expired"
         fresh = asked is None or lost is not None
         position = self.log.position if asked is None or lost is not None else asked
         prepared, session.cursor = session.cursor, position.seq

@@ -115,15 +115,21 @@ def _rewound(entry: Entry) -> bytes:
 
 
 async def find_start(
-    log: Log, rewind: Rewind, spec: RewindSpec, now: float, most: int = MAX_REWIND
+    log: Log,
+    rewind: Rewind,
+    spec: RewindSpec,
+    now: float,
+    most: int = MAX_REWIND,
+    bound: int = 0,
 ) -> bool:
     """Find out where a rewind begins; is that as far back as was asked for?
 
-    `now` is the time in seconds since 1970, `most` bounds the events. Raises RtpushError.
+    `now` is the time in seconds since 1970, `most` bounds the events, and nothing up to the
+    number `bound` is given. Raises RtpushError.
     """
     epoch, room = log.epoch, (rewind.room,)
     before, left, size = rewind.upto + 1, min(spec.count or most, most), 0
-    oldest = log.first - 1
+    oldest = max(log.first - 1, bound)
     if spec.since is not None and spec.since.epoch == epoch:
         oldest = max(oldest, spec.since.seq)
     enough = spec.count is not None and spec.count <= most
@@ -135,11 +141,16 @@ async def find_start(
             too_old = spec.seconds is not None and entry.time < now - spec.seconds
             if too_old or entry.seq <= oldest:
                 rewind.begin(entry.seq)
-                return spec.since is None or log.covers(spec.since) is None
+                return _is_complete(log, spec, entry.seq)
             size += len(entry.json)
         left -= len(page.entries)
         before = page.upto
     rewind.begin(before - 1)
     if before <= oldest + 1:
-        return spec.since is None or log.covers(spec.since) is None
+        return _is_complete(log, spec, before - 1)
     return enough and not left
+
+
+def _is_complete(log: Log, spec: RewindSpec, at: int) -> bool:
+    """Of a rewind that begins behind `at`: there is nothing older, or none was asked for."""
+    return spec.since is None or (log.covers(spec.since) is None and at <= spec.since.seq)

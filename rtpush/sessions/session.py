@@ -87,6 +87,7 @@ class Session:
         "live",
         "notices",
         "opened",
+        "outlasted",
         "paused",
         "pending_replies",
         "pending_snapshots",
@@ -183,6 +184,8 @@ class Session:
         self.receipt = 0
         # How far back its rooms go when its connection begins; None: not at all.
         self.rewind: RewindSpec | None = None
+        # Has it missed what the rule of one of its rooms no longer lets it have?
+        self.outlasted = False
         # The rooms that were rewound, and the number up to which that goes in a room that the
         # session was in from the start; None until it has begun.
         self.rewound: frozenset[str] = frozenset()

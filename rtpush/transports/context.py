@@ -91,7 +91,11 @@ class TransportContext:
         )
         try:
             await self.admission.admit(
-                session, connect_request.rooms, lambda: environ_of(request, grant.subject), auth
+                session,
+                connect_request.rooms,
+                lambda: environ_of(request, grant.subject),
+                auth,
+                connect_request.last,
             )
             session.rewind = connect_request.rewind
             if request.transport is None or request.transport.is_closing():

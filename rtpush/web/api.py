@@ -216,7 +216,7 @@ class Api:
         """Logged events in either order; all rooms or one."""
         default, most, max_bytes = API_LIMITS
         query = HistoryQuery.parse(request.query, default, most)
-        return _json(await read_history(self._log, query, max_bytes))
+        return _json(await read_history(self._log, self._hub.history_bounds, query, max_bytes))
 
     async def rooms(self, _request: web.Request) -> web.Response:
         """Every room that somebody is in."""

@@ -451,3 +451,14 @@ async def test_a_task_is_changed_by_its_owner_and_by_publishers(kind: type[Clien
         await server.emit("task_created", {"id": 2, "owner": "bob"})
         assert await ann.refused({"event": "task_cancel", "data": {"id": 2}}) == "forbidden"
         await bob.accepted({"event": "task_cancel", "data": {"id": 2}})
+
+
+async def test_a_handler_is_not_asked_where_a_rule_lets_anyone_in(kind: type[Client]) -> None:
+    rooms: Any = {"lobby": {"enter": "anyone"}, "team": {"enter": "handler"}}
+    async with serving(kind, rooms=rooms) as (server, open_one):
+        asked: list[str] = []
+        server.on("join", lambda sid, data: asked.append(data["room"]))
+        client = await open_one(["lobby", "team"])
+        assert await client.accepted(join("lobby")) == {"room": "lobby"}
+        await client.accepted({"event": "history", "data": {"room": "lobby"}})
+        assert asked == ["team"]

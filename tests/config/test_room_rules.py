@@ -16,12 +16,13 @@ ROOT = Path(__file__).parents[2]
 
 def test_tables_of_a_file_are_rules_in_their_order(tmp_path: Path) -> None:
     (tmp_path / "rtpush.toml").write_text(
-        '[rooms."chat:1"]\nenter = "anyone"\n[rooms."chat:*"]\nconflate = false\nevents = "a, b"\n'
+        '[rooms."chat:1"]\nenter = "anyone"\n'
+        '[rooms."chat:*"]\nhistory_age = "1h"\nevents = "a, b"\n'
     )
     rules = load([], {}, tmp_path).rooms
     assert rules == (
         RoomRule("chat:1", enter="anyone"),
-        RoomRule("chat:*", conflate=False, events=("a", "b")),
+        RoomRule("chat:*", history_age=3600.0, events=("a", "b")),
     )
     assert first_rule(rules, "chat:1") is rules[0]
     assert first_rule(rules, "chat:2") is rules[1]
@@ -37,7 +38,7 @@ def test_tables_of_a_file_are_rules_in_their_order(tmp_path: Path) -> None:
             {"a": {"enter": "tokn"}},
             "rooms.\"a\".enter: 'tokn' is not anyone, token or handler; did",
         ),
-        ({"a": {"conflate": -1}}, 'rooms."a".conflate: -1 is not true or false'),
+        ({"a": {"history_count": -1}}, 'rooms."a".history_count: -1 is not a whole number from 0'),
         ({"a": 5}, 'rooms."a": a rule is a table'),
         ({"": {}}, 'rooms."": a room\'s name or pattern has 1 to 128 characters'),
         ({5: {}}, "rooms: a room's name"),
@@ -59,10 +60,12 @@ def test_all_that_is_wrong_in_rules_comes_at_once() -> None:
 
 
 def test_a_rule_is_described_in_full() -> None:
-    lines = describe(RoomRule("a", events=(), volatile=True))
+    lines = describe(RoomRule("a", events=(), history_age=60.0, volatile=True))
     assert [line.split(maxsplit=1) for line in lines] == [
         ["enter", "as on the whole server"],
         ["events", "none"],
+        ["history_count", "as on the whole server"],
+        ["history_age", "60s"],
         ["rewind", "true"],
         ["presence", "true"],
         ["volatile", "true"],

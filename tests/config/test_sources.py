@@ -30,8 +30,8 @@ OTHER = {
     "compress": ("false", False),
     "relay": ("chat_*, ping_all", ("chat_*", "ping_all")),
     "rooms": (
-        '{"chat:*": {"presence": false, "events": "msg,typing"}}',
-        {"chat:*": {"presence": False, "events": ["msg", "typing"]}},
+        '{"chat:*": {"history_age": "1h", "events": "msg,typing"}}',
+        {"chat:*": {"history_age": 3600, "events": ["msg", "typing"]}},
     ),
     "open_rooms": ("public_*, lobby", ("public_*", "lobby")),
     "max_message": ("2KiB", 2048),

@@ -424,3 +424,29 @@ async def test_a_room_has_the_rule_that_fits_it(site: Site, kind: type[Client]) 
     assert [e["event"] for e in (await site.get("/api/history"))["events"]] == ["said"]
     status, answer, _ = await site.call("GET", "/poll", room="quiet", rewind="5")
     assert (status, answer["error"]["code"]) == (403, "forbidden")
+
+
+BOUNDED = {"few": {"history_count": 3}, "none": {"history_count": 0}, "new": {"history_age": "1h"}}
+
+
+@pytest.mark.settings(rooms=BOUNDED)
+async def test_a_rule_bounds_what_is_given_of_the_past(site: Site, kind: type[Client]) -> None:
+    ids = {room: await site.emit(5, room=room) for room in ("few", "none", "new", "all")}
+    # It is in no room that has more news than may be given.
+    both = await site.open(kind, ["few", "all"], last=ids["few"][1])
+    assert both.hello["recovered"]
+    assert [e["id"] for e in await both.take(8)] == ids["few"][2:] + ids["all"]
+    late = await site.open(kind, ["few", "all"], last=ids["few"][0])
+    assert [e["event"] for e in late.greeting] == ["connect", "resync", "active_tasks"]
+    for room, given in (("few", ids["few"][2:]), ("none", []), ("new", ids["new"])):
+        await both.accepted({"event": "join", "data": {"room": room}})
+        for order, expected in (("oldest", given), ("newest", given[::-1])):
+            ask = {"room": room, "order": order}
+            page = await both.accepted({"event": "history", "data": ask})
+            assert ([e["id"] for e in page["events"]], page["more"]) == (expected, False)
+            assert (await site.get("/api/history", **ask))["events"] == page["events"]
+        other = await site.open(kind, [room], rewind="5")
+        assert await rewound(site, other) == given
+    refused = {"event": "history", "data": {"room": "few", "after": ids["few"][0]}}
+    assert await both.refused(refused) == "not_found"
+    assert len((await site.get("/api/history", limit=1000))["events"]) == 23
