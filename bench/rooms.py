@@ -1,13 +1,21 @@
 """What a client of a quiet room costs when much has happened in other rooms.
 
-`python bench/rooms.py [--large] [--quick]`. Linux only; Redis where it is installed.
+`python bench/rooms.py [--large] [--quick] [--log LOG]`. Linux only; Redis where it is installed.
 
 For each log, after 0, 10,000 and 100,000 events in 1,000 other rooms (`--large`: 1,000,000 too):
 
 1. Clients come back one after the other, each to its room with one missed event.
-2. Readers that stopped reading take more: each of them lags by a few megabytes of its room.
-3. The history of the quiet rooms is asked for.
-4. After 0 and 100,000: 5,000 such clients come back at once, while a publisher goes on.
+2. The history of the quiet rooms is asked for.
+3. Readers that stopped reading before these events take more: each lags by a few megabytes of its
+   room.
+4. Not after 10,000: 5,000 such clients come back at once, while a publisher goes on.
+
+At the end each figure is compared with that after 0 events. On a quiet machine, one log a
+command, each in less than five minutes:
+
+    python bench/rooms.py --large --log memory
+    python bench/rooms.py --large --log sqlite
+    python bench/rooms.py --large --log redis
 """
 
 from __future__ import annotations
@@ -131,8 +139,8 @@ class Measured:
             assert self.api.history(quiet(number), self.start) == 1
         return (self.server.cpu() - began) / self.clients * 1e3
 
-    def lagging(self, foreign: int) -> float:
-        """Milliseconds of CPU for each reader that reads on."""
+    def begin_lagging(self) -> list[socket.socket]:
+        """Readers that read nothing of what their rooms are given."""
         count, size = LAG
         readers = []
         for number in range(LAGGING):
@@ -143,7 +151,10 @@ class Measured:
             event = {"event": "much", "room": f"lag-{number}", "data": "x" * size}
             for _ in range(0, count, 10):
                 self.api.publish([event] * 10)
-        self.add_foreign(foreign)
+        return readers
+
+    def end_lagging(self, readers: list[socket.socket]) -> float:
+        """Milliseconds of CPU for each reader that reads on."""
         last: list[dict[str, object]] = [
             {"event": "last", "room": f"lag-{n}", "data": "the end"} for n in range(LAGGING)
         ]
@@ -193,20 +204,26 @@ def measure(name: str, kind: Kind, options: list[str], steps: list[int], clients
     with Server(kind, options) as one:
         measured, foreign = Measured(one, clients), 0
         measured.returns()
+        found: list[tuple[float, float, float]] = []
         for step in steps:
+            readers = measured.begin_lagging()
             measured.add_foreign(step - foreign)
             foreign = step
-            back, page = measured.returns(), measured.histories()
+            spent = measured.returns(), measured.histories(), measured.end_lagging(readers)
+            found.append(spent)
             print(
-                f"{name:7} after {foreign:9,} foreign events: {back:6.2f} ms of CPU a return, "
-                f"{page:6.2f} ms a page of history",
+                f"{name:7} after {foreign:9,} foreign events, ms of CPU: a return {spent[0]:6.2f}, "
+                f"a page of history {spent[1]:6.2f}, a reader that lags {spent[2]:6.1f}",
                 flush=True,
             )
-            if step in (0, 100_000):
+            if step != 10_000:
                 print(f"{name:7} {measured.crowd()}", flush=True)
-        for step in (0, min(steps[-1], 100_000)):
-            spent = measured.lagging(step)
-            print(f"{name:7} a reader that lags, {step:9,} foreign events: {spent:6.1f} ms of CPU")
+        ratios = [last / first for first, last in zip(found[0], found[-1], strict=True)]
+        print(
+            f"{name:7} {foreign:,} events beside 0, times the CPU: a return {ratios[0]:.1f}, a "
+            f"page of history {ratios[1]:.1f}, a reader that lags {ratios[2]:.1f}",
+            flush=True,
+        )
 
 
 def main() -> None:
