@@ -165,14 +165,14 @@ class Lifecycle(Application):
         """The one timer, once a second."""
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(1.0, self._tick)
-        now = time.time()
         if self._worker_context is not None:
             self._worker_context.beat()
         self._hub.tick()
-        self._log.tick(now)
+        self._log.tick()
         self._bus.tick()
         if self._listener is not None:
             self._listener.tick()
+        now = self._log.now()
         self._fail_expired(now)
         self._end_cancelled(now)
         if self._worker is not None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
@@ -20,6 +21,7 @@ __all__ = [
     "connections_allowed",
     "file_limit",
     "raise_file_limit",
+    "seconds_passed",
     "sent_over",
 ]
 
@@ -36,6 +38,16 @@ _RESERVED: Final = 100
 
 # Where Linux keeps the count of acknowledged bytes in `struct tcp_info`, since version 4.1.
 _BYTES_ACKED: Final = 120
+
+
+# The clock that nobody sets, and that goes on while the machine sleeps: on macOS that is the
+# monotonic one, on Linux another.
+_PASSING: Final = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+
+
+def seconds_passed() -> float:
+    """Seconds since some moment, those that the machine slept included."""
+    return time.monotonic() if _PASSING is None else time.clock_gettime(_PASSING)
 
 
 class Sent(NamedTuple):

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from time import time
 from typing import Any
 
 from ..access.auth import Authenticator, Grant
@@ -77,7 +76,7 @@ class Admission:
                 self._hub.enter(session, room)
         if last is not None:
             session.outlasted = await self._hub.history_bounds.passed(
-                session.rooms, Position.parse(last), time()
+                session.rooms, Position.parse(last)
             )
         if self._hub.sessions.get(session.sid) is not session:
             raise RtpushError("forbidden", "The application ended the connection.")

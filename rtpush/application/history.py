@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from time import time
 from typing import Any, Final, Self
 
 import orjson
@@ -109,9 +108,9 @@ async def read_history(
 
 async def _bound(bounds: HistoryBounds, query: HistoryQuery) -> int:
     """The number up to which nothing is given of the room. Raises RtpushError."""
-    now, room, after = time(), query.room, query.after
-    bound = await bounds.of(room, now)
-    if room is not None and after is not None and await bounds.passed((room,), after, now):
+    room, after = query.room, query.after
+    bound = await bounds.of(room)
+    if room is not None and after is not None and await bounds.passed((room,), after):
         raise _out_of_reach("expired")
     return bound
 

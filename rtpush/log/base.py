@@ -180,10 +180,14 @@ class Log(ABC):
         return True
 
     @abstractmethod
-    def tick(self, now: float) -> None:
+    def now(self) -> float:
+        """The log's clock, which every age is measured by: see `LogClock`."""
+
+    @abstractmethod
+    def tick(self) -> None:
         """Let go of what is older than retention allows, but never of the newest entry.
 
-        Once a second. `now` is seconds since 1970.
+        Once a second.
         """
 
     @property

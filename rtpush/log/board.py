@@ -160,24 +160,34 @@ class TaskBoard:
         room: str | None,
         time: float,
         account: str = APPLICATION,
+        wall: float | None = None,
     ) -> str | None:
         """Fold one entry in; returns the key of the task it changed, None for no change.
 
-        `time` is the entry's, in seconds since 1970; it must not fall. `account` is charged.
+        `time` is the entry's, by the log's clock; it must not fall. `account` is charged.
+        `wall` is what users are shown, in seconds since 1970; None: the same.
         """
         if event not in TASK_EVENTS:
             return None
         try:
-            key = self._fold(event, data, room, time, account)
+            key = self._fold(event, data, room, time, account, wall)
         except RtpushError:
             return None
         self._prune(time)
         return key
 
-    def _fold(self, event: str, data: object, room: str | None, time: float, account: str) -> str:
+    def _fold(
+        self,
+        event: str,
+        data: object,
+        room: str | None,
+        time: float,
+        account: str,
+        wall: float | None,
+    ) -> str:
         fields, key, old = self._admit(event, data, room)
         changes, ended = changes_of(old, fields, room), event in ENDS
-        changes |= stamps_of(event, old, time)
+        changes |= stamps_of(event, old, time if wall is None else wall)
         self._put(old, self._next_version(key, room, old, changes, time, ended, account))
         return key
 
@@ -315,7 +325,13 @@ class TaskBoard:
         return encode_task(task, self._finished.floor)
 
     def stored_event(
-        self, event: str, data: bytes, room: str | None, time: float, account: str
+        self,
+        event: str,
+        data: bytes,
+        room: str | None,
+        time: float,
+        account: str,
+        wall: float | None = None,
     ) -> bytes:
         """The event that was applied last as a row for `restore`; `data` is JSON.
 
@@ -323,7 +339,9 @@ class TaskBoard:
         grows as a whole each time would cost the square of what it grows by.
         """
         row = {"event": event, "data": orjson.Fragment(data), "room": room, "time": time}
-        return encode_event(row | {"account": account}, self._number, self._finished.floor)
+        return encode_event(
+            row | {"account": account, "wall": wall}, self._number, self._finished.floor
+        )
 
     @property
     def number(self) -> int:

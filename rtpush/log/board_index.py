@@ -27,8 +27,8 @@ class BoardIndex:
 
     def __init__(self) -> None:
         self.outdated = Outdated()
-        # The tasks that are asked to end, by key.
-        self.cancelling: dict[str, Task] = {}
+        # The tasks that are asked to end, by key, and since when.
+        self._cancelling: dict[str, tuple[float, Task]] = {}
         self._rooms: dict[str | None, _Room] = {}
 
     def put(self, task: Task) -> None:
@@ -41,7 +41,8 @@ class BoardIndex:
         else:
             room.active.put(task.born, task)
             if task.fields.get("status") == "cancelling":
-                self.cancelling[task.key] = task
+                since, _ = self._cancelling.get(task.key, (task.time, task))
+                self._cancelling[task.key] = since, task
 
     def remove(self, task: Task) -> None:
         """Take a version of a task out."""
@@ -50,13 +51,13 @@ class BoardIndex:
             room.finished.remove(task.number)
         else:
             room.active.remove(task.born)
-            self.cancelling.pop(task.key, None)
+            self._cancelling.pop(task.key, None)
         if not room.active.pages and not room.finished.pages:
             del self._rooms[task.room]
 
     def cancelled_before(self, time: float) -> list[Task]:
-        """The active tasks that were asked to end until then, in seconds since 1970."""
-        return [task for task in self.cancelling.values() if task.fields["cancelAt"] <= time * 1000]
+        """The active tasks that were asked to end until then, by the log's clock."""
+        return [task for since, task in self._cancelling.values() if since <= time]
 
     def size(self, room: str | None) -> int:
         """The length of the JSON of a room's tasks."""

@@ -103,7 +103,7 @@ def _digest(scope: str, key: str | None) -> bytes | None:
 class Entry:
     """One logged event, and its envelope as it goes out.
 
-    `time` is seconds since 1970. `json` is the whole envelope. What each kind
+    `time` is by the log's clock. `json` is the whole envelope. What each kind
     of connection sends is framed on first use and kept, so that a thousand readers
     cost one framing.
     """

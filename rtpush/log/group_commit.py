@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,6 +24,7 @@ from ..errors import RtpushError
 from ..protocol import Position
 from .base import Log, Outcome, Page, new_board
 from .board import TaskBoard
+from .clock import LogClock
 from .entry import Draft, Entry, cancelled, new_entry
 from .room_index import Rooms
 from .tail import Tail
@@ -58,6 +58,7 @@ class Call:
 class Batch:
     """What is stored in one go, and what was decided of it.
 
+    `time` is the log's, which ages are measured by; `wall` is what users are shown.
     `drafts` are those to be logged: they get the numbers from `base` + 1 on.
     `keys` are the idempotency keys that they use up. `board` is the fork that
     the batch was decided against, `changed` has the tasks that it touched, and for
@@ -65,6 +66,7 @@ class Batch:
     """
 
     time: float
+    wall: float
     board: TaskBoard
     base: int
     calls: Sequence[Call]
@@ -95,7 +97,7 @@ class Batch:
 
     def note(self, key: str, draft: Draft) -> None:
         """A task has changed by an event that is to be logged."""
-        row = task_row(self.board, key, draft, self.time)
+        row = task_row(self.board, key, draft, self.time, self.wall)
         self.changed.setdefault(key, []).append(row)
 
     def rows(self) -> Iterator[TaskRow]:
@@ -104,14 +106,14 @@ class Batch:
 
 
 class GroupCommitLog(Log):
-    """See the module's rules. `clock` gives seconds since 1970."""
+    """See the module's rules."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: Settings, clock: LogClock | None = None) -> None:
         self.on_grow = lambda: None
         self.on_lost = lambda: None
         self.board = new_board(settings)
         self._settings = settings
-        self._clock = clock
+        self._clock = clock or LogClock()
         self._waiting: deque[Call] = deque()
         self._waiting_bytes = 0
         # Since when the batch that is under way waits, by the event loop's clock; None when
@@ -192,7 +194,11 @@ class GroupCommitLog(Log):
         """Did the last attempt to store fail, or has one not been answered for long?"""
         return self._failing or self._stuck
 
-    def tick(self, now: float) -> None:
+    def now(self) -> float:
+        """See `Log.now`."""
+        return self._clock.now()
+
+    def tick(self) -> None:
         """See `Log.tick`. What waits behind a store that does not answer is refused."""
         since, was_stuck = self._busy_since, self._stuck
         self._stuck = since is not None and asyncio.get_running_loop().time() - since > STUCK_AFTER
@@ -223,9 +229,9 @@ class GroupCommitLog(Log):
         return calls
 
     def _decide(self, calls: Sequence[Call]) -> Batch:
-        # Time never falls within a log, even when the machine's clock does.
-        now = max(self._clock(), self._newest_time())
-        batch = Batch(now, self.board.fork(), self._base(), calls)
+        # Time never falls within a log, also when the node that wrote last is ahead of this one.
+        now = max(self.now(), self._newest_time())
+        batch = Batch(now, self._clock.wall(), self.board.fork(), self._base(), calls)
         for call in calls:
             batch.outcomes.append([self._outcome(batch, draft) for draft in call.drafts])
         return batch
@@ -262,7 +268,9 @@ class GroupCommitLog(Log):
     def _add(self, batch: Batch, draft: Draft) -> int:
         batch.drafts.append(draft)
         seq = batch.base + len(batch.drafts)
-        changed = batch.board.apply(draft.event, draft.data, draft.room, batch.time, draft.account)
+        changed = batch.board.apply(
+            draft.event, draft.data, draft.room, batch.time, draft.account, batch.wall
+        )
         if changed is not None:
             batch.note(changed, draft)
         if draft.idempotency_key is not None:

@@ -2,8 +2,7 @@
 
 Rules that hold here:
 
-- A key is known for IDEMPOTENCY_FOR seconds, in the order in which keys came. Seconds are
-  counted as they pass: a clock that jumps ahead and back keeps no key for longer.
+- A key is known for IDEMPOTENCY_FOR seconds of the log's clock, in the order in which keys came.
 - Keys are bounded, and never a reason to refuse an event. An account that has its share
   gives up its own oldest key for each new one. When all have as many as they may together,
   the account with the most gives: what one account sends never makes the server forget the
@@ -119,9 +118,6 @@ class IdempotencyKeys:
         self._publishers = _Ranking(limit)
         # An account, and a time before which it has no key; one item for each account.
         self._due: list[tuple[float, str]] = []
-        # Seconds that have passed, and the clock when that was last looked at.
-        self._time = 0.0
-        self._seen_clock: float | None = None
 
     def __len__(self) -> int:
         return len(self._seqs)
@@ -135,12 +131,9 @@ class IdempotencyKeys:
         held = self._accounts.get(account)
         return 0 if held is None else len(held)
 
-    def advance(self, clock: float) -> None:
-        """Let go of keys whose time has passed. `clock` is in seconds since 1970."""
-        if self._seen_clock is not None:
-            self._time += max(0.0, clock - self._seen_clock)
-        self._seen_clock = clock
-        before, left = self._time - IDEMPOTENCY_FOR, _AT_ONCE
+    def expire(self, now: float) -> None:
+        """Let go of keys whose time has passed."""
+        before, left = now - IDEMPOTENCY_FOR, _AT_ONCE
         while left > 0 and self._due and self._due[0][0] < before:
             _, name = self._due[0]
             account = self._accounts[name]
@@ -154,9 +147,8 @@ class IdempotencyKeys:
                 del self._accounts[name]
                 left -= 1
 
-    def add(self, key: bytes, seq: int, account: str, age: float = 0.0) -> None:
-        """Remember a new key; at a bound, another is forgotten for it. Ages must not rise."""
-        time = self._time - age
+    def add(self, key: bytes, seq: int, account: str, time: float) -> None:
+        """Remember a key that came at a time, which must not fall; at a bound, another goes."""
         held = self._accounts.get(account)
         if held is None:
             held = self._begin(account, time)

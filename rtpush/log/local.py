@@ -8,11 +8,10 @@ Rules that hold here:
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
-from collections.abc import Callable
 
 from ..config.settings import Settings
+from .clock import LogClock
 from .group_commit import Batch, GroupCommitLog, unavailable
 from .idempotency import MAX_KEYS, IdempotencyKeys
 
@@ -20,15 +19,12 @@ __all__ = ["LocalLog"]
 
 
 class LocalLog(GroupCommitLog):
-    """What the memory and the SQLite log share.
-
-    `clock` gives seconds since 1970. `max_keys` bounds the idempotency keys.
-    """
+    """What the memory and the SQLite log share. `max_keys` bounds the idempotency keys."""
 
     def __init__(
         self,
         settings: Settings,
-        clock: Callable[[], float] = time.time,
+        clock: LogClock | None = None,
         *,
         max_keys: int = MAX_KEYS,
     ) -> None:
@@ -39,7 +35,7 @@ class LocalLog(GroupCommitLog):
         """The idempotency key of this entry is let go."""
 
     def _next(self) -> None:
-        self._seen.advance(self._clock())
+        self._seen.expire(self.now())
         super()._next()
 
     def _store(self, batch: Batch) -> None:
@@ -63,16 +59,19 @@ class LocalLog(GroupCommitLog):
     def _publish(self, batch: Batch) -> None:
         for entry, draft in zip(batch.entries(self.epoch), batch.drafts, strict=True):
             self._tail.append(entry)
-            self.board.apply(draft.event, draft.data, draft.room, entry.time, draft.account)
+            self.board.apply(
+                draft.event, draft.data, draft.room, batch.time, draft.account, batch.wall
+            )
         for key, seq, account in batch.new_keys():
-            self._seen.add(key, seq, account)
+            self._seen.add(key, seq, account, batch.time)
         self.on_grow()
 
     def _remembered_number(self, key: bytes) -> int | None:
         return self._seen.get(key)
 
-    def tick(self, now: float) -> None:
+    def tick(self) -> None:
         """See `Log.tick`."""
-        super().tick(now)
-        self._seen.advance(now)
+        super().tick()
+        now = self.now()
+        self._seen.expire(now)
         self._tail.drop_older_than(now - self._settings.retention_age)

@@ -9,11 +9,10 @@ Rules that hold here:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from time import time
 
 from ..config.settings import Settings
 from .base import PAGE_BYTES, Page
+from .clock import LogClock
 from .group_commit import Batch
 from .idempotency import MAX_KEYS
 from .local import LocalLog
@@ -27,7 +26,7 @@ class MemoryLog(LocalLog):
     """Bounded by count, bytes and age; see `Log`."""
 
     def __init__(
-        self, settings: Settings, clock: Callable[[], float] = time, *, max_keys: int = MAX_KEYS
+        self, settings: Settings, clock: LogClock | None = None, *, max_keys: int = MAX_KEYS
     ) -> None:
         super().__init__(settings, clock, max_keys=max_keys)
         self.epoch = secrets.token_hex(6)

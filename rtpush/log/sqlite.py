@@ -11,12 +11,10 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
-import math
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice, takewhile
 from pathlib import Path
-from time import time
 from typing import Final, TypeVar
 
 from ..config.settings import Settings
@@ -24,13 +22,14 @@ from ..errors import RtpushError
 from ..threads import DaemonExecutor
 from . import room_index
 from .base import LogError, Page
+from .clock import LogClock
 from .entry import Draft
 from .file_place import MisplacedError
 from .group_commit import Batch
 from .idempotency import MAX_KEYS
 from .local import LocalLog
 from .room_index import RoomIndex, Rooms
-from .sqlite_file import EntryRow, Kept, KeyRow, Rows, SqliteFile
+from .sqlite_file import EntryRow, Kept, KeyRow, Rows, SqliteFile, is_jump
 from .sqlite_reader import Search, SqliteReaders
 from .sqlite_segments import SEGMENT
 from .tail import Tail
@@ -61,7 +60,7 @@ class SqliteLog(LocalLog):
         self,
         settings: Settings,
         path: str | Path,
-        clock: Callable[[], float] = time,
+        clock: LogClock | None = None,
         *,
         tail_count: int = TAIL_COUNT,
         tail_bytes: int = TAIL_BYTES,
@@ -75,7 +74,7 @@ class SqliteLog(LocalLog):
         self._readers = SqliteReaders()
         self._tail_bounds = tail_count, tail_bytes
         self._tail = Tail(0, *self._tail_bounds)
-        self._trim_due = 0.0
+        self._trim_due = self._wall_ahead = 0.0
         self._trimming = False
         self._sealed = 0
         # Whether a look at where the file is is under way, and what the last one found.
@@ -87,37 +86,34 @@ class SqliteLog(LocalLog):
     async def open(self) -> None:
         """See `Log.open`."""
         try:
-            restored = await self._in_thread(self._file.open, self._clock(), *self._tail_bounds)
+            wall = self._clock.wall()
+            restored = await self._in_thread(self._file.open, wall, *self._tail_bounds)
             await self._in_thread(self._readers.open, self._path)
         except LogError:
             self._thread.shutdown()
             raise
         self.epoch = restored.epoch
+        self._clock.begin(self._clock.wall() - restored.wall_ahead)
         last = restored.newest[-1].seq if restored.newest else 0
         begin = last - len(restored.newest)
         index = RoomIndex(begin - len(restored.rooms))
         for room in restored.rooms:
             index.append(room)
         self._tail = Tail(begin, *self._tail_bounds, index)
-        self._note_kept(Kept(restored.first, 0.0, restored.sealed))
+        self._note_kept(Kept(restored.first, 0.0, restored.sealed, restored.wall_ahead))
         for entry in restored.newest:
             self._tail.append(entry)
         self.board.restore(restored.tasks)
         self._restore_keys(restored.keys)
 
     def _restore_keys(self, rows: Sequence[KeyRow]) -> None:
-        now = self._clock()
-        self._seen.advance(now)
-        age = math.inf
         newest = {key: seq for seq, key, _, _ in rows}
         for seq, key, account, made in rows:
             if newest[key] != seq:
                 # It was forgotten, and has come again: the file was not told in time.
                 self._forgotten.append(seq)
                 continue
-            # The clock may have been wrong meanwhile: ages never rise, and none is below zero.
-            age = min(age, max(0.0, now - made))
-            self._seen.add(key, seq, account, age)
+            self._seen.add(key, seq, account, made)
 
     async def close(self) -> None:
         """See `Log.close`."""
@@ -139,7 +135,7 @@ class SqliteLog(LocalLog):
 
     def _write(self, batch: Batch) -> None:
         loop = asyncio.get_running_loop()
-        rows = _rows(batch, self._take_forgotten())
+        rows = _rows(batch, self._take_forgotten(), self._clock.wall_ahead)
         stored = loop.run_in_executor(self._thread, self._file.commit, rows)
         stored.add_done_callback(lambda done: self._committed(batch, rows, done))
 
@@ -153,25 +149,27 @@ class SqliteLog(LocalLog):
         self._stored(batch, error)
 
     def _note_kept(self, kept: Kept) -> None:
-        self.first, self._trim_due, self._sealed = kept
+        self.first, self._trim_due, self._sealed, self._wall_ahead = kept
         # What no segment holds is found in memory alone.
         self._tail.index_from = self._sealed + 1
 
-    def tick(self, now: float) -> None:
+    def tick(self) -> None:
         """See `Log.tick`."""
-        super().tick(now)
+        super().tick()
         if not self._looking:
             self._looking = True
             looked = asyncio.get_running_loop().run_in_executor(
                 self._thread, self._file.check_place
             )
             looked.add_done_callback(self._looked)
-        if self._trimming or not (self._forgotten or now > self._trim_due):
+        now, wall_ahead = self.now(), self._clock.wall_ahead
+        due = self._forgotten or now > self._trim_due or is_jump(self._wall_ahead, wall_ahead)
+        if self._trimming or not due:
             return
         self._trimming = True
         forgotten = self._take_forgotten()
         trimmed = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._file.trim, now, forgotten
+            self._thread, self._file.trim, now, wall_ahead, forgotten
         )
         trimmed.add_done_callback(lambda done: self._trimmed(forgotten, done))
 
@@ -233,7 +231,7 @@ class SqliteLog(LocalLog):
             raise RtpushError("unavailable", f"The log cannot be read now ({exc}).") from exc
 
 
-def _rows(batch: Batch, forgotten: list[int]) -> Rows:
+def _rows(batch: Batch, forgotten: list[int], wall_ahead: float) -> Rows:
     tasks = list(batch.rows())
     return Rows(
         [
@@ -249,6 +247,7 @@ def _rows(batch: Batch, forgotten: list[int]) -> Rows:
         [(seq, key, account, batch.time) for key, seq, account in batch.new_keys()],
         forgotten,
         batch.time,
+        wall_ahead,
     )
 
 

@@ -30,7 +30,7 @@ from .idempotency import IDEMPOTENCY_FOR
 from .sqlite_reader import SELECT_ENTRIES, entry_of_row
 from .sqlite_schema import SCHEMA_VERSION, check_version, create, is_log
 
-__all__ = ["EntryRow", "Kept", "KeyRow", "Restored", "Rows", "SqliteFile"]
+__all__ = ["EntryRow", "Kept", "KeyRow", "Restored", "Rows", "SqliteFile", "is_jump"]
 
 # Trimming rides on commits and, in a quiet log, on ticks: this many entries at
 # the most each time, so that no publisher waits for a long deletion.
@@ -39,6 +39,9 @@ TRIM_AT_ONCE: Final = 5_000
 # SQLite folds the write-ahead log into the file by itself, but begins it anew only
 # when it meets no reader. Beyond this size a commit waits for the reads under way.
 MAX_WAL_BYTES: Final = 32 << 20
+
+# Seconds by which a wall clock was set rather than adjusted: worth a write.
+_JUMP: Final = 1.0
 
 _NEWEST_FIRST: Final = SELECT_ENTRIES + "ORDER BY seq DESC LIMIT ?"
 _FORGET_KEY: Final = "DELETE FROM idempotency WHERE seq = ?"
@@ -49,22 +52,25 @@ class Kept(NamedTuple):
     """What a commit or trimming left.
 
     `first` is the oldest number, `due` the time at which there is more to trim, `sealed` the
-    last number in the index by room.
+    last number in the index by room, `wall_ahead` what the file says of the clocks.
     """
 
     first: int
     due: float
     sealed: int
+    wall_ahead: float
 
 
 class Restored(NamedTuple):
     """What a file held when it was opened.
 
     `newest` is what the tail begins with; `rooms` has the rooms of the entries before it that
-    are behind `sealed`, the last number in the index by room.
+    are behind `sealed`, the last number in the index by room. By `wall_ahead` the log's clock
+    goes on: see `LogClock`.
     """
 
     epoch: str
+    wall_ahead: float
     first: int
     newest: list[Entry]
     sealed: int
@@ -90,6 +96,12 @@ class Rows:
     keys: list[KeyRow]
     forgotten: list[int]
     time: float
+    wall_ahead: float
+
+
+def is_jump(before: float, wall_ahead: float) -> bool:
+    """Was the wall clock set meanwhile?"""
+    return abs(wall_ahead - before) > _JUMP
 
 
 class SqliteFile:
@@ -107,11 +119,12 @@ class SqliteFile:
         self._last = 0
         self._bytes = 0
         self._sealed = 0
+        self._wall_ahead = 0.0
 
     # -------------------------------------------------------------- opening
 
-    def open(self, now: float, tail_count: int, tail_bytes: int) -> Restored:
-        """Raises LogError, and then the file is as it was."""
+    def open(self, wall: float, tail_count: int, tail_bytes: int) -> Restored:
+        """`wall` is the wall clock's time. Raises LogError, and then the file is as it was."""
         known = is_log(self._path)
         try:
             self._db = self._connect(self._path)
@@ -122,8 +135,8 @@ class SqliteFile:
             self._db.close()
             self._hold()
             self._db = self._connect(self._path)
-            self._begin(now)
-            return self._restore(tail_count, tail_bytes)
+            self._begin()
+            return self._restore(wall, tail_count, tail_bytes)
         except sqlite3.Error as exc:
             self._leave()
             raise self._explain(exc) from exc
@@ -191,23 +204,24 @@ class SqliteFile:
         else:
             create(self._db)
 
-    def _begin(self, now: float) -> None:
+    def _begin(self) -> None:
         execute = self._db.execute
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")
         execute(f"PRAGMA journal_size_limit = {MAX_WAL_BYTES // 8}")
-        execute("DELETE FROM idempotency WHERE time < ?", (now - IDEMPOTENCY_FOR,))
-        self._place.remember(self._path, self._wal_path)
         segments.migrate(self._db, SCHEMA_VERSION)
+        # The first read has made the write-ahead log.
+        self._place.remember(self._path, self._wal_path)
 
     def _check_sound(self) -> None:
         for (problem,) in self._db.execute("PRAGMA quick_check(1)"):
             if problem != "ok":
                 raise self._damaged(problem)
 
-    def _restore(self, tail_count: int, tail_bytes: int) -> Restored:
+    def _restore(self, wall: float, tail_count: int, tail_bytes: int) -> Restored:
         execute = self._db.execute
-        (epoch,) = execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+        meta = dict(execute("SELECT name, value FROM meta"))
+        epoch, self._wall_ahead = meta["epoch"], float(meta["wall_ahead"])
         first, last, size = execute("SELECT min(seq), max(seq), sum(size) FROM entries").fetchone()
         self._first, self._last, self._bytes = first or 1, last or 0, size or 0
         self._sealed = max(segments.sealed_upto(self._db) or 0, self._first - 1)
@@ -217,9 +231,14 @@ class SqliteFile:
                 self._seal_full()
         newest = self._newest(epoch, tail_count, tail_bytes)
         between = (self._sealed, newest[0].seq if newest else 0)
+        # Time does not fall, also when the wall clock says that the newest entry is yet to come.
+        ahead = min([self._wall_ahead, *(wall - entry.time for entry in newest[-1:])])
+        before = wall - ahead - IDEMPOTENCY_FOR
+        execute("DELETE FROM idempotency WHERE time < ?", (before,))
         rooms = execute("SELECT room FROM entries WHERE seq > ? AND seq < ? ORDER BY seq", between)
         return Restored(
             epoch,
+            ahead,
             self._first,
             newest,
             self._sealed,
@@ -254,7 +273,7 @@ class SqliteFile:
         with self._transaction():
             self._write(rows)
             self._seal_full()
-            kept = self._trim(rows.time)
+            kept = self._trim(rows.time, rows.wall_ahead)
         self._bound_wal()
         return kept
 
@@ -269,11 +288,11 @@ class SqliteFile:
             if self._wal_path.stat().st_size > MAX_WAL_BYTES:
                 self._db.execute("PRAGMA wal_checkpoint(RESTART)")
 
-    def trim(self, now: float, forgotten: list[int]) -> Kept:
+    def trim(self, now: float, wall_ahead: float, forgotten: list[int]) -> Kept:
         """Trim only; likewise."""
         with self._transaction():
             self._db.executemany(_FORGET_KEY, ((seq,) for seq in forgotten))
-            return self._trim(now)
+            return self._trim(now, wall_ahead)
 
     def check_place(self) -> None:
         """Raises MisplacedError when the file is not where it was opened."""
@@ -281,7 +300,7 @@ class SqliteFile:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        before = self._first, self._last, self._bytes, self._sealed
+        before = self._first, self._last, self._bytes, self._sealed, self._wall_ahead
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield
@@ -289,7 +308,7 @@ class SqliteFile:
             self._place.check()
             self._db.execute("COMMIT")
         except Exception:
-            self._first, self._last, self._bytes, self._sealed = before
+            self._first, self._last, self._bytes, self._sealed, self._wall_ahead = before
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
@@ -304,7 +323,13 @@ class SqliteFile:
         self._last = rows.entries[-1][0]
         self._bytes += sum(row[2] for row in rows.entries)
 
-    def _trim(self, now: float) -> Kept:
+    def _note_clocks(self, wall_ahead: float) -> None:
+        if is_jump(self._wall_ahead, wall_ahead):
+            self._wall_ahead = wall_ahead
+            self._db.execute("UPDATE meta SET value = ? WHERE name = 'wall_ahead'", (wall_ahead,))
+
+    def _trim(self, now: float, wall_ahead: float) -> Kept:
+        self._note_clocks(wall_ahead)
         execute = self._db.execute
         execute("DELETE FROM tasks WHERE ended < ?", (now - self._settings.finished_for,))
         keep, due = self._first, now
@@ -324,7 +349,7 @@ class SqliteFile:
             execute("DELETE FROM entries WHERE seq < ?", (keep,))
             segments.trim(self._db, keep)
             self._first = keep
-        return Kept(keep, due, self._sealed)
+        return Kept(keep, due, self._sealed, self._wall_ahead)
 
     def _too_much(self, oldest: int, made: float, now: float) -> bool:
         settings = self._settings

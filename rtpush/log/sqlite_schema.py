@@ -69,8 +69,8 @@ def check_version(db: sqlite3.Connection, path: Path) -> None:
             f"{path} was written by a newer rtpush; it was left as it is. "
             "Upgrade rtpush or choose another file with --log sqlite:PATH."
         )
-    columns = {name for (name,) in db.execute("SELECT name FROM pragma_table_info('entries')")}
-    if "args" not in columns:
+    (has_meta,) = db.execute("SELECT count(*) FROM pragma_table_info('meta')").fetchone()
+    if not (has_meta and db.execute("SELECT 1 FROM meta WHERE name = 'wall_ahead'").fetchone()):
         raise LogError(
             f"{path} was written by an rtpush from before its first release; it was left as "
             "it is. Move it away to start with an empty log, or choose another file."
@@ -86,6 +86,6 @@ def create(db: sqlite3.Connection) -> None:
         PRAGMA user_version = {SCHEMA_VERSION};
         {SCHEMA}
         {segments.SCHEMA}
-        INSERT INTO meta VALUES ('epoch', '{epoch}');
+        INSERT INTO meta VALUES ('epoch', '{epoch}'), ('wall_ahead', '0');
         COMMIT;"""
     )

@@ -59,7 +59,7 @@ class Task(NamedTuple):
     `fields` are shared, never to be changed; those that grow are in pieces.
     `size` is the length of `data` as JSON. `born` and `number` say which
     event of the board made the task, and which this version. `time` is when
-    that was, in seconds since 1970: for an ended task, its end. `unfolded`
+    that was, by the log's clock: for an ended task, its end. `unfolded`
     counts the JSON of the events since a version that a store is to keep as a
     whole; it is 0 for such a version.
     """

@@ -41,11 +41,13 @@ class TaskRow(NamedTuple):
     ended: bool = False
 
 
-def task_row(board: TaskBoard, key: str, draft: Draft, time: float) -> TaskRow:
+def task_row(
+    board: TaskBoard, key: str, draft: Draft, time: float, wall: float | None = None
+) -> TaskRow:
     """The row for the event that a board was changed by last."""
     task = board.get(key)
     is_whole = task is None or not task.unfolded
-    row = board.stored_event(draft.event, draft.encoded, draft.room, time, draft.account)
+    row = board.stored_event(draft.event, draft.encoded, draft.room, time, draft.account, wall)
     return TaskRow(key, board.number, row, is_whole)
 
 

@@ -70,10 +70,10 @@ def check_state(event: str, old: Task | None, room: str | None, sender: Sender) 
         )
 
 
-def stamps_of(event: str, old: Task | None, time: float) -> dict[str, Any]:
-    """The server's fields that an event at this time changes."""
+def stamps_of(event: str, old: Task | None, wall: float) -> dict[str, Any]:
+    """The server's fields that an event changes, when the wall clock shows this time."""
     before: dict[str, Any] = {} if old is None else old.fields
-    status, now = _status_after(event), round(time * 1000)
+    status, now = _status_after(event), round(wall * 1000)
     stamps: dict[str, Any] = {"status": status} if before.get("status") != status else {}
     if old is None:
         stamps["createdAt"] = now

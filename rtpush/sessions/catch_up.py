@@ -63,7 +63,7 @@ class CatchUp(ABC):
         self._runtime = runtime
         self._max_message = settings.max_message
         self._stalled = StalledWriters(settings.write_timeout)
-        self._snapshots = Snapshots(log, runtime.wall)
+        self._snapshots = Snapshots(log)
         self._snapshot_readers = SnapshotReaders(self._snapshots)
 
     @abstractmethod
@@ -220,10 +220,9 @@ class CatchUp(ABC):
         self, session: Session, rewind: Rewind, spec: RewindSpec, most: int = MAX_REWIND
     ) -> bool:
         """Find where it begins, and let the session go on; is that as far as was asked for?"""
-        now = self._runtime.wall()
         try:
-            bound = await self.history_bounds.of(rewind.room, now)
-            return await find_start(self.log, rewind, spec, now, most, bound)
+            bound = await self.history_bounds.of(rewind.room)
+            return await find_start(self.log, rewind, spec, most, bound)
         except BaseException:
             session.end_rewind(rewind.room)
             raise

@@ -40,10 +40,10 @@ class HistoryBounds:
         # Age in seconds → the bound by age, which only rises.
         self._by_age: dict[float, int] = {}
 
-    async def of(self, room: str | None, now: float) -> int:
+    async def of(self, room: str | None) -> int:
         """The number up to which the room's events are no longer given; 0 without a bound.
 
-        `now` is in seconds since 1970. Raises RtpushError (`unavailable`).
+        Raises RtpushError (`unavailable`).
         """
         rule, found = self._policy.rule(room), 0
         if room is None or (rule.history_count is None and rule.history_age is None):
@@ -55,11 +55,11 @@ class HistoryBounds:
         if rule.history_count is not None:
             found = await self._find_by_count(room, rule.history_count + 1)
         if rule.history_age is not None:
-            found = max(found, await self._find_by_age(rule.history_age, now))
+            found = max(found, await self._find_by_age(rule.history_age))
         self._check_epoch()
         return found
 
-    async def passed(self, rooms: Iterable[str], last: Position, now: float) -> bool:
+    async def passed(self, rooms: Iterable[str], last: Position) -> bool:
         """Have the rooms had events after `last` that are no longer given? Raises as `of`.
 
         False for a position that the log itself does not cover.
@@ -68,7 +68,7 @@ class HistoryBounds:
             return False
         # A list: the session may enter and leave rooms meanwhile.
         for room in self._log.active(list(rooms), last.seq):
-            bound = await self.of(room, now)
+            bound = await self.of(room)
             if bound > last.seq:
                 page = await self._log.read(last.seq, 1, rooms=(room,))
                 self._check_epoch()
@@ -102,14 +102,15 @@ class HistoryBounds:
                 number = page.entries[-1].seq
         return 0 if count else number
 
-    async def _find_by_age(self, age: float, now: float) -> int:
+    async def _find_by_age(self, age: float) -> int:
         """The number of the newest entry, of whatever room, that is older than that."""
+        since = self._log.now() - age
         low, high = max(self._by_age.get(age, 0), self._log.first - 1), self._log.last + 1
         # Mostly nothing has become too old since it was asked last.
         middle = low + 1
         while low + 1 < high:
             entry = await self._entry(middle)
-            if entry is not None and entry.time >= now - age:
+            if entry is not None and entry.time >= since:
                 high = middle
             else:
                 low = middle

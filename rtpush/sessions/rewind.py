@@ -115,17 +115,11 @@ def _rewound(entry: Entry) -> bytes:
 
 
 async def find_start(
-    log: Log,
-    rewind: Rewind,
-    spec: RewindSpec,
-    now: float,
-    most: int = MAX_REWIND,
-    bound: int = 0,
+    log: Log, rewind: Rewind, spec: RewindSpec, most: int = MAX_REWIND, bound: int = 0
 ) -> bool:
     """Find out where a rewind begins; is that as far back as was asked for?
 
-    `now` is the time in seconds since 1970, `most` bounds the events, and nothing up to the
-    number `bound` is given. Raises RtpushError.
+    `most` bounds the events, and nothing up to the number `bound` is given. Raises RtpushError.
     """
     epoch, room = log.epoch, (rewind.room,)
     before, left, size = rewind.upto + 1, min(spec.count or most, most), 0
@@ -138,7 +132,7 @@ async def find_start(
         if log.epoch != epoch:
             raise RtpushError("unavailable", "The log has begun anew; join again.")
         for entry in page.entries:
-            too_old = spec.seconds is not None and entry.time < now - spec.seconds
+            too_old = spec.seconds is not None and entry.time < log.now() - spec.seconds
             if too_old or entry.seq <= oldest:
                 rewind.begin(entry.seq)
                 return _is_complete(log, spec, entry.seq)

@@ -88,9 +88,8 @@ class _Bounded:
 class Snapshots:
     """The board as `active_tasks`, framed. `forget` when the board or the time has changed."""
 
-    def __init__(self, log: Log, wall: Callable[[], float]) -> None:
+    def __init__(self, log: Log) -> None:
         self._log = log
-        self._wall = wall
         self._small = _Bounded(MAX_SMALL_BYTES)
         self._pages = _Bounded(MAX_PAGE_BYTES)
 
@@ -110,7 +109,7 @@ class Snapshots:
         position = str(self._log.position)
 
         def make() -> bytes:
-            board = self._log.board.snapshot(rooms, self._wall())
+            board = self._log.board.snapshot(rooms, self._log.now())
             return framing.frame(encode("active_tasks", board, position), position)
 
         names = getsizeof(rooms) + sum(map(getsizeof, rooms))
@@ -122,7 +121,7 @@ class Snapshots:
             return None
 
         def make() -> bytes:
-            board = self._log.board.snapshot_room(room, self._wall())
+            board = self._log.board.snapshot_room(room, self._log.now())
             envelope = encode("active_tasks", board, str(self._log.position), room)
             return framing.frame(envelope, None)
 
@@ -147,7 +146,7 @@ class Snapshots:
         return self._pages.get(key, lambda: framing.part(_json(shown, newest_first=ended)))
 
     def _is_shown(self, task: Task) -> bool:
-        return self._log.board.is_recent(task, self._wall())
+        return self._log.board.is_recent(task, self._log.now())
 
 
 def _json(tasks: list[Task], *, newest_first: bool) -> bytes:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -199,7 +198,7 @@ class Api:
         return _json(
             {
                 "tasks": [task.data for task in board.all_active()],
-                "finished": [task.data for task in board.all_finished(time.time())],
+                "finished": [task.data for task in board.all_finished(self._log.now())],
                 "position": str(self._log.position),
             }
         )

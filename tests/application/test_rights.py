@@ -29,6 +29,7 @@ from rtpush.framing import JSON, SSE, WEBSOCKET, Framing
 from rtpush.handlers.registry import HandlerRegistry
 from rtpush.hub import Hub
 from rtpush.log.bus import Bus
+from rtpush.log.clock import LogClock
 from rtpush.log.memory import MemoryLog
 from rtpush.metrics import Metrics
 from rtpush.protocol import Envelope
@@ -259,7 +260,7 @@ class Rights(RuleBasedStateMachine):
         runtime = Runtime(
             self.loop.call_soon, self.loop.create_task, lambda: self.now, lambda: self.now
         )
-        self.log = MemoryLog(config, lambda: self.now)
+        self.log = MemoryLog(config, LogClock(lambda: self.now, lambda: self.now))
         self.hub = Hub(self.log, config, runtime, RoomPolicy(config, handlers))
         turns = Turns(self.loop.create_task)
         self.admission = Admission(self.hub, handlers, auth, turns)

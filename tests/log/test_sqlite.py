@@ -194,11 +194,11 @@ async def test_a_store_that_does_not_answer_is_failing(
     held = log.append([x()])
     await asyncio.sleep(0)
     behind = log.append([x()])
-    log.tick(0)
+    log.tick()
     assert not log.failing
 
     monkeypatch.setattr(group_commit, "STUCK_AFTER", -1.0)
-    log.tick(0)
+    log.tick()
     assert log.failing
     for refused in (behind, log.append([x()])):
         (refusal,) = await refused
@@ -210,7 +210,7 @@ async def test_a_store_that_does_not_answer_is_failing(
     go_on.set()
     assert await held == [2]
     await log.wait_idle()
-    log.tick(0)
+    log.tick()
     assert not log.failing
     assert await log.append([x()]) == [3]
 
@@ -249,7 +249,7 @@ async def test_a_file_that_is_taken_away_is_noticed_and_taken_back(tmp_path: Pat
         (tmp_path / "elsewhere").rename(tmp_path / name)
         # Also while nobody writes.
         while log.failing:
-            log.tick(0)
+            log.tick()
             await asyncio.sleep(0.001)
     assert await log.append([x()]) == [2]
     await log.close()

@@ -37,7 +37,7 @@ def test_the_names_of_rooms_count_among_the_small_snapshots_that_are_kept(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshots, "MAX_SMALL_BYTES", 256 << 10)
-    kept = snapshots.Snapshots(house.log, lambda: 0.0)
+    kept = snapshots.Snapshots(house.log)
     gc.collect()
     tracemalloc.start()
     try:

@@ -15,6 +15,7 @@ from rtpush.config.settings import Settings
 from rtpush.framing import JSON, Framing
 from rtpush.handlers.registry import HandlerRegistry
 from rtpush.hub import Hub
+from rtpush.log.clock import LogClock
 from rtpush.log.entry import Draft
 from rtpush.log.memory import MemoryLog
 from rtpush.protocol import Envelope, Position
@@ -39,6 +40,10 @@ class Turns:
     def _tick(self) -> float:
         self.now += self.step
         return self.now
+
+    def log_clock(self) -> LogClock:
+        """The clock of a log that lives in these turns."""
+        return LogClock(lambda: self.now, lambda: self.now)
 
     def turn(self) -> None:
         """Do what is due, not what that makes due."""
@@ -122,7 +127,7 @@ class House:
     def __init__(self, log: type[MemoryLog] = MemoryLog, **changes: Any) -> None:
         self.turns = Turns()
         self.settings = Settings(log="memory:", **changes)
-        self.log = log(self.settings, lambda: self.turns.now)
+        self.log = log(self.settings, self.turns.log_clock())
         room_policy = RoomPolicy(self.settings, HandlerRegistry())
         self.hub = Hub(self.log, self.settings, self.turns.runtime, room_policy)
 
@@ -134,7 +139,7 @@ class House:
 
     def lose_the_log(self) -> None:
         """What a log does that lost entries which it had handed out: it begins anew."""
-        fresh = MemoryLog(self.settings, lambda: self.turns.now)
+        fresh = MemoryLog(self.settings, self.turns.log_clock())
         fresh.on_grow, fresh.on_lost = self.log.on_grow, self.log.on_lost
         vars(self.log).update(vars(fresh))
         self.log.on_lost()

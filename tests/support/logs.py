@@ -14,6 +14,7 @@ from redisserver import RedisServer
 
 from rtpush.config.settings import Settings
 from rtpush.log.base import Log, Outcome
+from rtpush.log.clock import LogClock
 from rtpush.log.entry import Draft
 from rtpush.log.memory import MemoryLog
 from rtpush.log.redis.log import RedisLog
@@ -23,27 +24,29 @@ PATIENCE = 10.0
 
 
 class Clock:
-    """The time of a test."""
+    """The time of a test, and a wall clock that may be wrong by some seconds."""
 
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
+        self.wrong = 0.0
 
-    def __call__(self) -> float:
-        return self.now
+    def of_log(self) -> LogClock:
+        """A log's clock that passes with this one."""
+        return LogClock(lambda: self.now + self.wrong, lambda: self.now)
 
 
 Make = Callable[..., Log]
 
 
-def memory(settings: Settings, _folder: Path, clock: Clock, **bounds: int) -> Log:
+def memory(settings: Settings, _folder: Path, clock: LogClock, **bounds: int) -> Log:
     return MemoryLog(settings, clock, **bounds)
 
 
-def sqlite(settings: Settings, folder: Path, clock: Clock, **bounds: int) -> Log:
+def sqlite(settings: Settings, folder: Path, clock: LogClock, **bounds: int) -> Log:
     return SqliteLog(settings, folder / "rtpush.db", clock, **bounds)
 
 
-def small_tail(settings: Settings, folder: Path, clock: Clock, **bounds: int) -> Log:
+def small_tail(settings: Settings, folder: Path, clock: LogClock, **bounds: int) -> Log:
     """So small a memory that most reads go to the file."""
     return sqlite(settings, folder, clock, tail_count=3, tail_bytes=2000, segment=5, **bounds)
 
@@ -52,11 +55,11 @@ def small_tail(settings: Settings, folder: Path, clock: Clock, **bounds: int) ->
 REDIS: list[RedisServer] = []
 
 
-def in_redis(settings: Settings, folder: Path, clock: Clock, **bounds: int) -> Log:
+def in_redis(settings: Settings, folder: Path, clock: LogClock, **bounds: int) -> Log:
     return RedisLog(settings, _url(folder), clock, **bounds)
 
 
-def in_redis_small_tail(settings: Settings, folder: Path, clock: Clock, **bounds: int) -> Log:
+def in_redis_small_tail(settings: Settings, folder: Path, clock: LogClock, **bounds: int) -> Log:
     return in_redis(settings, folder, clock, tail_count=3, tail_bytes=2000, **bounds)
 
 
@@ -97,7 +100,7 @@ class Desk:
         self._settings = Settings(**changes)
 
     async def open(self) -> Log:
-        self.log = self._make(self._settings, self._folder, self.clock, **self._bounds)
+        self.log = self._make(self._settings, self._folder, self.clock.of_log(), **self._bounds)
         await self.log.open()
         return self.log
 
@@ -113,5 +116,5 @@ class Desk:
         """Until retention has let go of everything before an entry."""
         async with asyncio.timeout(PATIENCE):
             while self.log.first < first:
-                self.log.tick(self.clock.now)
+                self.log.tick()
                 await asyncio.sleep(0)

@@ -58,12 +58,16 @@ def arguments_of(batch: Batch, keys: Sequence[bytes]) -> Iterator[str | bytes]:
 
 
 class StreamEntry(NamedTuple):
-    """An entry of the stream, the id of its batch, its data, and the account that is charged."""
+    """An entry of the stream, the id of its batch, its data, and the account that is charged.
+
+    `wall` is what users are shown of its time; only events about tasks have it.
+    """
 
     entry: Entry
     batch_id: str
     data: bytes
     account: str
+    wall: float | None
 
 
 def entry_of(epoch: str, raw: Any) -> StreamEntry:
@@ -87,4 +91,5 @@ def entry_of(epoch: str, raw: Any) -> StreamEntry:
         text(b"a"),
         args=b"m" in fields,
     )
-    return StreamEntry(entry, fields[b"n"].decode(), fields[b"d"], text(b"c") or APPLICATION)
+    wall = None if b"w" not in fields else float(fields[b"w"])
+    return StreamEntry(entry, fields[b"n"].decode(), fields[b"d"], text(b"c") or APPLICATION, wall)

@@ -29,6 +29,7 @@ from ...config.settings import Settings
 from ...errors import RtpushError
 from ..accounts import Shares
 from ..base import LogError, new_board
+from ..clock import LogClock
 from ..group_commit import GroupCommitLog, unavailable
 from ..idempotency import MAX_KEYS
 from ..tail import Tail
@@ -68,7 +69,7 @@ TAIL_BYTES: Final = 8 << 20
 class FollowedLog(GroupCommitLog):
     """The half of `RedisLog` that reads. `url` as in `Address.parse`.
 
-    Without `clock` the time is that of Redis, the same for all nodes.
+    Without `clock` the wall clock is that of Redis, the same for all nodes.
     `tail_count` and `tail_bytes` bound what is kept in memory, `max_keys` the idempotency keys.
     """
 
@@ -76,13 +77,15 @@ class FollowedLog(GroupCommitLog):
         self,
         settings: Settings,
         url: str,
-        clock: Callable[[], float] | None = None,
+        clock: LogClock | None = None,
         *,
         tail_count: int = TAIL_COUNT,
         tail_bytes: int = TAIL_BYTES,
         max_keys: int = MAX_KEYS,
     ) -> None:
-        super().__init__(settings, clock or self._redis_time)
+        # How far Redis's clock is ahead of ours.
+        self._skew = 0.0
+        super().__init__(settings, clock or LogClock(self._redis_time))
         self.address = Address.parse(url)
         # Names this node in the log: batches are numbered for each. Made by `open`, since
         # two processes that were forked from one would write under the same numbers.
@@ -95,8 +98,6 @@ class FollowedLog(GroupCommitLog):
         self._run_id = ""
         self._batch_id = ""
         self._last_task = 0
-        # How far Redis's clock is ahead of ours.
-        self._skew = 0.0
         self._problems: dict[str, str] = {}
         self._changed = asyncio.Event()
         self._check_requested = asyncio.Event()
@@ -108,6 +109,9 @@ class FollowedLog(GroupCommitLog):
 
     def _redis_time(self) -> float:
         return time() + self._skew
+
+    def _note_skew(self, seconds: bytes, micros: bytes) -> None:
+        self._skew = int(seconds) + int(micros) / 1e6 - time()
 
     # ---------------------------------------------------------- open and close
 
@@ -148,6 +152,7 @@ class FollowedLog(GroupCommitLog):
         version = self._writer.version
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
             raise LogError(f"{self.address} is version {version}; rtpush needs 6.2 or newer")
+        self._note_skew(*await self._writer.request(TIMEOUT, "TIME"))
         channel = self.key("nodes:all")
         # The bus listens on it: no message at all is nothing to hear.
         await self._writer.request(TIMEOUT, "PUBLISH", channel, "[]")
@@ -194,13 +199,13 @@ class FollowedLog(GroupCommitLog):
         """Run one command of the script. Raises RedisUnavailable."""
         keys = [self.key(name) for name in (*KEYS, f"batch:{self.node}", *KEYS_OF_KEYS, "rooms")]
         await connection.open()
-        settings, clock = self._settings, repr(self._clock())
+        settings = self._settings
         ask = {
             "node": self.node,
             "run": connection.run_id,
             "epoch": self.epoch,
-            "now": clock,
-            "clock": clock,
+            "now": repr(self.now()),
+            "wall": repr(self._clock.wall()),
             "count": settings.retention_count,
             "bytes": settings.retention_bytes,
             "age": settings.retention_age,
@@ -213,10 +218,10 @@ class FollowedLog(GroupCommitLog):
 
     # ----------------------------------------------------------------- looking
 
-    def tick(self, now: float) -> None:
+    def tick(self) -> None:
         """See `Log.tick`."""
-        super().tick(now)
-        self._tail.drop_older_than(now - self._settings.retention_age)
+        super().tick()
+        self._tail.drop_older_than(self.now() - self._settings.retention_age)
         self._check_requested.set()
 
     async def _monitor(self) -> None:
@@ -258,8 +263,9 @@ class FollowedLog(GroupCommitLog):
         )
         if answer[0] == b"ok":
             self._run_id = self._writer.run_id
-            seconds, micros = answer[2]
-            self._skew = int(seconds) + int(micros) / 1e6 - time()
+            self._note_skew(*answer[2])
+            if not self.epoch:
+                self._clock.begin(float(answer[3]))
         return answer
 
     async def _begin_again(self) -> None:
@@ -335,16 +341,17 @@ class FollowedLog(GroupCommitLog):
         """Take entries in; False for what does not follow on what is here."""
         before = self.last
         for raw in found:
-            entry, batch_id, data, account = entry_of(self.epoch, raw)
+            entry, batch_id, data, account, wall = entry_of(self.epoch, raw)
             if entry.seq != self.last + 1 or not batch_id.startswith(f"{self.epoch}."):
                 break
             self._tail.append(entry)
             self._batch_id = batch_id
             if entry.event in TASK_EVENTS:
                 fields = orjson.loads(data)
-                self.board.apply(entry.event, fields, entry.room, entry.time, account)
+                self.board.apply(entry.event, fields, entry.room, entry.time, account, wall)
                 self._last_task = entry.seq
         if self.last > before:
+            self._clock.reach(self._newest_time())
             self.on_grow()
             self._notify_change()
         return self.last - before == len(found)

@@ -77,7 +77,7 @@ async def _newest(
         if answer[0] != b"ok" or not answer[1]:
             return
         for raw in answer[1]:
-            entry, batch_id, _, _ = entry_of(epoch, raw)
+            entry, batch_id, *_ = entry_of(epoch, raw)
             size -= entry.size
             if size < 0 and left < count:
                 return

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from ...config.settings import Settings
 from ...errors import RtpushError
 from .. import room_index
 from ..base import PAGE_BYTES, Outcome, Page
+from ..clock import LogClock
 from ..entry import Draft
 from ..group_commit import Batch, unavailable
 from ..idempotency import MAX_KEYS
@@ -51,7 +52,7 @@ PROVISIONAL: Final = 1 << 60
 class RedisLog(FollowedLog):
     """See `Log`. `url` as in `Address.parse`.
 
-    Without `clock` the time is that of Redis, the same for all nodes.
+    Without `clock` the wall clock is that of Redis, the same for all nodes.
     `tail_count` and `tail_bytes` bound what is kept in memory, `max_keys` the idempotency keys.
     """
 
@@ -59,7 +60,7 @@ class RedisLog(FollowedLog):
         self,
         settings: Settings,
         url: str,
-        clock: Callable[[], float] | None = None,
+        clock: LogClock | None = None,
         *,
         tail_count: int = TAIL_COUNT,
         tail_bytes: int = TAIL_BYTES,
@@ -148,6 +149,7 @@ class RedisLog(FollowedLog):
             last_task=about_tasks[-1] if about_tasks else 0,
             number=made.board.number,
             now=repr(made.time),
+            wall=repr(made.wall),
             **fields,
         )
 

@@ -20,8 +20,10 @@ local function add(seq, arg)
   local batch_id = m.epoch .. '.' .. ask.node .. '.' .. number(ask.batch)
   local fields = {'n', batch_id, 't', ask.now, 'e', event, 'd', data}
   -- Only the task board counts what an account has added.
-  local charged = TASK_EVENTS[event] and account or ''
-  for name, value in pairs({r = room, k = key, s = skip, a = ack, c = charged, m = args}) do
+  local about_task = TASK_EVENTS[event]
+  local charged, wall = about_task and account or '', about_task and ask.wall or ''
+  for name, value in pairs({r = room, k = key, s = skip, a = ack, c = charged, w = wall,
+      m = args}) do
     if has(value) then
       fields[#fields + 1] = name
       fields[#fields + 1] = value
@@ -94,12 +96,11 @@ local function append()
     numbers[room] = (numbers[room] or '') .. packed(base + i)
   end
   index(numbers)
-  if ask.keys > 0 then keep_keys_for_a_while() end
   change_tasks(first_entry + 9 * ask.entries)
   m.last = base + ask.entries
   if ask.last_task > 0 then m.task, m.number = base + ask.last_task, ask.number end
   redis.call('HSET', meta, 'last', number(m.last), 'bytes', number(m.bytes), 'time', ask.now,
-    'task', number(m.task), 'number', number(m.number))
+    'task', number(m.task), 'number', number(m.number), 'wall_ahead', wall_ahead())
   redis.call('HSET', batch, 'n', number(ask.batch), 'base', number(base))
   redis.call('EXPIRE', batch, 3600)
   trim()

@@ -20,20 +20,35 @@ local command, ask = ARGV[1], cjson.decode(ARGV[2])
 local FIRST_ARG = 3
 -- What retention counts for an entry beside its data and names.
 local ENTRY_BYTES = 120
-local TASK_EVENTS = {task_created = true, task_progress = true, task_completed = true,
-  task_failed = true}
+local TASK_EVENTS = {task_created = true, task_progress = true, task_cancel = true,
+  task_completed = true, task_failed = true, task_cancelled = true}
 local TRIM_AT_ONCE = 1000
 local IDEMPOTENCY_FOR = 600
 
-local now = tonumber(ask.now)
 local m = {}
-local names = {'epoch', 'run', 'time', 'last', 'first', 'bytes', 'task', 'number'}
+local names = {'epoch', 'run', 'time', 'last', 'first', 'bytes', 'task', 'number', 'wall_ahead'}
 for i, value in ipairs(redis.call('HMGET', meta, unpack(names))) do
   m[names[i]] = i > 3 and tonumber(value) or value
 end
 
+-- The log's clock, which passes on each node by itself. A node that opens the log has none
+-- yet: what has passed while it was closed is known by the wall clock alone.
+local now = tonumber(ask.now)
+if ask.epoch == '' then
+  now = math.max(tonumber(ask.wall) - (m.wall_ahead or 0), tonumber(m.time or 0))
+end
+
 local function number(value)
   return string.format('%.0f', value)
+end
+
+local function seconds(value)
+  return string.format('%.6f', value)
+end
+
+-- By it the clock goes on when the log is opened again: see log/clock.py.
+local function wall_ahead()
+  return seconds(tonumber(ask.wall) - now)
 end
 
 local function seq_of(entry)

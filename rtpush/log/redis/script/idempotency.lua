@@ -21,13 +21,8 @@ local function parsed(value)
   return tonumber(seq), tonumber(made), account
 end
 
--- What the clock says. The time of the log is no measure here: it never falls, so one wrong
--- clock would stop it for as long as that was ahead.
-local clock = tonumber(ask.clock)
-
--- Also one that comes from the future has had its time: the clock was wrong when it came.
 local function has_expired(made)
-  return math.abs(clock - made) > IDEMPOTENCY_FOR
+  return now - made > IDEMPOTENCY_FOR
 end
 
 local function place_of(account, seq, key)
@@ -91,10 +86,10 @@ local function remember(key, seq, account)
   local before = redis.call('HGET', keys, key)
   if before then forget(key, before) end
   make_room(account)
-  redis.call('HSET', keys, key, number(seq) .. ' ' .. ask.clock .. ' ' .. account)
+  redis.call('HSET', keys, key, number(seq) .. ' ' .. ask.now .. ' ' .. account)
   redis.call('ZADD', keys_order, 0, place_of(account, seq, key))
   if tonumber(redis.call('ZINCRBY', counts_of(account), 1, account)) == 1 then
-    redis.call('ZADD', keys_due, clock, account)
+    redis.call('ZADD', keys_due, ask.now, account)
   end
   if is_client(account) then redis.call('HINCRBY', meta, 'client_keys', 1) end
 end
@@ -117,17 +112,8 @@ end
 local function forget_expired_keys()
   if redis.call('HLEN', keys) ~= redis.call('ZCARD', keys_order) then return forget_all_keys() end
   local left = EXPIRE_AT_ONCE
-  for _, bounds in ipairs({{'-inf', '(' .. (clock - IDEMPOTENCY_FOR)},
-      {'(' .. (clock + IDEMPOTENCY_FOR), '+inf'}}) do
-    for _, account in ipairs(redis.call('ZRANGEBYSCORE', keys_due, bounds[1], bounds[2],
-        'LIMIT', 0, 100)) do
-      left = forget_expired_of(account, left) or 0
-    end
-  end
-end
-
-local function keep_keys_for_a_while()
-  for _, name in ipairs({keys, keys_order, keys_clients, keys_publishers, keys_due}) do
-    redis.call('EXPIRE', name, 2 * IDEMPOTENCY_FOR)
+  for _, account in ipairs(redis.call('ZRANGEBYSCORE', keys_due, '-inf',
+      '(' .. seconds(now - IDEMPOTENCY_FOR), 'LIMIT', 0, 100)) do
+    left = forget_expired_of(account, left) or 0
   end
 end

@@ -72,9 +72,10 @@ local function look()
   end
   trim()
   forget_expired_keys()
-  redis.call('ZADD', nodes, ask.now, ask.node)
-  redis.call('ZREMRANGEBYSCORE', nodes, '-inf', now - 3600)
-  return {'ok', m.first, redis.call('TIME')}
+  redis.call('ZADD', nodes, seconds(now), ask.node)
+  redis.call('ZREMRANGEBYSCORE', nodes, '-inf', seconds(now - 3600))
+  redis.call('HSET', meta, 'wall_ahead', wall_ahead())
+  return {'ok', m.first, redis.call('TIME'), seconds(now)}
 end
 
 -- The first that asks leads, until it has not asked for as long as a lease.
