@@ -26,7 +26,8 @@ from ..sessions.session import Session
 from ..web.body import BodyReader
 from ..web.middleware import AccessControl
 from ..web.request_keys import CALLER
-from .connect_request import ConnectRequest, environ_of
+from .connect_request import ConnectRequest, environ_of, read_connect_request
+from .prepared import PreparedRequests, is_prepared, parse_prepared
 from .work_queue import WorkQueue
 
 __all__ = ["Abortable", "TransportContext"]
@@ -68,6 +69,21 @@ class TransportContext:
     drained: asyncio.Event = field(default_factory=asyncio.Event)
     address_limits: dict[str, RateLimit] = field(default_factory=dict)
     work_queue: WorkQueue = field(default_factory=WorkQueue)
+    prepared: PreparedRequests = field(default_factory=PreparedRequests)
+
+    async def read_connect_request(self, request: web.Request) -> ConnectRequest:
+        """What a client asks for, in its address or ahead of it. Raises RtpushError."""
+        asked = read_connect_request(request)
+        if asked.sid is None or not is_prepared(asked.sid):
+            return asked
+        body = self.prepared.take(asked.sid)
+        if body is None:
+            body = await self.nodes.bus.ask_any("prepared", sid=asked.sid)
+        if body is None:
+            raise RtpushError(
+                "unavailable", "Nothing is prepared under this `sid` any more: prepare it again."
+            )
+        return parse_prepared(body)
 
     async def admit(self, request: web.Request, connect_request: ConnectRequest) -> Session:
         """Admit a client: the session that it asks for. Raises RtpushError.

@@ -31,7 +31,7 @@ from ..sessions.session import Session
 from ..web.batch import Batch, parse_many
 from ..web.body import checked
 from ..web.request_keys import CALLER
-from .connect_request import ConnectRequest, flag, read_connect_request
+from .connect_request import ConnectRequest, flag
 from .context import TransportContext
 from .pending_poll import PendingPoll
 
@@ -64,7 +64,7 @@ class LongPollTransport:
     async def read(self, request: web.Request) -> web.StreamResponse:
         """One read. Raises RtpushError."""
         self._context.charge_request(request)
-        connect_request = read_connect_request(request)
+        connect_request = await self._context.read_connect_request(request)
         timeout = _timeout(request, self._settings.poll_timeout)
         once = flag(request, "once", default=False)
         poll = PendingPoll(self._hub, request.transport)
@@ -86,15 +86,22 @@ class LongPollTransport:
     ) -> Session:
         """Find the session to read for: one that the client has, or a new one."""
         await self._context.wait_for_position(connect_request.last)
-        session = self._hub.sessions.get(connect_request.sid or "")
-        if session is None and connect_request.sid:
+        session = None
+        if connect_request.sid:
             grant, _ = await self._context.access.grant(request)
-            session = await self._context.take_over(request, connect_request, grant)
+            session = self._hub.sessions.get(connect_request.sid)
+            if session is None:
+                session = await self._context.take_over(request, connect_request, grant)
+            elif session.grant.subject != grant.subject:
+                # Another person has logged in on the page.
+                session = None
         if session is None or session.lease_until is None or connect_request.last is None:
+            if flag(request, "known", default=False):
+                raise _no_session()
             session = await self._context.admit(request, connect_request)
             self._open(session, poll, connect_request.last)
         else:
-            await self._context.check_owner(request, session)
+            self._hub.renew(session, grant)
             session.confirm(request.query.get("receipt"))
             self._hub.reattach(session, poll, connect_request.last)
         session.lease_until = self._hub.lease()
@@ -257,7 +264,7 @@ class LongPollTransport:
 
 def _no_session() -> RtpushError:
     return RtpushError(
-        "not_found", "No such session: it ended. Connect again, then send with the new sid."
+        "not_found", "No such session: it ended. Connect again, and go on with the new sid."
     )
 
 

@@ -8,6 +8,7 @@ from ..web.api import Api, answer_errors
 from ..web.static import StaticFiles
 from .context import TransportContext
 from .longpoll import LongPollTransport
+from .session_requests import SessionRequests
 from .sse import SseTransport
 from .websocket import WebSocketTransport
 
@@ -33,6 +34,7 @@ def make_application(context: TransportContext) -> web.Application:
     app.router.add_get("/sse", SseTransport(context).handle, allow_head=False)
     app.router.add_get("/poll", poll.read, allow_head=False)
     app.router.add_post("/poll", poll.post)
+    app.router.add_post("/session", SessionRequests(context).post)
     app.router.add_routes(api.routes())
     app.router.add_routes(StaticFiles(settings.client).routes())
     return app

@@ -18,7 +18,6 @@ from aiohttp import web
 from ..errors import RtpushError
 from ..framing import SSE, Framing
 from ..protocol import encode
-from .connect_request import read_connect_request
 from .context import TransportContext
 from .hijack import HijackedResponse
 from .stream import StreamConnection, hijack_for
@@ -60,7 +59,7 @@ class SseTransport:
         Raises RtpushError while an HTTP status can still say it.
         """
         self._context.charge_request(request)
-        connect_request = read_connect_request(request)
+        connect_request = await self._context.read_connect_request(request)
         interval = _interval(request)
         head = self._head(request.headers.get("Origin"))
         session = await self._context.admit(request, connect_request)

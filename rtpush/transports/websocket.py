@@ -21,7 +21,6 @@ from websockets.typing import ExtensionParameter, Subprotocol
 from ..errors import RtpushError
 from ..framing import DEFLATE_WINDOW
 from ..web.api import error_response
-from .connect_request import read_connect_request
 from .context import TransportContext
 from .hijack import HijackedResponse, hijack_transport
 from .stream import hijack_for
@@ -81,7 +80,7 @@ class WebSocketTransport:
         """Answer the handshake, then carry on without aiohttp."""
         # By its HTTP status, for WebSockets too: it is the answer that costs least.
         self._context.charge_request(request)
-        connect_request = read_connect_request(request)
+        connect_request = await self._context.read_connect_request(request)
         response = self._handshake.accept(_as_websockets(request))
         if response.status_code != 101:
             return _refusal(response)

@@ -59,6 +59,20 @@ _POSITION: Final = {"type": "string", "pattern": "^[A-Za-z0-9]{1,32}-(0|[1-9][0-
 _NAME: Final = {"type": "string", "minLength": 1, "maxLength": 128}
 _FLAG: Final = {"type": "string", "enum": ["0", "1"]}
 
+# What a client asks for when it connects, ahead of it.
+_SESSION: Final = {
+    "type": "object",
+    "properties": {
+        "rooms": {"type": "array", "items": _NAME},
+        "last": _POSITION,
+        "sid": {"type": "string"},
+        "rewind": {"type": ["string", "integer"]},
+        "conflate": {"type": "boolean"},
+    },
+}
+# The schemas of bodies that are not envelopes alone.
+_BODIES: Final[dict[str, Any]] = {"/poll": {}, "/session": _SESSION}
+
 # Query parameters by name.
 _QUERY: Final[dict[str, Any]] = {
     "room": _NAME,
@@ -79,6 +93,7 @@ _OPERATIONS: Final = (
     ("get", "/sse", "Server-Sent Events", ("rooms", "last", "conflate"), False),
     ("get", "/poll", "One read of a long-poll", ("rooms", "last", "sid", "timeout"), False),
     ("post", "/poll", "Envelopes of a session", ("sid",), True),
+    ("post", "/session", "Prepare a session", (), True),
     ("post", "/api/publish", "Publish events", (), True),
     ("get", "/api/tasks", "The task board", (), False),
     ("get", "/api/tasks/{id}", "One task", (), False),
@@ -137,7 +152,7 @@ def _operation(
         operation["requestBody"] = {
             "required": True,
             # What is no envelope is answered in its place, by an `error` event.
-            "content": {"application/json": {"schema": {} if path == "/poll" else _ENVELOPES}},
+            "content": {"application/json": {"schema": _BODIES.get(path, _ENVELOPES)}},
         }
     return operation
 

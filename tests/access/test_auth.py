@@ -256,7 +256,7 @@ async def test_an_application_sees_who_it_is(kind: type[Client]) -> None:
 async def test_a_session_belongs_to_its_subject(kind: type[Client]) -> None:
     async with running(auth_secret=SECRET) as (server, http):
         url = server.url.rstrip("/")
-        ada = await WebSocket.open(url, http, token=token("ada"))
+        ada = await kind.open(url, http, token=token("ada"))
         thief = await kind.open(url, http, (), ada.position, sid=ada.sid, token=token("ben"))
         assert thief.sid != ada.sid
         bearer = {"Authorization": f"Bearer {token('ben')}"}

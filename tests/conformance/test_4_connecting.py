@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
-from clients import KINDS, Client, split
+from clients import KINDS, Client, LongPoll, split
 from sites import Site
 
 import rtpush
@@ -98,6 +99,42 @@ async def test_recovered_over_any_mix_of_transports(
     live = await again.until("end")
     assert [e["id"] for e in seen + missed + live] == seen_ids + missed_ids + live_ids
     assert [e["data"] for e in missed] == [0, 1, 0, 1, 2], "what was missed is never conflated"
+
+
+async def test_what_is_too_long_for_an_address_is_prepared(site: Site, kind: type[Client]) -> None:
+    rooms = [f"{'комната' * 10}-{number}" for number in range(100)]
+
+    async def prepare(**asked: Any) -> Any:
+        return (await site.call("POST", "/session", json.dumps(asked)))[1]
+
+    client = await site.open(kind, sid=(await prepare(rooms=rooms))["sid"])
+    assert client.hello["rooms"] == rooms
+    await site.emit(1, room=rooms[99])
+    (seen,) = await client.take(1)
+    await client.close()
+    (missed_id,) = await site.emit(1, room=rooms[0])
+
+    # The session goes on, or begins at the position: as with `sid` and `last` in an address.
+    prepared = await prepare(rooms=rooms, last=seen["id"], sid=client.sid)
+    again = await site.open(kind, sid=prepared["sid"])
+    if kind is LongPoll:
+        # A session that still lives is not greeted.
+        again.sid = client.sid
+    assert (again.sid, again.hello["recovered"]) == (client.sid, True)
+    (missed,) = await again.take(1)
+    assert missed["id"] == missed_id
+
+    # Once, and what it asks for is checked at once.
+    for path in EVERY_PATH:
+        assert (await site.call("GET", path, **prepared))[0] == 503
+    for asked, code in (
+        ({"rooms": ["x" * 129]}, "bad_room"),
+        ({"rooms": [*rooms, "more"]}, "too_many_rooms"),
+        ({"last": "x"}, "bad_position"),
+        ({"rooms": "x"}, "bad_request"),
+        ({"rooms": ["x" * 300_000]}, "too_large"),
+    ):
+        assert (await prepare(**asked))["error"]["code"] == code
 
 
 async def test_recovered_with_nothing_missed(site: Site, kind: type[Client]) -> None:

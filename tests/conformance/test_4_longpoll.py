@@ -51,6 +51,14 @@ async def test_it_answers_at_once_when_there_is_something_newer(site: Site) -> N
     assert last == ids[-1]
 
 
+async def test_a_read_of_a_known_session_opens_no_other(site: Site) -> None:
+    client = await site.open(LongPoll)
+    for sid, expected in ((client.sid, 200), ("unknown", 404)):
+        query = {"sid": sid, "last": client.position, "timeout": 0, "known": 1}
+        status, _, _ = await site.call("GET", "/poll", **query)
+        assert status == expected
+
+
 async def test_a_rooms_board_comes_again_until_its_answer_is_confirmed(site: Site) -> None:
     # Too large for the answer to the `join`.
     task = {"event": "task_created", "data": {"id": 1, "text": "x" * 40_000}, "room": "r"}

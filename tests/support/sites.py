@@ -55,11 +55,12 @@ class Site:
         last: str | None = None,
         *,
         conflate: bool = True,
+        sid: str | None = None,
         rewind: str | None = None,
     ) -> Client:
         """A connected client; it is closed after the test."""
         client = await kind.open(
-            self._urls(), self.http, rooms, last, conflate=conflate, rewind=rewind
+            self._urls(), self.http, rooms, last, conflate=conflate, sid=sid, rewind=rewind
         )
         self._clients.append(client)
         return client
