@@ -13,9 +13,9 @@
  */
 
 import { openTransport } from './connector.js';
-import { NO_CREDENTIALS } from './credentials.js';
+import { NO_CREDENTIALS, identityOf } from './credentials.js';
 import { Cursor } from './cursor.js';
-import { addressOf, roomsWithoutToken } from './endpoint.js';
+import { addressOf, prepare, readAddressOf, roomsWithoutToken } from './endpoint.js';
 import { Fallback, backoff } from './fallback.js';
 import { Heartbeat, RESUME_TIMEOUT } from './heartbeat.js';
 import { PING_TIMEOUT } from './transports.js';
@@ -37,6 +37,7 @@ import { PING_TIMEOUT } from './transports.js';
  * @property {(attempt: number) => void} attempt an attempt to reconnect begins
  * @property {(details: CloseDetails, attempt: number) => void} error an attempt has failed
  * @property {() => void} failed there will be no more attempts
+ * @property {(reconnecting: boolean) => void} replaced another person has logged in; `reconnecting`: since the connection was lost, without a `start`
  * @property {(envelope: Envelope) => void} envelope each logged event once, in order
  * @property {(reply: Envelope) => void} reply the server's answer to an event
  * @property {(milliseconds: number) => void} latency
@@ -69,6 +70,8 @@ export class Connection {
   #attempts = 0;
   #refusedTokens = 0;
   #credentials = NO_CREDENTIALS;
+  /** The person that connected last. @type {string|undefined} */
+  #identity;
   /** @type {any} */
   #retryTimer;
   /** @type {any} */
@@ -164,6 +167,7 @@ export class Connection {
       return;
     }
     const { timeout } = this.#options;
+    if (generation === this.#generation) this.#identify();
     const names = generation === this.#generation ? this.#fallback.order() : [];
     for (const name of names) {
       const result = await this.#try(name, name === names.at(-1) ? timeout : Math.min(FALLBACK_TIMEOUT, timeout));
@@ -174,6 +178,16 @@ export class Connection {
     if (generation === this.#generation) this.#attemptFailed(details);
   }
 
+  /** The session and the position are those of the person that connected last: another one begins anew. */
+  #identify() {
+    const before = this.#identity;
+    this.#identity = identityOf(this.#credentials);
+    if (before === undefined || before === this.#identity) return;
+    this.sid = null;
+    this.cursor.forget();
+    this.#listener.replaced(this.#attempts > 0);
+  }
+
   /**
    * @param {TransportName} name
    * @param {number} timeout milliseconds
@@ -182,29 +196,46 @@ export class Connection {
    */
   #try(name, timeout, resume) {
     return new Promise((resolve) => {
-      /** @type {any} */
-      let timer;
-      this.#settle = (details) => {
+      const preparing = new AbortController();
+      const timer = setTimeout(() => {
+        settle({ code: 1006, message: 'timeout' });
+        this.#candidate?.close();
+        this.#candidate = null;
+      }, timeout);
+      const settle = this.#settle = (/** @type {CloseDetails|null} */ details) => {
         clearTimeout(timer);
+        preparing.abort();
         resolve(details);
       };
-      try {
-        const candidate = openTransport(name, {
-          address: (path, query) => addressOf(this.#options, path, roomsWithoutToken(this.rooms), query),
-          postAddress: (query) => addressOf({ base: this.#options.base, query: [] }, 'poll', [], query),
-          resume: () => resume ?? { last: this.cursor.last, sid: this.cursor.last && this.sid },
-          credentials: this.#credentials,
-          cookies: this.#options.cookies,
-          receive: (transport, envelope) => this.#receive(transport, envelope),
-          advance: (position) => this.cursor.advance(position),
-          closed: (transport, details) => this.#closed(transport, details),
-        });
-        this.#candidate = candidate;
-        timer = setTimeout(() => candidate.closeWith(1006, 'timeout'), timeout);
-      } catch (error) {
-        // No subprotocol can carry this token, or the address is invalid.
-        resolve({ code: 1006, message: String(error) });
-      }
+      this.#open(name, resume, preparing.signal).catch((error) => {
+        // No subprotocol can carry this token, the address is invalid, or the server refuses.
+        settle(error.code ? error : { code: 1006, message: String(error) });
+      });
+    });
+  }
+
+  /**
+   * @param {TransportName} name
+   * @param {Record<string, string|null>|undefined} resume
+   * @param {AbortSignal} signal aborted when the attempt has ended
+   */
+  async #open(name, resume, signal) {
+    const options = this.#options;
+    const rooms = () => roomsWithoutToken(this.rooms);
+    const { last } = this.cursor;
+    const sid = last && this.sid;
+    const [named, query] = resume ? [[], resume] : await prepare(options, this.#credentials, rooms(), { last, sid }, signal);
+    if (signal.aborted) return;
+    this.#candidate = openTransport(name, {
+      openAddress: (path, defaults) => addressOf(options, path, named, { ...defaults, ...query }),
+      readAddress: (read) => readAddressOf(options, rooms(), { last: this.cursor.last, ...read }),
+      postAddress: (post) => addressOf({ base: options.base, query: [] }, 'poll', [], post),
+      sid,
+      credentials: this.#credentials,
+      cookies: options.cookies,
+      receive: (transport, envelope) => this.#receive(transport, envelope),
+      advance: (position) => this.cursor.advance(position),
+      closed: (transport, details) => this.#closed(transport, details),
     });
   }
 
@@ -308,6 +339,7 @@ export class Connection {
   /** @param {CloseDetails} details */
   #disconnected(details) {
     clearTimeout(this.#upgradeTimer);
+    this.#settle(null);
     if (details.code === 1006 && details.message !== PING_TIMEOUT) this.#heartbeat.learn();
     this.#scheduleRetry(details, (final) => this.#listener.disconnected(final ? 'io server disconnect' : reasonOf(details), details));
   }

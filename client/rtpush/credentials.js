@@ -4,6 +4,8 @@
  * Rules that hold here (PROTOCOL.md, section 4):
  * - The token travels as such, because servers, proxies and balancers know tokens. The
  *   rest of `auth` travels beside it.
+ * - A session belongs to the person that its credentials name. Another person gets
+ *   another session.
  */
 
 /** What a server is told: a token, or an object that may hold one as `token`, as in Socket.IO.
@@ -55,6 +57,25 @@ export function headersOf({ token, rest }) {
 export function protocolsOf({ token, rest }) {
   const offered = [...(token === null ? [] : [`bearer.${token}`]), ...(rest === null ? [] : [`auth.${rest}`])];
   return offered.length === 0 ? [] : ['rtpush', ...offered];
+}
+
+/**
+ * The person that credentials name: the subject of the token, or the token itself where it is
+ * no JWT, and the rest.
+ *
+ * @param {Credentials} credentials
+ * @param {string|null} [unnamed] stands for a JWT without a subject
+ * @returns {string}
+ */
+export function identityOf({ token, rest }, unnamed = null) {
+  let subject = token;
+  try {
+    const claims = atob(/** @type {string} */ (token).split('.')[1].replaceAll('-', '+').replaceAll('_', '/'));
+    subject = JSON.parse(claims).sub ?? unnamed;
+  } catch {
+    // It is no JWT.
+  }
+  return JSON.stringify([subject, rest]);
 }
 
 /** @param {string} text */

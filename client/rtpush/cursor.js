@@ -74,6 +74,12 @@ export class Cursor {
     return true;
   }
 
+  /** Forget everything: another person reads on, who has received nothing yet. */
+  forget() {
+    this.last = null;
+    this.#rooms.clear();
+  }
+
   /**
    * Forget a room's snapshot: when the client joins again, the server sends another.
    *

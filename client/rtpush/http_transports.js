@@ -3,16 +3,15 @@
  *
  * Rules that hold here:
  * - EventSource cannot send a header, so SSE uses `fetch`.
- * - An HTTP answer is the server's own only with an error code of the protocol. A
- *   maintenance page or a firewall may answer with any status, and passes: it ends
- *   no connection for good.
  */
 
+import { answerOf, refusalOf } from './answers.js';
 import { byteLength } from './encoding.js';
 import { headersOf } from './credentials.js';
 import { SseParser } from './sse_parser.js';
 import { PING_TIMEOUT, Transport, parse } from './transports.js';
 
+/** @typedef {import('./answers.js').Answer} Answer */
 /** @typedef {import('./transports.js').Link} Link */
 
 // Milliseconds. The server answers a read within 25 seconds.
@@ -28,15 +27,8 @@ const POST_BYTES = 1_000_000;
 const KEEPALIVE_BYTES = 30_000;
 // Seconds to wait after a 429 that names none.
 const RATE_LIMIT_DELAY = 1;
-// What refuses a client, and not only one request (PROTOCOL.md, section 9).
-const REFUSES_CLIENT = /^(bad_\w+|too_many_rooms|not_authenticated|forbidden)$/;
 // Milliseconds between two reads when the first was answered with no event.
 const EMPTY_POLL_DELAY = 200;
-// A sid that no server knows asks for a session; without any sid the server does a single read.
-const NEW_SESSION = 'new';
-
-/** `body`: null where it is no JSON; `error`: of the protocol, with a code.
- * @typedef {{status: number, body: any, error?: {code: string, message: string}, retryAfter?: number}} Answer */
 
 /** What SSE and long-poll share: they send by POST, one at a time, so that order holds. */
 class HttpTransport extends Transport {
@@ -178,9 +170,9 @@ class HttpTransport extends Transport {
   }
 
   /** Close, because of an answer that is not the one expected. @param {Answer} answer */
-  refuse({ status, error, retryAfter }) {
-    const final = [400, 401, 403].includes(status) && REFUSES_CLIENT.test(error?.code ?? '');
-    this.closeWith(final ? 4000 + status : 1006, error?.message ?? `HTTP ${status}, and not from rtpush`, retryAfter);
+  refuse(answer) {
+    const { code, message, retryAfter } = refusalOf(answer);
+    this.closeWith(code, message, retryAfter);
   }
 }
 
@@ -212,7 +204,7 @@ export class SseTransport extends HttpTransport {
   }
 
   async #run() {
-    const response = await this.request(this.link.address('sse', this.link.resume()));
+    const response = await this.request(this.link.openAddress('sse'));
     if (response === null) return;
     if (!response.ok) return this.refuse(await answerOf(response));
     await this.#read(/** @type {ReadableStream} */ (response.body)).catch(() => {});
@@ -249,21 +241,19 @@ export class PollTransport extends HttpTransport {
     /** Confirms the last answer, if it asked for that. @type {any} */
     let receipt = null;
     while (!this.closed) {
-      const resume = this.link.resume();
-      const sid = this.sid ?? resume.sid ?? NEW_SESSION;
       // The first answer shows whether the transport works, so the server must not hold it.
-      const answer = await this.json(this.link.address('poll', { ...resume, sid, timeout: this.sid === null ? '0' : null, receipt }), POLL_TIMEOUT);
+      const opening = () => this.link.openAddress('poll', { timeout: '0' });
+      const answer = await this.json(this.sid === null ? opening() : this.link.readAddress({ sid: this.sid, receipt }), POLL_TIMEOUT);
       if (answer === null || this.closed) return;
       if (answer.status === 429 && this.sid !== null) {
         await pause(answer);
         continue;
       }
       const events = answer.body?.events;
-      if (!Array.isArray(events)) return this.refuse(answer);
+      const greets = this.sid === null && events?.[0]?.event !== 'connect';
+      if (!Array.isArray(events) || (greets && this.link.sid === null)) return this.refuse(answer);
       // The server sends no `connect` envelope for a session that still lives.
-      if (this.sid === null && events[0]?.event !== 'connect') {
-        events.unshift({ event: 'connect', data: { sid, recovered: events[0]?.event !== 'resync' } });
-      }
+      if (greets) events.unshift({ event: 'connect', data: { sid: this.link.sid, recovered: events[0]?.event !== 'resync' } });
       this.receive(events);
       receipt = answer.body.receipt ?? null;
       if (!this.closed) this.link.advance(answer.body.last);
@@ -271,14 +261,6 @@ export class PollTransport extends HttpTransport {
       if (events.length === 0) await new Promise((done) => setTimeout(done, EMPTY_POLL_DELAY));
     }
   }
-}
-
-/** @param {Response} response @returns {Promise<Answer>} */
-async function answerOf(response) {
-  const { status, headers } = response;
-  const body = await response.json().catch(() => null);
-  const error = typeof body?.error?.code === 'string' ? body.error : undefined;
-  return { status, body, error, retryAfter: error?.retry_after ?? (Number(headers.get('retry-after')) || undefined) };
 }
 
 /** Wait as long as a 429 asks for. @param {Answer} answer */

@@ -17,6 +17,7 @@
  *   channel holds a digest of the token's subject. Two people may use one browser.
  */
 
+import { identityOf } from './credentials.js';
 import { Cursor, isBehind } from './cursor.js';
 import { readLog, roomsWithoutToken } from './endpoint.js';
 import { newId } from './ids.js';
@@ -95,17 +96,19 @@ export class SharedConnection {
     return `rtpush:${base}?${new URLSearchParams(/** @type {any} */ (query))}#${await digestOf(credentials)}`;
   }
 
-  async start() {
+  /** @param {boolean} [reconnecting] by itself, and not since the application asks for it */
+  async start(reconnecting = false) {
     this.stop();
     this.active = true;
     this.#connected = false;
     const { signal } = this.#release = new AbortController();
     try {
       const name = await this.#nameFor(await this.getCredentials());
+      if (!signal.aborted && this.name !== '' && this.name !== name) this.#forget(reconnecting);
       if (!signal.aborted) this.#open(name);
     } catch (error) {
       if (signal.aborted) return;
-      this.#silenceTimer = setTimeout(() => this.start(), this.options.reconnectionDelay);
+      this.#silenceTimer = setTimeout(() => this.start(reconnecting), this.options.reconnectionDelay);
       this.listener.error({ code: 1006, message: `auth failed: ${error}` }, 0);
     }
   }
@@ -114,8 +117,15 @@ export class SharedConnection {
   async leaderCredentials() {
     const credentials = await this.getCredentials();
     if (this.name === await this.#nameFor(credentials)) return credentials;
-    this.start();
+    this.start(true);
     throw new Error('another person has logged in');
+  }
+
+  /** Another person has logged in, who begins anew. @param {boolean} reconnecting */
+  #forget(reconnecting) {
+    this.sid = null;
+    this.cursor.forget();
+    this.listener.replaced(reconnecting);
   }
 
   /** @param {string} name */
@@ -158,7 +168,7 @@ export class SharedConnection {
   resume() {
     if (!this.active) return;
     if (this.#channel === null) {
-      this.start();
+      this.start(true);
     } else {
       this.#post('resume');
       this.#expectLeader(0);
@@ -330,19 +340,14 @@ export class SharedConnection {
 }
 
 /**
- * A digest of the subject of a token, or of the whole token where that cannot be read, and of
- * the rest of `auth`: other scripts of the page can list the names of locks.
+ * A digest of the person that credentials name: other scripts of the page can list the names of locks.
  *
  * @param {Credentials} credentials
  */
-async function digestOf({ token, rest }) {
-  if (token === null && rest === null) return '';
-  let subject = token;
-  try {
-    subject = String(JSON.parse(atob(/** @type {string} */ (token).split('.')[1].replaceAll('-', '+').replaceAll('_', '/'))).sub ?? token);
-  } catch {
-    // It is no JWT.
-  }
-  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(`${subject} ${rest}`));
+async function digestOf(credentials) {
+  if (credentials.token === null && credentials.rest === null) return '';
+  // Tokens without a subject may be of two people.
+  const text = identityOf(credentials, credentials.token);
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text));
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -53,6 +53,8 @@ export class Socket extends AnyEmitter {
   #flags = {};
   /** @type {Rooms} */
   #rooms = new Map();
+  /** Rooms whose `join` is not answered yet. @type {Set<string>} */
+  #joining = new Set();
   /** @type {Set<(envelope: Envelope) => void>} */
   #envelopeHandlers = new Set();
 
@@ -83,6 +85,7 @@ export class Socket extends AnyEmitter {
       attempt: (attempt) => this.#fireOnBoth('reconnect_attempt', attempt),
       error: (details, attempt) => this.#onError(details, attempt),
       failed: () => this.#onFailed(),
+      replaced: (reconnecting) => this.#onReplaced(reconnecting),
       envelope: (envelope) => this.#onEnvelope(envelope),
       reply: (envelope) => this.#sender.settle(envelope),
       latency: (milliseconds) => {
@@ -268,12 +271,15 @@ export class Socket extends AnyEmitter {
    */
   async join(room, { token, rewind } = {}) {
     this.#rooms.set(room, token);
+    this.#joining.add(room);
     this.#connection.setRooms();
     try {
       await this.#ask('join', { room, token, rewind });
     } catch (error) {
       this.#forgetRoom(room);
       throw error;
+    } finally {
+      this.#joining.delete(room);
     }
   }
 
@@ -370,6 +376,19 @@ export class Socket extends AnyEmitter {
   #onFailed() {
     this.#endSender({ code: 'disconnected', message: 'The client gave up reconnecting before this was answered.' });
     this.#fireOnBoth('reconnect_failed');
+  }
+
+  /**
+   * Another person has logged in. The rooms, and what is not answered, are the last one's, but
+   * for what the application has asked for since it disconnected.
+   *
+   * @param {boolean} reconnecting
+   */
+  #onReplaced(reconnecting) {
+    for (const room of this.#rooms.keys()) {
+      if (reconnecting || !this.#joining.has(room)) this.#rooms.delete(room);
+    }
+    if (reconnecting) this.#sender.end({ code: 'disconnected', message: 'Another person logged in before this was answered.' });
   }
 
   /**

@@ -23,9 +23,10 @@ export const PING_TIMEOUT = 'ping timeout';
 
 /** What a connection gives to a transport.
  * @typedef {object} Link
- * @property {(path: string, query: Record<string, string|null>) => URL} address of a read
+ * @property {(path: string, defaults?: Record<string, string|null>) => URL} openAddress of the first request
+ * @property {(query: Record<string, string|null>) => URL} readAddress of the later reads of a long-poll
  * @property {(query: Record<string, string|null>) => URL} postAddress
- * @property {() => Record<string, string|null>} resume the query parameters `last` and `sid`, by which the server resumes the session
+ * @property {string|null} sid the session to go on with
  * @property {import('./credentials.js').Credentials} credentials
  * @property {RequestCredentials} cookies whether requests to another origin carry them
  * @property {(transport: Transport, envelope: Envelope) => void} receive

@@ -14,7 +14,7 @@ export class WebSocketTransport extends Transport {
   /** @param {Link} link */
   constructor(link) {
     super('websocket', link);
-    const url = link.address('ws', link.resume());
+    const url = link.openAddress('ws');
     url.protocol = url.protocol.replace('http', 'ws');
     this.#socket = new WebSocket(url, protocolsOf(link.credentials));
     this.#socket.onmessage = ({ data }) => this.receive([parse(data)]);

@@ -26,7 +26,6 @@ from ..handlers.options import forget_options
 from ..handlers.registry import Handler
 from ..protocol import check_name, check_room
 from ..publisher.backoff import Backoff
-from .cursor import Cursor
 from .endpoint import Auth, Endpoint, check_headers, new_http_session, resolve_address
 from .fallback import select_transports
 from .receive_queue import Event, Events
@@ -161,10 +160,7 @@ class Client(SocketIOInterface):
         """
         if self._session.task is not None:
             raise ConnectError("bad_request", "The client is connected; disconnect it first.")
-        for room in rooms:
-            self._session.rooms.setdefault(check_room(room))
-        if last is not None:
-            self._session.cursor = Cursor(last)
+        self._session.place(rooms, last)
         path = self._default_path if socketio_path is None else socketio_path
         endpoint = self._endpoint(url, headers or {}, auth, transports, path)
         opened = self._session.start(endpoint, retry=retry or not wait)

@@ -60,6 +60,8 @@ class Listener:
     too_large: Callable[[], None]
     # An envelope has arrived: each logged event once, in order.
     envelope: Callable[[dict[str, Any]], None]
+    # The user as whom it connects next: whether that is another one than before.
+    identified: Callable[[str], bool]
     # Waits until the owner can take more envelopes.
     wait_ready: Callable[[], Awaitable[None]]
 
@@ -79,7 +81,11 @@ class Connection:
         self._cursor = cursor
         self._sid = sid
         self._connector = Connector(
-            endpoint, self._resume, lambda: self.heartbeat.max_idle, self._opened
+            endpoint,
+            self._resume,
+            lambda: self.heartbeat.max_idle,
+            self._opened,
+            self._identified,
         )
         # For the active transport; what is left in it goes when the transport closes.
         self._send_queue = SendQueue()
@@ -168,6 +174,11 @@ class Connection:
             return {}
         return {"last": self._cursor.last} | ({} if self._sid is None else {"sid": self._sid})
 
+    def _identified(self, identity: str) -> None:
+        if self._listener.identified(identity):
+            self._sid = None
+            self._replies.remove(len(self._replies))
+
     def _opened(self, name: str, transport: Transport, first: Received) -> None:
         self._send_queue = SendQueue()
         self.transport = name
@@ -185,6 +196,7 @@ class Connection:
             create_task(self.heartbeat.watch(ping)),
         ]
         tasks: list[asyncio.Task[Any]] = [read, *others, upgrade]
+        close = transport.close
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             # When an upgrade takes place, the server closes this transport: the upgrade decides.
@@ -198,17 +210,24 @@ class Connection:
                 if task.done():
                     task.result()
             raise AssertionError("a transport was left without a reason")
+        except asyncio.CancelledError:
+            # The application disconnects.
+            close = transport.leave
+            raise
         finally:
-            await self._end(transport, read, tasks)
+            await self._end(close, read, tasks)
 
     async def _end(
-        self, transport: Transport, read: asyncio.Task[None], tasks: list[asyncio.Task[Any]]
+        self,
+        close: Callable[[], Awaitable[None]],
+        read: asyncio.Task[None],
+        tasks: list[asyncio.Task[Any]],
     ) -> None:
         for task in tasks:
             if task is not read:
                 task.cancel()
         # Before the reader is cancelled: a cancelled read leaves no time for a close frame.
-        await transport.close()
+        await close()
         read.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._may_read.set()

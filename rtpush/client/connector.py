@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from .endpoint import Endpoint
+from .endpoint import Endpoint, identity_of
 from .fallback import TRANSPORTS, Fallback
 from .http_transports import LongPollTransport, SseTransport
 from .transports import Received, Transport, TransportClosed, TransportContext
@@ -45,17 +45,20 @@ class Connector:
         resume: Callable[[], dict[str, str]],
         max_idle: Callable[[], float | None],
         opened: Callable[[str, Transport, Received], None],
+        identified: Callable[[str], None],
     ) -> None:
         """`resume` gives the query parameters that resume the session, and `max_idle` the
         seconds that a proxy lets a connection be idle; None: for ever.
 
         `opened` is called with the name of a transport that is open, the transport,
-        and what arrived with `connect`. It may raise TransportClosed.
+        and what arrived with `connect`. It may raise TransportClosed. `identified` is called
+        before each attempt, with the user that the credentials name.
         """
         self._endpoint = endpoint
         self._resume = resume
         self._max_idle = max_idle
         self._opened = opened
+        self._identified = identified
         self._fallback = Fallback(endpoint.transports)
         self._headers: Mapping[str, str] = {}
 
@@ -86,10 +89,11 @@ class Connector:
             why = str(exc) or type(exc).__name__
             raise TransportClosed(1006, f"auth failed: {why}") from exc
         self._headers = {**self._endpoint.headers, **credentials}
+        self._identified(identity_of(self._headers))
 
     async def _open(self, name: str, timeout: float) -> Transport:
         """Raises TransportClosed. `timeout` is in seconds."""
-        transport = self._new(name, self._resume)
+        transport = self._new(name, self._resume, self._endpoint.rooms)
         try:
             async with asyncio.timeout(timeout):
                 first = await _receive_connect(transport)
@@ -114,7 +118,7 @@ class Connector:
         With the session, the server would end the transport that works, also when
         its answers never arrive. Raises TransportClosed.
         """
-        transport = self._new(TRANSPORTS[0], lambda: _NO_POSITION)
+        transport = self._new(TRANSPORTS[0], lambda: _NO_POSITION, {})
         try:
             async with asyncio.timeout(FALLBACK_TIMEOUT):
                 await _receive_connect(transport)
@@ -126,13 +130,15 @@ class Connector:
         finally:
             await transport.close()
 
-    def _new(self, name: str, resume: Callable[[], dict[str, str]]) -> Transport:
+    def _new(
+        self, name: str, resume: Callable[[], dict[str, str]], rooms: Mapping[str, str | None]
+    ) -> Transport:
         endpoint = self._endpoint
         context = TransportContext(
             endpoint.http,
             endpoint.base,
             endpoint.query,
-            endpoint.rooms,
+            rooms,
             self._headers,
             resume,
             self._max_idle,

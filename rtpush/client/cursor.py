@@ -57,6 +57,11 @@ class Cursor:
             self.last = position
         return True
 
+    def forget(self) -> None:
+        """Forget everything: another user reads on, who has received nothing yet."""
+        self.last = None
+        self._snapshots.clear()
+
     def leave(self, room: str) -> None:
         """Forget a room's snapshot: when the client joins again it gets another one."""
         self._snapshots.pop(room, None)

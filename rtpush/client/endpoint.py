@@ -10,7 +10,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import inspect
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,14 @@ from ..publisher.backoff import Backoff
 from ..publisher.proxy import find_proxy
 from ..publisher.request import clean_key, resolve_server
 
-__all__ = ["Auth", "Endpoint", "check_headers", "new_http_session", "resolve_address"]
+__all__ = [
+    "Auth",
+    "Endpoint",
+    "check_headers",
+    "identity_of",
+    "new_http_session",
+    "resolve_address",
+]
 
 # A token; what the server's `connect` handler gets as `auth`, in which `token` is one; or a
 # function that returns either, called before each attempt.
@@ -79,6 +86,23 @@ def check_headers(headers: Mapping[str, str], auth: Auth | None) -> None:
             raise ValueError(f"the header {name} is no single line; is there a newline in it?")
     if auth is not None and not callable(auth):
         _auth_headers(auth)
+
+
+def identity_of(headers: Mapping[str, str]) -> str:
+    """The user that credentials name.
+
+    That is the subject of the token, or the token itself where it is no JWT, and the rest of
+    `auth`.
+    """
+    token = headers.get("Authorization", "")
+    try:
+        payload = token.split(".")[1]
+        claims = orjson.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        token = repr(claims.get("sub"))
+    except (ValueError, LookupError, AttributeError):
+        # It is no JWT.
+        pass
+    return f"{token}\n{headers.get('Rtpush-Auth', '')}"
 
 
 def _auth_headers(auth: Any) -> dict[str, str]:

@@ -1,26 +1,19 @@
 """The HTTP transports: Server-Sent Events (`GET /sse`) and long-poll (`GET /poll`).
 
 The client sends by `POST /poll` on both.
-
-Rules that hold here:
-
-- An HTTP answer is the server's own only with an error code of the protocol. A
-  maintenance page or a firewall may answer with any status, and passes: it ends no
-  connection for good.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from io import BytesIO
+from contextlib import suppress
 from typing import Any, Final
 
 import aiohttp
-import orjson
 from yarl import URL
 
-from ..errors import CODES
+from .http_requests import RATE_LIMITED, open_address, read_address, refusal_of, request_json
 from .sse_parser import MessageTooLarge, SseParser
 from .transports import (
     Received,
@@ -43,14 +36,12 @@ _MIN_HEARTBEAT: Final = 1.0
 _READ_MARGIN: Final = 10.0
 # Seconds for the answer to a POST: the server waits for the application's handlers.
 _POST_TIMEOUT: Final = 120.0
+# Seconds for the answer to a goodbye.
+_LEAVE_TIMEOUT: Final = 2.0
 # Seconds between two reads when the first was answered at once with no event.
 _EMPTY_POLL_DELAY: Final = 0.2
-# The close code for too many messages, and the seconds to wait if the server names none.
-_RATE_LIMITED: Final = 4529
+# Seconds to wait after too many messages if the server names none.
 _RATE_LIMITED_DELAY: Final = 1.0
-# A sid that no server knows asks for a session; without any, the server does a single read.
-_NEW_SESSION: Final = "new"
-_JSON: Final = {"Content-Type": "application/json"}
 
 
 class _HttpTransport(Transport):
@@ -61,46 +52,37 @@ class _HttpTransport(Transport):
 
     async def send(self, envelopes: Sequence[bytes]) -> list[dict[str, Any]]:
         """See Transport. Waits, and sends again, while the server limits the rate."""
-        assert self._answered_at is not None
-        url = self._answered_at.parent.joinpath("poll").with_query({"sid": self.sid or ""})
-        body = b"\n".join(envelopes)
+        url, body = self._post_address(), b"\n".join(envelopes)
         while True:
             try:
                 return to_envelopes(await self._json("POST", url, _POST_TIMEOUT, body))
             except TransportClosed as closed:
-                if closed.code != _RATE_LIMITED:
+                if closed.code != RATE_LIMITED:
                     raise
                 await asyncio.sleep(closed.retry_after or _RATE_LIMITED_DELAY)
 
-    def _check_redirect(self, response: aiohttp.ClientResponse) -> None:
-        if response.url.host != self._context.base.host:
+    def _post_address(self, **more: str) -> URL:
+        assert self._answered_at is not None
+        url = self._answered_at.parent.joinpath("poll")
+        return url.with_query({"sid": self.sid or "", **more})
+
+    async def leave(self) -> None:
+        """See Transport. The server cannot tell a lost connection from one that ends for good."""
+        with suppress(TransportClosed):
+            if self.sid is not None:
+                await self._json("POST", self._post_address(close="1"), _LEAVE_TIMEOUT, b"[]")
+        await self.close()
+
+    def _check_redirect(self, url: URL) -> None:
+        if url.host != self._context.base.host:
             # A redirect to another host could send the token anywhere.
-            raise TransportClosed(
-                1006, f"it redirects to {response.url.origin()}: connect there instead"
-            )
-        self._answered_at = response.url
+            raise TransportClosed(1006, f"it redirects to {url.origin()}: connect there instead")
+        self._answered_at = url
 
     async def _json(self, method: str, url: URL, timeout: float, body: bytes | None = None) -> Any:
-        context = self._context
-        # A firewall may refuse a body of any other type.
-        headers = context.headers if body is None else {**context.headers, **_JSON}
-        try:
-            async with (
-                asyncio.timeout(timeout),
-                context.http.request(
-                    method, url, data=body and BytesIO(body), headers=headers
-                ) as response,
-            ):
-                if response.status != 200:
-                    raise await _refusal(response)
-                self._check_redirect(response)
-                return orjson.loads(await response.read())
-        except TimeoutError:
-            raise TransportClosed(1006, "no answer in time") from None
-        except orjson.JSONDecodeError:
-            raise not_rtpush() from None
-        except (aiohttp.ClientError, OSError) as exc:
-            raise unreachable(exc) from exc
+        answer, answered_at = await request_json(self._context, method, url, timeout, body)
+        self._check_redirect(answered_at)
+        return answer
 
 
 class SseTransport(_HttpTransport):
@@ -130,15 +112,15 @@ class SseTransport(_HttpTransport):
     async def _open(self) -> aiohttp.ClientResponse:
         context = self._context
         response = self._response = await context.http.get(
-            context.address("sse", {**context.resume(), **self._heartbeat()}),
+            await open_address(context, "sse", self._heartbeat()),
             headers={**context.headers, "Accept": "text/event-stream"},
             timeout=aiohttp.ClientTimeout(total=None),
         )
         if response.status != 200:
-            raise await _refusal(response)
+            raise await refusal_of(response)
         if response.content_type != "text/event-stream":
             raise not_rtpush()
-        self._check_redirect(response)
+        self._check_redirect(response.url)
         return response
 
     def _heartbeat(self) -> dict[str, str]:
@@ -159,16 +141,12 @@ class LongPollTransport(_HttpTransport):
 
     async def receive(self) -> Received:
         """See Transport."""
-        resume = self._context.resume()
         began = asyncio.get_running_loop().time()
         # The first answer shows whether the transport works: the server must not wait.
         most = min(_POLL_TIMEOUT, self._context.max_idle() or _POLL_TIMEOUT)
         timeout = 0 if self.sid is None else most
-        sid = self.sid or resume.get("sid", _NEW_SESSION)
-        query = {**resume, "sid": sid, "timeout": f"{timeout:g}"}
-        if self._receipt is not None:
-            query["receipt"] = str(self._receipt)
-        url = self._context.address("poll", query)
+        sid = self._context.resume().get("sid")
+        url = await self._address(timeout)
         answer = await self._json("GET", url, timeout + _READ_MARGIN)
         if not isinstance(answer, dict):
             raise not_rtpush()
@@ -182,38 +160,23 @@ class LongPollTransport(_HttpTransport):
         position = answer.get("last")
         return Received(envelopes, position if isinstance(position, str) else None)
 
+    async def _address(self, timeout: float) -> URL:
+        query = {"timeout": f"{timeout:g}"}
+        if self.sid is None:
+            return await open_address(self._context, "poll", query)
+        if self._receipt is not None:
+            query["receipt"] = str(self._receipt)
+        return read_address(self._context, {**query, "sid": self.sid})
+
     async def close(self) -> None:
-        """See Transport. The session ends for want of requests."""
+        """See Transport. There is no connection: a session ends for want of requests."""
 
 
-def _ensure_connect(envelopes: list[dict[str, Any]], sid: str) -> None:
+def _ensure_connect(envelopes: list[dict[str, Any]], sid: str | None) -> None:
     """Make the first answer begin with `connect`. Raises TransportClosed when it cannot."""
     if envelopes and envelopes[0].get("event") == "connect":
         return
-    if sid == _NEW_SESSION:
+    if sid is None:
         raise not_rtpush()
     # The session still exists and goes on (PROTOCOL.md, section 4, "Long-poll").
     envelopes.insert(0, {"event": "connect", "data": {"sid": sid}})
-
-
-async def _refusal(response: aiohttp.ClientResponse) -> TransportClosed:
-    status = response.status
-    try:
-        error = orjson.loads(await response.read())["error"]
-        code, message, retry_after = error["code"], str(error["message"]), error.get("retry_after")
-    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
-        return TransportClosed(_close_code_of(status, None), f"HTTP {status}, not of rtpush")
-    return TransportClosed(_close_code_of(status, code), message, retry_after)
-
-
-def _close_code_of(status: int, code: Any) -> int:
-    """The close code that means the same as an HTTP status and the error code beside it.
-
-    Without an error code of the protocol another program has answered: never a final one.
-    """
-    if status == 413:
-        return 1009
-    if status == 429:
-        return _RATE_LIMITED
-    ours = isinstance(code, str) and code in CODES and CODES[code].status == status
-    return 4000 + status if ours and status in (400, 401, 403) else 1006

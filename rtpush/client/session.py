@@ -4,6 +4,8 @@ Rules that hold here:
 
 - The session keeps the cursor, the rooms and the unanswered events. A connection
   after a disconnect goes on where the last one was.
+- A session belongs to one user. Another one who logs in begins anew, and gets nothing of
+  what the last one left unanswered.
 - The application hears of each end once: by the handler of `disconnect`, by the
   loops over `events`, and by the calls that wait for an answer.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ..errors import ConnectError, Reason, RtpushError
@@ -42,6 +44,12 @@ class Session:
         self.cursor = Cursor()
         # The rooms to be in, and the token of each; None: the client's own is enough.
         self.rooms: dict[str, str | None] = {}
+        # Those that the call of `connect` names.
+        self._named: frozenset[str] = frozenset()
+        # Whether that call says where to read on; False after its first attempt.
+        self._placed = False
+        # The user that connected last; None before the first attempt.
+        self._identity: str | None = None
         self._outbox = Outbox()
         self.queues = ReceiveQueues(lambda: len(self._outbox) > 0)
         self.sender = Sender(self._outbox, self.queues)
@@ -57,6 +65,15 @@ class Session:
 
     # -------------------------------------------------------------- connecting
 
+    def place(self, rooms: Iterable[str], last: str | None) -> None:
+        """What `connect` says: the rooms to be in, and where to read on. Raises RtpushError."""
+        self._named = frozenset(check_room(room) for room in rooms)
+        for room in self._named:
+            self.rooms.setdefault(room)
+        self._placed = last is not None
+        if last is not None:
+            self.cursor = Cursor(last)
+
     def start(self, endpoint: Endpoint, *, retry: bool) -> asyncio.Future[None]:
         """Connect in a task; the result is done when that has succeeded, or failed."""
         listener = Listener(
@@ -65,6 +82,7 @@ class Session:
             error=self._failed,
             too_large=self._outbox.refuse_largest,
             envelope=self.receive,
+            identified=self._identified,
             wait_ready=self.queues.wait_ready,
         )
         connection = Connection(endpoint, listener, self.cursor, self.sid)
@@ -115,6 +133,24 @@ class Session:
         if self.task is None:
             # Also for the handler of `disconnect`.
             await self.dispatcher.wait_done(timeout)
+
+    def _identified(self, identity: str) -> bool:
+        """The client connects as this user; is it another one than before?"""
+        before, self._identity = self._identity, identity
+        placed, self._placed = self._placed, False
+        if before in (None, identity):
+            return False
+        self.sid = None
+        if not placed:
+            self.cursor.forget()
+        for room in self.rooms.keys() - self._named:
+            del self.rooms[room]
+        assert self._opened is not None
+        if self._opened.done():
+            self._outbox.give_up(
+                ConnectError("unavailable", "Another user logged in before this was answered.")
+            )
+        return True
 
     def _connected(self, sid: str) -> None:
         was_connected, is_new = self.sender.connected, self.sid not in (None, sid)

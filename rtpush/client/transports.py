@@ -14,7 +14,7 @@ Rules that hold here:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -81,11 +81,18 @@ class TransportContext:
     # Seconds that a proxy lets a connection be idle; None: for ever.
     max_idle: Callable[[], float | None]
 
-    def address(self, path: str, more: Mapping[str, str]) -> URL:
-        """The address that opens a transport."""
-        # The client joins rooms with a token of their own later: no address may hold it.
-        rooms = [("room", room) for room, token in self.rooms.items() if token is None]
-        return self.base.joinpath(path).with_query([*self.query, *rooms, *more.items()])
+    @property
+    def open_rooms(self) -> Sequence[str]:
+        """The rooms that a connection begins in.
+
+        The client joins rooms with a token of their own later: no address may hold it.
+        """
+        return [room for room, token in self.rooms.items() if token is None]
+
+    def address(self, path: str, rooms: Iterable[str], more: Mapping[str, str]) -> URL:
+        """An address of the server, with these rooms and parameters."""
+        named = [("room", room) for room in rooms]
+        return self.base.joinpath(path).with_query([*self.query, *named, *more.items()])
 
 
 class Transport(ABC):
@@ -110,6 +117,10 @@ class Transport(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Close it. Raises nothing."""
+
+    async def leave(self) -> None:
+        """Close it for good: the server ends the session. Raises nothing."""
+        await self.close()
 
 
 def parse_objects(texts: Sequence[str | bytes]) -> list[dict[str, Any]]:

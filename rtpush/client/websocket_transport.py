@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from .http_requests import open_address
 from .sse_parser import MAX_MESSAGE
 from .transports import Received, Transport, TransportClosed, parse_objects, unreachable
 
@@ -35,7 +36,7 @@ class WebSocketTransport(Transport):
 
     async def _open(self) -> aiohttp.ClientWebSocketResponse:
         context = self._context
-        url = context.address("ws", context.resume())
+        url = await open_address(context, "ws")
         try:
             self._ws = await context.http.ws_connect(
                 url,

@@ -150,6 +150,14 @@ PROXY = (
     "location / {{ proxy_pass {url}; proxy_http_version 1.1; "
     "proxy_set_header Host $http_host; {more} }}"
 )
+# More rooms than an address holds, and an event in the last one of them.
+JOIN = """async () => {
+  window.said = [];
+  socket.on('said', (text) => said.push(text));
+  const names = Array.from({ length: 100 }, (_, index) => `${index}-${'я'.repeat(73)}`);
+  await Promise.all(names.map((name) => socket.join(name)));
+}"""
+SAY = "socket.to(`99-${'я'.repeat(73)}`).emitWithAck('said', 'hello')"
 UPGRADES = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
 
 
@@ -170,9 +178,15 @@ async def test_proxies(
     async with nginx(tmp_path, PROXY.format(url=local.url, more=more)) as url:
         tab = await Tab.open(browser, url)
         await tab.wait_online(transport)
+        await tab.run(JOIN)
         async with numbers(local.url) as published:
-            await published.more(100)
+            await published.more()
+            await tab.run("{ socket.disconnect().connect(); }")
+            await tab.wait_online(transport)
+            await published.more()
             await published.check(tab)
+        await tab.run(SAY)
+        await tab.until("said.length === 1")
     assert "resync" not in await tab.life()
 
 
@@ -184,6 +198,7 @@ async def test_a_proxy_with_a_short_idle_timeout(
     async with nginx(tmp_path, proxy) as url:
         tab = await Tab.open(browser, url)
         await tab.wait_online()
+        await tab.run(JOIN)
         await tab.run(
             "window.pings = 0;"
             "socket.on('connect', () => { pings = 0; });"
@@ -199,6 +214,8 @@ async def test_a_proxy_with_a_short_idle_timeout(
         async with numbers(local.url, begin=published.published + 2) as later:
             await later.more()
             await later.check(tab)
+        await tab.run(SAY)
+        await tab.until("said.length === 1")
     assert "resync" not in await tab.life()
 
 

@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import jwt
 import pytest
 from aiohttp import web
 from clients import until
-from processes import ServerProcess, free_port, running
+from needs import needs
+from processes import ServerProcess, free_port, nginx, running
 from relay import Relay, relay
 
 import rtpush
@@ -1214,6 +1215,89 @@ async def test_an_expired_token_is_renewed(transport: str) -> None:
         assert (await within(anext(seen))).data == 1
         assert len(asked) == 2
         await client.disconnect()
+
+
+@needs("nginx")
+async def test_more_rooms_than_an_address_holds(
+    server: Server, transport: str, tmp_path: Path
+) -> None:
+    names = [
+        [f"{number:03}{'x' * 74}" for number in range(100)],
+        [f"{number:03}{'ж' * 60}" for number in range(70)],
+    ]
+    async with nginx(tmp_path, PROXY.format(url=server.url)) as url:
+        for rooms in names:
+            client = impatient()
+            await client.connect(url, transports=[transport], rooms=rooms)
+            life, events, before = watched(client), client.events("n"), client.sid
+            for number in range(2):
+                await server.emit("n", number, room=rooms[-1])
+                event = await within(anext(events))
+                assert (event.data, event.room) == (number, rooms[-1])
+                # As after a restart, the server knows the session no more.
+                server._hub.release(server._hub.sessions[client.sid or ""])
+                await server.emit("n", "missed", room=rooms[0])
+                assert (await within(anext(events))).data == "missed"
+            assert client.transport() == transport
+            assert client.sid != before
+            assert not any("connect_error" in one for one in life)
+            await client.disconnect()
+
+
+PROXY = (
+    "location / {{ proxy_pass {url}; proxy_http_version 1.1; proxy_set_header Host $http_host; "
+    "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }}"
+)
+
+
+async def test_another_user_begins_anew(transport: str) -> None:
+    options: dict[str, Any] = {"transports": [transport], "rooms": ["all"]}
+    settings: dict[str, Any] = {"auth_secret": SECRET, "open_rooms": ["*"]}
+    async with (
+        Server(port=0, log="memory:", **settings) as server,
+        relay(server.port) as between,
+    ):
+        asked, left, ended = Seen(), Seen(), Seen()
+        server.on("slow", lambda sid: asked.add(sid))
+        server.on("disconnect", lambda sid, reason: ended.add(sid, reason))
+
+        @server.event
+        async def logout(sid: str) -> None:
+            left.add(sid)
+            await server.disconnect(sid)
+
+        user, client = "ada", impatient()
+        await client.connect(between.url, auth=lambda: token(sub=user), **options)
+        await client.join("own")
+        ada, events = client.sid, client.events("n")
+        # The same user comes back with another token.
+        between.cut()
+        await server.emit("n", 1)
+        assert ((await within(anext(events))).data, client.sid) == (1, ada)
+
+        # Another one logs in while the client is away, and one event is not answered.
+        user, between.deaf = "ben", True
+        slow = asyncio.create_task(client.call("slow"))
+        await asked.reach(1)
+        between.deaf = False
+        between.cut()
+        with pytest.raises(ConnectError, match="Another user"):
+            await within(slow)
+        assert (await within(client.call("n", 2)))["id"]
+        assert (client.sid != ada, client.rooms, len(asked)) == (True, ("all",), 1)
+
+        # What a handler ends is over: the next login is not thrown out by it.
+        with suppress(ConnectError):
+            await within(client.call("logout"))
+        await within(client.wait())
+        user = "cy"
+        await client.connect(between.url, auth=lambda: token(sub=user), **options)
+        cy = client.sid
+        assert await within(client.call("n", 3))
+        assert len(left) == 1
+        # It says goodbye, over every transport.
+        await client.disconnect()
+        await ended.until(lambda ended: (cy, "client disconnect") in ended)
 
 
 async def test_no_reconnect_after_a_disconnect_by_the_server(

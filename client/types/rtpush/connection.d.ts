@@ -66,6 +66,10 @@ export type Listener = {
      */
     failed: () => void;
     /**
+     * another person has logged in; `reconnecting`: since the connection was lost, without a `start`
+     */
+    replaced: (reconnecting: boolean) => void;
+    /**
      * each logged event once, in order
      */
     envelope: (envelope: Envelope) => void;

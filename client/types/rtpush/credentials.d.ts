@@ -21,11 +21,22 @@ export function headersOf({ token, rest }: Credentials): Record<string, string>;
  */
 export function protocolsOf({ token, rest }: Credentials): string[];
 /**
+ * The person that credentials name: the subject of the token, or the token itself where it is
+ * no JWT, and the rest.
+ *
+ * @param {Credentials} credentials
+ * @param {string|null} [unnamed] stands for a JWT without a subject
+ * @returns {string}
+ */
+export function identityOf({ token, rest }: Credentials, unnamed?: string | null): string;
+/**
  * Credentials: what a client tells the server of itself when it connects.
  *
  * Rules that hold here (PROTOCOL.md, section 4):
  * - The token travels as such, because servers, proxies and balancers know tokens. The
  *   rest of `auth` travels beside it.
+ * - A session belongs to the person that its credentials name. Another person gets
+ *   another session.
  */
 /** What a server is told: a token, or an object that may hold one as `token`, as in Socket.IO.
  * @typedef {string|null|{[name: string]: any}} AuthData */

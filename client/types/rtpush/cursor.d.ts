@@ -41,6 +41,8 @@ export class Cursor {
      * @returns {boolean} false when the position lies behind the cursor
      */
     advance(position: unknown): boolean;
+    /** Forget everything: another person reads on, who has received nothing yet. */
+    forget(): void;
     /**
      * Forget a room's snapshot: when the client joins again, the server sends another.
      *

@@ -8,21 +8,8 @@ export class PollTransport extends HttpTransport {
     constructor(link: Link);
     #private;
 }
+export type Answer = import("./answers.js").Answer;
 export type Link = import("./transports.js").Link;
-/**
- * `body`: null where it is no JSON; `error`: of the protocol, with a code.
- */
-export type Answer = {
-    status: number;
-    body: any;
-    error?: {
-        code: string;
-        message: string;
-    };
-    retryAfter?: number;
-};
-/** `body`: null where it is no JSON; `error`: of the protocol, with a code.
- * @typedef {{status: number, body: any, error?: {code: string, message: string}, retryAfter?: number}} Answer */
 /** What SSE and long-poll share: they send by POST, one at a time, so that order holds. */
 declare class HttpTransport extends Transport {
     /**
@@ -39,7 +26,7 @@ declare class HttpTransport extends Transport {
      */
     request(address: URL, options?: RequestInit): Promise<Response | null>;
     /** Close, because of an answer that is not the one expected. @param {Answer} answer */
-    refuse({ status, error, retryAfter }: Answer): void;
+    refuse(answer: Answer): void;
     #private;
 }
 import { Transport } from './transports.js';

@@ -24,7 +24,8 @@ export class SharedConnection {
     listener: import("./connection.js").Listener;
     /** Of the lock and of the channel. */
     name: string;
-    start(): Promise<void>;
+    /** @param {boolean} [reconnecting] by itself, and not since the application asks for it */
+    start(reconnecting?: boolean): Promise<void>;
     /** The credentials of a leader in this tab: a leader speaks for one person only. @returns {Promise<Credentials>} */
     leaderCredentials(): Promise<Credentials>;
     /** Disconnect this tab. `start` connects again and resumes at the cursor. */

@@ -21,9 +21,10 @@ export const PING_TIMEOUT: "ping timeout";
  * @typedef {{code: number, message: string, retryAfter?: number}} CloseDetails */
 /** What a connection gives to a transport.
  * @typedef {object} Link
- * @property {(path: string, query: Record<string, string|null>) => URL} address of a read
+ * @property {(path: string, defaults?: Record<string, string|null>) => URL} openAddress of the first request
+ * @property {(query: Record<string, string|null>) => URL} readAddress of the later reads of a long-poll
  * @property {(query: Record<string, string|null>) => URL} postAddress
- * @property {() => Record<string, string|null>} resume the query parameters `last` and `sid`, by which the server resumes the session
+ * @property {string|null} sid the session to go on with
  * @property {import('./credentials.js').Credentials} credentials
  * @property {RequestCredentials} cookies whether requests to another origin carry them
  * @property {(transport: Transport, envelope: Envelope) => void} receive
@@ -96,14 +97,18 @@ export type CloseDetails = {
  */
 export type Link = {
     /**
-     * of a read
+     * of the first request
      */
-    address: (path: string, query: Record<string, string | null>) => URL;
+    openAddress: (path: string, defaults?: Record<string, string | null>) => URL;
+    /**
+     * of the later reads of a long-poll
+     */
+    readAddress: (query: Record<string, string | null>) => URL;
     postAddress: (query: Record<string, string | null>) => URL;
     /**
-     * the query parameters `last` and `sid`, by which the server resumes the session
+     * the session to go on with
      */
-    resume: () => Record<string, string | null>;
+    sid: string | null;
     credentials: import("./credentials.js").Credentials;
     /**
      * whether requests to another origin carry them

@@ -252,6 +252,85 @@ test('an event whose handler ends the session is not sent into the next one', as
   assert.deepEqual(posts.flatMap(({ envelopes }) => envelopes.map(({ event }) => event)), ['after']);
 });
 
+test('rooms that are too long for an address go ahead of it', async () => {
+  const rooms = Array.from({ length: 100 }, (_, index) => `${index}-${'я'.repeat(73)}`);
+  const prepared = [];
+  let reads = 0;
+  let lose;
+  mock.method(globalThis, 'fetch', async (url, { body, signal } = {}) => {
+    assert.ok(url.href.length < 2100, url.href.length);
+    if (url.pathname === '/session') {
+      prepared.push(JSON.parse(body));
+      return Response.json({ sid: `prepared.${prepared.length}` });
+    }
+    if (body !== undefined) return Response.json(body.split('\n').map((line) => JSON.parse(line)).map(({ event, ack, data }) => (event === 'ping' ? { event: 'pong', data } : { ack })));
+    const query = Object.fromEntries(url.searchParams);
+    reads += 1;
+    if (reads === 1) return Response.json({ events: [CONNECT], last: 'e-1' });
+    if (query.timeout === '0') {
+      assert.deepEqual(query, { sid: 'prepared.1', timeout: '0' });
+      return Response.json({ events: [{ event: 'connect', data: { ...CONNECT.data, sid: 's2', recovered: true } }], last: 'e-1' });
+    }
+    await Promise.race([new Promise((resolve) => { lose = resolve; }), ended, new Promise((resolve) => { signal.onabort = resolve; })]);
+    // The server has lost the session.
+    if (query.known === '1') return status(404, refusal('not_found'));
+    return Response.json({ events: [], last: 'e-1' });
+  });
+  await open();
+  await Promise.all(rooms.map((room) => socket.join(room)));
+  lose();
+  await until(() => reads === 3);
+  lose();
+  await fired('connect');
+  assert.deepEqual(prepared, [{ rooms, last: 'e-1', sid: 's1' }]);
+  assert.deepEqual([socket.id, socket.recovered], ['s2', true]);
+});
+
+test('another person who logs in begins anew, and gets nothing of what the last one left', async () => {
+  const jwt = (sub, more) => ['{}', JSON.stringify({ sub, more }), ''].map((text) => Buffer.from(text).toString('base64url')).join('.');
+  const others = { 'by the subject': jwt('ben'), 'by a token that is no JWT': 'x', 'by another field': { token: jwt('ada', 'renewed'), name: 'Ben' } };
+  for (const [name, other] of Object.entries(others)) {
+    const queries = [];
+    const fail = [];
+    let auth = jwt('ada');
+    serve({
+      take: (envelopes) => (envelopes[0]?.event === 'left' ? new Promise(() => {}) : envelopes.map(({ ack }) => ({ ack }))),
+      read: (count) => (count % 2 === 1 ? new Promise((resolve) => fail.push(() => resolve(status(502)))) : Response.json({ events: [CONNECT], last: 'e-1' })),
+    });
+    const fetched = globalThis.fetch;
+    mock.method(globalThis, 'fetch', (url, options = {}) => {
+      if (options.body === undefined && url.searchParams.get('timeout') === '0') queries.push(url.searchParams);
+      return fetched(url, options);
+    });
+    await open({ auth: () => auth });
+    await socket.join('r');
+    const again = async () => {
+      await until(() => fail.length > 0);
+      fail.shift()();
+      await fired('connect');
+    };
+    auth = jwt('ada', 'renewed');
+    await again();
+    const left = assert.rejects(socket.emitWithAck('left'), { code: 'disconnected' });
+    const joining = assert.rejects(socket.join('s'), { code: 'disconnected' });
+    auth = other;
+    await again();
+    await Promise.all([left, joining]);
+    assert.deepEqual(queries.map((query) => [query.get('sid'), query.get('last'), query.getAll('room')]), [
+      [null, null, []], ['s1', 'e-1', ['r']], [null, null, []],
+    ], name);
+    // What a page asks for between two logins is for the second one.
+    socket.disconnect();
+    socket.auth = jwt('cy');
+    const joined = socket.join('t');
+    socket.connect();
+    await joined;
+    assert.deepEqual([queries.at(-1).get('sid'), socket.rooms], [null, ['t']]);
+    socket.disconnect();
+    mock.restoreAll();
+  }
+});
+
 test('disconnect sends what was emitted before, and says goodbye', async () => {
   let answer;
   serve({ take: (envelopes) => (envelopes[0]?.event === 'a' ? new Promise((resolve) => { answer = resolve; }) : []) });
