@@ -58,6 +58,8 @@ CODES: Final[dict[str, Code]] = {
     "task_cancelling": Code(409),
     "board_full": Code(503, 4503, 30.0),
     "task_too_large": Code(413),
+    # Retained events say no.
+    "retained_full": Code(503, 4503, 30.0),
     # A limit was met, or the server cannot at this moment.
     "too_many_rooms": Code(400),
     "too_slow": Code(503, 4508, 1.0),

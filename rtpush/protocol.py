@@ -39,6 +39,7 @@ __all__ = [
     "encode_error",
     "encode_logged",
     "encode_reply",
+    "encode_retained",
     "load_json",
     "parse",
     "to_envelope",
@@ -62,7 +63,7 @@ COMMANDS: Final = frozenset({"ping", "join", "leave", "auth"})
 # Only the server says these: a client that could send them would forge the
 # server's own voice to other clients.
 RESERVED_EVENTS: Final = frozenset(
-    {"connect", "connect_error", "disconnect", "active_tasks", "resync"}
+    {"connect", "connect_error", "disconnect", "active_tasks", "state", "resync"}
 )
 # The server says these without an `id`; an application's have one, so they are logged.
 LOGGED_ONLY: Final = frozenset({"error", "pong", "heartbeat"})
@@ -82,6 +83,7 @@ class Envelope:
     ack: int | float | str | None = None
     volatile: bool = False
     idempotency_key: str | None = None
+    retain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,7 @@ def _checked(value: Any) -> Envelope | Reply:
         _check_ack(value),
         _check_flag("volatile", get("volatile")),
         _optional_name("idempotency_key", get("idempotency_key")),
+        _check_flag("retain", get("retain")),
     )
 
 
@@ -267,6 +270,7 @@ def encode_logged(
     ack: str | None = None,
     *,
     args: bool = False,
+    retain: bool = False,
 ) -> bytes:
     """The envelope of a log entry; `data` is JSON already, of several arguments with `args`."""
     envelope: dict[str, Any] = {"event": event, "data": orjson.Fragment(data)}
@@ -278,8 +282,22 @@ def encode_logged(
         envelope["key"] = key
     if ack is not None:
         envelope["ack"] = ack
+    if retain:
+        envelope["retain"] = True
     envelope["id"] = id_
     return dumps(envelope)
+
+
+def encode_retained(
+    event: str, data: bytes, room: str | None, key: str, id_: str, *, args: bool = False
+) -> bytes:
+    """An entry of `state`; `data` is JSON already."""
+    envelope: dict[str, Any] = {"event": event, "data": orjson.Fragment(data), "key": key}
+    if args:
+        envelope["args"] = True
+    if room is not None:
+        envelope["room"] = room
+    return dumps(envelope | {"retained": True, "id": id_})
 
 
 def encode_data(data: Any) -> bytes:

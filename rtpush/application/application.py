@@ -68,6 +68,7 @@ class Application(SessionAccess):
         callback: Callable[..., Any] | None = None,
         key: str | None = None,
         volatile: bool = False,
+        retain: bool = False,
     ) -> str | None:
         """Send an event to everyone, to rooms, or to one session.
 
@@ -83,6 +84,8 @@ class Application(SessionAccess):
             key: A later event of the same room, name and key takes this one's
                 place for sessions that are behind.
             volatile: Do not log the event: a session that is away misses it.
+            retain: Keep the event for sessions that come later, until another with the
+                same room, name and key takes its place; None as its data removes it.
 
         Returns:
             The event's position in the log, of the last room if there are
@@ -102,7 +105,7 @@ class Application(SessionAccess):
             )
         position = None
         for name, also in await self._apart(rooms):
-            envelope = _envelope(event, data, name, key, volatile)
+            envelope = _envelope(event, data, name, key, volatile, retain)
             self._check_room(envelope)
             # Of a session that is not here, another node may know.
             shared = self._nodes.bus.shared
@@ -172,7 +175,7 @@ class Application(SessionAccess):
         ack = await self._expect_reply([target], False, take)
         try:
             async with asyncio.timeout(timeout):
-                await self._dispatcher.emit(_envelope(event, data, target, None, False), (), ack)
+                await self._dispatcher.emit(_envelope(event, data, target), (), ack)
                 return _answer_of(await answered)
         finally:
             self._replies.forget(target or "", ack)
@@ -276,11 +279,18 @@ def _rooms(given: str | Sequence[str] | None) -> Sequence[str | None]:
     return [check_room(room) for room in dict.fromkeys(_names(given))]
 
 
-def _envelope(event: str, data: Any, room: str | None, key: str | None, volatile: bool) -> Envelope:
+def _envelope(
+    event: str,
+    data: Any,
+    room: str | None,
+    key: str | None = None,
+    volatile: bool = False,
+    retain: bool = False,
+) -> Envelope:
     check_name("event", event, "bad_event")
     if key is not None:
         check_name("key", key)
-    return Envelope(event, data, room, key, volatile=volatile)
+    return Envelope(event, data, room, key, volatile=volatile, retain=retain)
 
 
 async def _call_back(callback: Callable[..., Any], reply: Reply) -> None:

@@ -35,6 +35,7 @@ from ..hub import Hub
 from ..log.accounts import APPLICATION
 from ..log.base import Log, Outcome
 from ..log.entry import Draft
+from ..log.retained import check_retain
 from ..log.task import TASK_EVENTS
 from ..log.task_states import SERVER, Sender
 from ..metrics import Metrics
@@ -282,10 +283,22 @@ class Dispatcher:
         account: str = APPLICATION,
         sender: Sender = SERVER,
     ) -> Draft:
+        if envelope.retain:
+            self._check_retained(envelope, skip, ack)
         draft = Draft.of(envelope, skip, ack, key_scope, account, sender)
         limit, args = self._max_message, draft.args
         check_size(limit, draft.event, draft.encoded, draft.room, draft.key, ack, args=args)
         return draft
+
+    def _check_retained(self, envelope: Envelope, skip: tuple[str, ...], ack: str | None) -> None:
+        check_retain(envelope.key)
+        if envelope.event in TASK_EVENTS:
+            raise RtpushError("bad_envelope", "The task board keeps tasks: leave `retain` out.")
+        if skip or ack is not None or self._hub.knows(envelope.room or ""):
+            raise RtpushError(
+                "bad_envelope",
+                "A retained event is for everyone or a whole room, not for a session.",
+            )
 
     def _draft(self, envelope: Incoming, key_scope: str) -> Draft | RtpushError | None:
         if isinstance(envelope, RtpushError):
@@ -304,6 +317,10 @@ class Dispatcher:
         return None
 
     def _send_volatile(self, envelope: Envelope, skip: Collection[str] = ()) -> None:
+        if envelope.retain:
+            raise RtpushError(
+                "bad_envelope", "A volatile event is not retained: leave out one of the two."
+            )
         if envelope.event in TASK_EVENTS:
             raise RtpushError(
                 "bad_task",

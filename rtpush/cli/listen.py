@@ -123,8 +123,8 @@ async def _listen(client: Client, args: argparse.Namespace) -> None:
 def _matches(event: Event, patterns: Sequence[str]) -> bool:
     if patterns:
         return matches_any(patterns, event.event)
-    # The snapshot at each connect is not an event that anyone published.
-    return event.event != "active_tasks"
+    # The snapshots at each connect are no events that anyone published.
+    return event.event not in ("active_tasks", "state")
 
 
 def _as_json(event: Event) -> str:

@@ -29,6 +29,7 @@ examples:
   rtpush publish deployed '{"version": "1.4"}' --room operators
   rtpush publish hello world                        data that is no JSON is text
   rtpush publish temperature 21.5 --key kitchen     only the newest matters
+  rtpush publish status open --key shop --retain    who comes later is told, too
   tail -f app.log | rtpush publish log - --text     an event for each line
 
 DATA is JSON. Anything else is sent as text, unless it begins like an object, a
@@ -49,6 +50,7 @@ _LINE_ERRORS: Final = frozenset(
     {
         "bad_envelope",
         "bad_task",
+        "retained_full",
         "task_exists",
         "task_finished",
         "task_cancelling",
@@ -67,6 +69,11 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--room", help="publish to this room only [all clients]")
     parser.add_argument("--key", help="a later event with this key replaces it")
+    parser.add_argument(
+        "--retain",
+        action="store_true",
+        help="keep the newest of its key for clients that come later; null removes it",
+    )
     parser.add_argument(
         "--volatile", action="store_true", help="do not store it: only connected clients get it"
     )
@@ -125,6 +132,7 @@ class _Publisher:
         self.code = 0
         self._http, self._timeout, self._is_text = http, args.timeout, args.text
         self._fields = {"event": args.event, "room": args.room, "key": args.key}
+        self._fields["retain"] = args.retain or None
         # The server keeps no idempotency key of a volatile event.
         self._is_volatile = args.volatile
 

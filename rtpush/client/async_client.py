@@ -240,6 +240,7 @@ class Client(SocketIOInterface):
         room: str | None = None,
         key: str | None = None,
         volatile: bool = False,
+        retain: bool = False,
     ) -> None:
         """Send an event: to the server's handler, else to a room or everybody.
 
@@ -255,13 +256,15 @@ class Client(SocketIOInterface):
             key: For a reader that is behind, a later event with this key replaces it.
             volatile: Send it only to those who are connected now; drop it when this
                 client is not.
+            retain: Keep it for those who come later, until another with the same room,
+                name and key takes its place; None as its data removes it.
 
         Raises:
             ConnectError: Before `connect`, and after `disconnect`.
             RtpushError: `bad_event`, `bad_envelope`, `bad_room`, `too_slow`.
             ValueError: `callback` together with `volatile`, which has no answer.
         """
-        envelope = _envelope(event, data, room, key)
+        envelope = _envelope(event, data, room, key, retain)
         if not volatile:
             done = partial(self._session.finish, callback=callback)
             await self._session.sender.send(envelope, done)
@@ -291,6 +294,7 @@ class Client(SocketIOInterface):
         *,
         room: str | None = None,
         key: str | None = None,
+        retain: bool = False,
     ) -> Any:
         """Send an event as `emit` does, and wait for the answer.
 
@@ -300,6 +304,7 @@ class Client(SocketIOInterface):
             timeout: Seconds to wait for the answer.
             room: As for `emit`.
             key: As for `emit`.
+            retain: As for `emit`.
 
         Returns:
             What the server's handler returned; for an event that was logged,
@@ -309,7 +314,7 @@ class Client(SocketIOInterface):
             RtpushError: The server refuses the event; and as `emit`.
             TimeoutError: There was no answer in time. The event may still take effect.
         """
-        return await self._session.sender.call(_envelope(event, data, room, key), timeout)
+        return await self._session.sender.call(_envelope(event, data, room, key, retain), timeout)
 
     # ---------------------------------------------------- rooms, receiving
 
@@ -342,6 +347,21 @@ class Client(SocketIOInterface):
         """
         await self._session.leave(room)
 
+    def retained(self, event: str, room: str | None = None) -> dict[str, Any]:
+        """The retained events of a name, as the client knows them now.
+
+        Each also reaches the handlers of the event: those that were there when the client
+        connected or joined, each change, and None for one that is removed.
+
+        Args:
+            event: Its name.
+            room: A room that the client is in; None: those that are for everybody.
+
+        Returns:
+            The data by key.
+        """
+        return self._session.retained.of(event, room)
+
     def events(self, *patterns: str) -> Events:
         """The events from now on.
 
@@ -349,7 +369,7 @@ class Client(SocketIOInterface):
 
         Args:
             *patterns: Names, as in a shell: `task_*`. Without any: all events, also the
-                server's own (`active_tasks`, `resync`).
+                server's own (`active_tasks`, `state`, `resync`).
 
         Returns:
             An iterator for `async for`. It ends with `disconnect`, and raises
@@ -358,8 +378,11 @@ class Client(SocketIOInterface):
         return self._session.queues.new_events(patterns)
 
 
-def _envelope(event: str, data: Any, room: str | None, key: str | None) -> dict[str, Any]:
+def _envelope(
+    event: str, data: Any, room: str | None, key: str | None, retain: bool
+) -> dict[str, Any]:
     check_name("event", event, "bad_event")
     if room is not None:
         check_room(room)
-    return {"event": event, "data": data, "room": room, "key": key}
+    envelope = {"event": event, "data": data, "room": room, "key": key}
+    return envelope | {"retain": True} if retain else envelope

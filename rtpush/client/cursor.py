@@ -38,6 +38,9 @@ class Cursor:
         if event == "resync":
             self.last = None
             return True
+        if event == "state":
+            # The `active_tasks` behind it has the same position.
+            return True
         fresh = position is None or self.advance(position)
         snapshot = self._snapshots.get(room) if isinstance(room, str) else None
         return fresh and not _is_behind(position, snapshot)

@@ -41,7 +41,8 @@ class Event:
     `data` is a tuple when the event was emitted with several arguments.
     `id` is its position in the log; None when the event is not logged. `room` is
     None for an event to everybody, and `key` for one that replaces no other. `rewound`
-    is the position of an event from before the client joined the room.
+    is the position of an event from before the client joined the room. `retained`: it is
+    not new, but the newest of its key from before the client connected or joined.
     """
 
     event: str
@@ -50,6 +51,7 @@ class Event:
     id: str | None = None
     key: str | None = None
     rewound: str | None = None
+    retained: bool = False
 
 
 class ReceiveQueues:

@@ -25,6 +25,7 @@ from .dispatch import LOCAL_EVENTS, HandlerDispatcher, arguments_of, data_of
 from .endpoint import Endpoint
 from .outbox import Outbox
 from .receive_queue import Event, ReceiveQueues
+from .retained import RetainedValues
 from .sender import Sender
 
 __all__ = ["Session"]
@@ -42,6 +43,7 @@ class Session:
         # The session's secret; None before the first connection.
         self.sid: str | None = None
         self.cursor = Cursor()
+        self.retained = RetainedValues()
         # The rooms to be in, and the token of each; None: the client's own is enough.
         self.rooms: dict[str, str | None] = {}
         # Those that the call of `connect` names.
@@ -176,13 +178,19 @@ class Session:
 
     def receive(self, envelope: dict[str, Any]) -> None:
         """An envelope has arrived: an event, or the answer to one."""
-        event, data = envelope.get("event"), data_of(envelope)
+        event = envelope.get("event")
         if event is None:
             self.sender.receive_reply(envelope)
         elif isinstance(event, str) and event not in LOCAL_EVENTS:
-            fields = {name: envelope.get(name) for name in ("room", "id", "key", "rewound")}
-            self.queues.deliver(Event(event, data, **fields))
-            self.dispatcher.dispatch(event, *arguments_of(data), ack=envelope.get("ack"))
+            for one in self.retained.take(envelope):
+                self._deliver(one["event"], one)
+
+    def _deliver(self, event: str, envelope: dict[str, Any]) -> None:
+        data = data_of(envelope)
+        fields = {name: envelope.get(name) for name in ("room", "id", "key", "rewound")}
+        retained = envelope.get("retained") is True
+        self.queues.deliver(Event(event, data, **fields, retained=retained))
+        self.dispatcher.dispatch(event, *arguments_of(data), ack=envelope.get("ack"))
 
     def finish(
         self, error: RtpushError | None, answer: Any, callback: Callable[[Any], Any] | None
@@ -218,6 +226,7 @@ class Session:
     def _forget_room(self, room: str) -> None:
         self.rooms.pop(room, None)
         self.cursor.leave(room)
+        self.retained.leave(room)
 
     def _rejoin_rooms(self) -> None:
         """A new session is in the rooms of the address only, which holds no tokens."""

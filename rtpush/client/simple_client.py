@@ -29,6 +29,7 @@ from typing import Any, ClassVar, Final, Self, TypeVar
 from ..errors import ConnectError
 from .async_client import Auth, Client, Event, Events
 from .dispatch import arguments_of
+from .loop_thread import run_loop
 from .receive_queue import matches
 
 __all__ = ["SimpleClient", "listed"]
@@ -36,7 +37,7 @@ __all__ = ["SimpleClient", "listed"]
 T = TypeVar("T")
 
 # Events of the server itself: `receive` passes over them.
-_SERVER_EVENTS: Final = frozenset({"active_tasks", "resync"})
+_SERVER_EVENTS: Final = frozenset({"active_tasks", "state", "resync"})
 
 
 class SimpleClient:
@@ -139,7 +140,7 @@ class SimpleClient:
                 raise ConnectError("bad_request", "The client is connected; disconnect it first.")
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(
-                target=_run_loop, args=[self._loop], name="rtpush-client", daemon=True
+                target=run_loop, args=[self._loop], name="rtpush-client", daemon=True
             )
             self._thread.start()
         atexit.register(self.disconnect)
@@ -184,6 +185,7 @@ class SimpleClient:
         room: str | None = None,
         key: str | None = None,
         volatile: bool = False,
+        retain: bool = False,
     ) -> None:
         """Send an event: to the server's handler, else to a room or everybody.
 
@@ -194,12 +196,16 @@ class SimpleClient:
             key: For a reader that is behind, a later event with this key replaces it.
             volatile: Send it only to those who are connected now; drop it when this
                 client is not.
+            retain: Keep it for those who come later, until another with the same room,
+                name and key takes its place; None as its data removes it.
 
         Raises:
             ConnectError: The client is not connected.
             RtpushError: `bad_event`, `bad_envelope`, `bad_room`, `too_slow`.
         """
-        self._run(self._client.emit(event, data, room=room, key=key, volatile=volatile))
+        self._run(
+            self._client.emit(event, data, room=room, key=key, volatile=volatile, retain=retain)
+        )
 
     def send(self, data: Any) -> None:
         """`emit` with the event `message`.
@@ -221,6 +227,7 @@ class SimpleClient:
         *,
         room: str | None = None,
         key: str | None = None,
+        retain: bool = False,
     ) -> Any:
         """Send an event as `emit` does, and wait for the answer.
 
@@ -230,6 +237,7 @@ class SimpleClient:
             timeout: Seconds to wait for the answer.
             room: As for `emit`.
             key: As for `emit`.
+            retain: As for `emit`.
 
         Returns:
             What the server's handler returned; for an event that was logged,
@@ -239,7 +247,8 @@ class SimpleClient:
             RtpushError: The server refuses the event; and as `emit`.
             TimeoutError: There was no answer in time. The event may still take effect.
         """
-        return self._run(self._client.call(event, data, timeout, room=room, key=key))
+        asking = self._client.call(event, data, timeout, room=room, key=key, retain=retain)
+        return self._run(asking)
 
     def join(self, room: str, token: str | None = None, *, rewind: int | str | None = None) -> None:
         """Join a room, and stay in it over every reconnect; its `active_tasks` follows.
@@ -269,8 +278,27 @@ class SimpleClient:
         """
         self._run(self._client.leave(room))
 
+    def retained(self, event: str, room: str | None = None) -> dict[str, Any]:
+        """The retained events of a name, as the client knows them now.
+
+        Args:
+            event: Its name.
+            room: A room that the client is in; None: those that are for everybody.
+
+        Returns:
+            The data by key.
+
+        Raises:
+            ConnectError: The client is not connected.
+        """
+
+        async def look() -> dict[str, Any]:
+            return self._client.retained(event, room)
+
+        return self._run(look())
+
     def receive(self, timeout: float | None = None) -> list[Any]:
-        """Wait for the next event, except the server's own (`active_tasks`, `resync`, `error`).
+        """Wait for the next event, except the server's own (`active_tasks`, `state`, …).
 
         Args:
             timeout: Seconds to wait; None: without an end. 0 takes one that has arrived.
@@ -347,26 +375,6 @@ def listed(event: Event) -> list[Any] | None:
     if event.event in _SERVER_EVENTS or (event.event == "error" and event.id is None):
         return None
     return [event.event] if event.data is None else [event.event, *arguments_of(event.data)]
-
-
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """Run a loop until it is stopped, and then cancel the tasks that are left."""
-    try:
-        loop.run_forever()
-        loop.run_until_complete(_cancel_all())
-    finally:
-        loop.close()
-
-
-async def _cancel_all() -> None:
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    if left:
-        await asyncio.wait(left)
-    # The callbacks of a done task run in the next turn of the loop, also for a task
-    # that was done in the turn that stopped the loop.
-    await asyncio.sleep(0)
 
 
 async def _get(received: Events, timeout: float | None) -> Event:

@@ -72,6 +72,8 @@ class Options(TypedDict, total=False):
     max_tasks: int
     max_task: int | str
     max_board: int | str
+    max_retained: int
+    max_state: int | str
     rate_messages: int
     rate_bytes: int | str
     request_timeout: float | str

@@ -232,6 +232,12 @@ class Settings:
     max_board: int = _setting(
         64 * 2**20, size(2**10, 2**32), "Limits", "most bytes of all active tasks together"
     )
+    max_retained: int = _setting(
+        100_000, count(1, 10_000_000), "Limits", "most retained events at once"
+    )
+    max_state: int = _setting(
+        64 * 2**20, size(2**10, 2**36), "Limits", "most bytes of all retained events together"
+    )
     rate_messages: int = _setting(
         500,
         count(1, 1_000_000),

@@ -6,7 +6,7 @@ Rules that hold here:
 - A position, `EPOCH-SEQ`, names the point just behind entry SEQ. Reading at a
   position gives what is newer. EPOCH names one life of the log: a log that
   lost entries it had handed out begins another.
-- Entries and the task board change together or not at all, and only after
+- Entries, the task board and retained events change together or not at all, and only after
   the change is stored. A reader can rely on every entry that it sees.
 - `append` answers when the entries are stored, never earlier.
 """
@@ -23,6 +23,7 @@ from ..errors import RtpushError
 from ..protocol import Position
 from .board import TaskBoard
 from .entry import Draft, Entry
+from .retained import RetainedEvents
 from .room_index import Rooms
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Outcome",
     "Page",
     "new_board",
+    "new_retained",
 ]
 
 # JSON that one `Log.read` returns. Entries may be 1 MiB each, and thousands of
@@ -51,6 +53,11 @@ def new_board(settings: Settings) -> TaskBoard:
         max_task_bytes=settings.max_task,
         max_active_bytes=settings.max_board,
     )
+
+
+def new_retained(settings: Settings) -> RetainedEvents:
+    """No retained events, with the limits that the settings give them."""
+    return RetainedEvents(settings.max_retained, settings.max_state, settings.max_message)
 
 
 class Page(NamedTuple):
@@ -78,8 +85,8 @@ class Log(ABC):
     """What the hub asks of a log.
 
     `first` and `last` are the numbers of the oldest and the newest entry
-    that can be read (`first == last + 1` when there is none). `board` is the
-    fold of all entries up to `last`. `on_grow` is called, on the event loop,
+    that can be read (`first == last + 1` when there is none). `board` and `retained` are
+    folds of all entries up to `last`. `on_grow` is called, on the event loop,
     each time `last` has risen; `on_lost`, when the log is no longer the one
     that was read so far: another epoch has begun, or entries are gone that
     nobody here has read. What was read before says nothing about it.
@@ -89,6 +96,7 @@ class Log(ABC):
     first: int
     last: int
     board: TaskBoard
+    retained: RetainedEvents
     on_grow: Callable[[], None]
     on_lost: Callable[[], None]
 

@@ -12,10 +12,11 @@ from ..framing import FRAMINGS, Framing
 from ..protocol import Envelope, Position, encode_data, encode_logged
 from .accounts import APPLICATION
 from .growth import APPEND
+from .retained import Change, Name
 from .task import TASK_EVENTS, fields_of, key_of, normalize
 from .task_states import SERVER, Sender, own_fields
 
-__all__ = ["Draft", "Entry", "cancelled", "new_entry"]
+__all__ = ["Draft", "Entry", "cancelled", "changes_of", "new_entry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Draft:
     `account` is charged for the key, and for what the event adds to the task board.
     `sender` says which tasks it may change.
     `skip` names the sessions that are not to see it, and `ack` asks the one
-    session that it is for to reply. With `args`, `data` is several arguments.
+    session that it is for to reply. With `args`, `data` is several arguments. With `retain`,
+    the event is the newest value of its key.
     """
 
     event: str
@@ -42,6 +44,12 @@ class Draft:
     account: str = APPLICATION
     sender: Sender = SERVER
     args: bool = False
+    retain: bool = False
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What it does to retained values."""
+        return changes_of(self.event, self.room, self.key, self.encoded, self.args, self.retain)
 
     @classmethod
     def of(
@@ -75,7 +83,17 @@ class Draft:
             account,
             sender,
             isinstance(envelope.data, tuple),
+            envelope.retain,
         )
+
+
+def changes_of(
+    event: str, room: str | None, key: str | None, data: bytes, args: bool, retain: bool
+) -> tuple[Change, ...]:
+    """What an event does to retained values; `data` is JSON."""
+    if not retain or key is None:
+        return ()
+    return (Change(Name(room, event, key), data, args),)
 
 
 def cancelled(data: dict[str, Any], room: str | None) -> Draft:
@@ -116,6 +134,7 @@ class Entry:
     json: bytes
     id: str
     skip: tuple[str, ...] = ()
+    retain: bool = False
     _framed: list[bytes | None] = field(default_factory=lambda: [None] * len(FRAMINGS))
 
     def framed(self, framing: Framing) -> bytes:
@@ -126,13 +145,15 @@ class Entry:
         return data
 
     @property
-    def conflation_key(self) -> tuple[str | None, str, str] | None:
+    def conflation_key(self) -> tuple[str | None, str, str, bool] | None:
         """A later entry with the same one supersedes this one.
 
         None when the entry skips sessions: for those, the one before is still
-        the newest.
+        the newest. One that is not retained does not stand for one that is.
         """
-        return None if self.key is None or self.skip else (self.room, self.event, self.key)
+        if self.key is None or self.skip:
+            return None
+        return self.room, self.event, self.key, self.retain
 
     @property
     def is_append(self) -> bool:
@@ -156,8 +177,9 @@ def new_entry(
     ack: str | None = None,
     *,
     args: bool = False,
+    retain: bool = False,
 ) -> Entry:
     """The entry at a position; `data` is JSON, of several arguments with `args`."""
     id_ = str(position)
-    json = encode_logged(event, data, room, key, id_, ack, args=args)
-    return Entry(position.seq, time, event, room, key, json, id_, skip)
+    json = encode_logged(event, data, room, key, id_, ack, args=args, retain=retain)
+    return Entry(position.seq, time, event, room, key, json, id_, skip, retain)

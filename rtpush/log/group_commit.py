@@ -22,10 +22,11 @@ from typing import Final
 from ..config.settings import Settings
 from ..errors import RtpushError
 from ..protocol import Position
-from .base import Log, Outcome, Page, new_board
+from .base import Log, Outcome, Page, new_board, new_retained
 from .board import TaskBoard
 from .clock import LogClock
 from .entry import Draft, Entry, cancelled, new_entry
+from .retained import Name, RetainedEvents, RetainedRow, place_of
 from .room_index import Rooms
 from .tail import Tail
 from .task import CANCEL, task_key
@@ -62,12 +63,13 @@ class Batch:
     `drafts` are those to be logged: they get the numbers from `base` + 1 on.
     `keys` are the idempotency keys that they use up. `board` is the fork that
     the batch was decided against, `changed` has the tasks that it touched, and for
-    each the rows of its events.
+    each the rows of its events. `retained` is the fork of what is retained.
     """
 
     time: float
     wall: float
     board: TaskBoard
+    retained: RetainedEvents
     base: int
     calls: Sequence[Call]
     drafts: list[Draft] = field(default_factory=list)
@@ -93,12 +95,21 @@ class Batch:
                 draft.skip,
                 draft.ack,
                 args=draft.args,
+                retain=draft.retain,
             )
 
     def note(self, key: str, draft: Draft) -> None:
         """A task has changed by an event that is to be logged."""
         row = task_row(self.board, key, draft, self.time, self.wall)
         self.changed.setdefault(key, []).append(row)
+
+    def retained_rows(self) -> list[RetainedRow]:
+        """The newest row of each retained value that it touched."""
+        newest: dict[Name, RetainedRow] = {}
+        for seq, draft in enumerate(self.drafts, self.base + 1):
+            for index, change in enumerate(draft.changes):
+                newest[change.name] = RetainedRow(change, place_of(seq, index), draft.account)
+        return list(newest.values())
 
     def rows(self) -> Iterator[TaskRow]:
         """What becomes of the stored rows of each task that it touched."""
@@ -112,6 +123,7 @@ class GroupCommitLog(Log):
         self.on_grow = lambda: None
         self.on_lost = lambda: None
         self.board = new_board(settings)
+        self.retained = new_retained(settings)
         self._settings = settings
         self._clock = clock or LogClock()
         self._waiting: deque[Call] = deque()
@@ -231,7 +243,8 @@ class GroupCommitLog(Log):
     def _decide(self, calls: Sequence[Call]) -> Batch:
         # Time never falls within a log, also when the node that wrote last is ahead of this one.
         now = max(self.now(), self._newest_time())
-        batch = Batch(now, self._clock.wall(), self.board.fork(), self._base(), calls)
+        forks = self.board.fork(), self.retained.fork()
+        batch = Batch(now, self._clock.wall(), *forks, self._base(), calls)
         for call in calls:
             batch.outcomes.append([self._outcome(batch, draft) for draft in call.drafts])
         return batch
@@ -246,6 +259,7 @@ class GroupCommitLog(Log):
             if seen is not None:
                 return seen
             batch.board.check(draft.event, draft.data, draft.room, draft.account, draft.sender)
+            batch.retained.check(draft.changes, draft.account)
         except RtpushError as error:
             return error
         task = batch.board.get(task_key(draft.data)) if draft.event == CANCEL else None
@@ -273,6 +287,8 @@ class GroupCommitLog(Log):
         )
         if changed is not None:
             batch.note(changed, draft)
+        if changes := draft.changes:
+            batch.retained.apply(changes, draft.account, Position(self.epoch, seq))
         if draft.idempotency_key is not None:
             batch.keys[draft.idempotency_key] = seq
         return seq

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from ..config.settings import Settings
+from ..protocol import Position
 from .clock import LogClock
 from .group_commit import Batch, GroupCommitLog, unavailable
 from .idempotency import MAX_KEYS, IdempotencyKeys
@@ -62,6 +63,8 @@ class LocalLog(GroupCommitLog):
             self.board.apply(
                 draft.event, draft.data, draft.room, batch.time, draft.account, batch.wall
             )
+            if changes := draft.changes:
+                self.retained.apply(changes, draft.account, Position(self.epoch, entry.seq))
         for key, seq, account in batch.new_keys():
             self._seen.add(key, seq, account, batch.time)
         self.on_grow()

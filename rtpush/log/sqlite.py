@@ -104,6 +104,7 @@ class SqliteLog(LocalLog):
         for entry in restored.newest:
             self._tail.append(entry)
         self.board.restore(restored.tasks)
+        self.retained.restore(restored.retained, self.epoch)
         self._restore_keys(restored.keys)
 
     def _restore_keys(self, rows: Sequence[KeyRow]) -> None:
@@ -244,6 +245,7 @@ def _rows(batch: Batch, forgotten: list[int], wall_ahead: float) -> Rows:
             for task in tasks
             if task.row is not None
         ],
+        batch.retained_rows(),
         [(seq, key, account, batch.time) for key, seq, account in batch.new_keys()],
         forgotten,
         batch.time,
@@ -257,4 +259,5 @@ def _entry_row(seq: int, time: float, draft: Draft) -> EntryRow:
     # The indexes hold the names once more.
     size = ROW_BYTES + len(draft.encoded) + 2 * sum(len(n.encode()) for n in names if n)
     event, room, key, _, ack = names
-    return seq, time, size, event, room, key, draft.encoded, skip, ack, draft.args or None
+    flags = draft.args or None, draft.retain or None
+    return seq, time, size, event, room, key, draft.encoded, skip, ack, *flags

@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ..config.settings import Settings
+from . import sqlite_retained
 from . import sqlite_segments as segments
 from .base import LogError
 from .entry import Entry
 from .file_place import FilePlace
 from .idempotency import IDEMPOTENCY_FOR
+from .retained import RetainedRow
 from .sqlite_reader import SELECT_ENTRIES, entry_of_row
 from .sqlite_schema import SCHEMA_VERSION, check_version, create, is_log
 
@@ -76,13 +78,24 @@ class Restored(NamedTuple):
     sealed: int
     rooms: list[str | None]
     tasks: list[bytes]
+    retained: list[RetainedRow]
     keys: list[KeyRow]
 
 
 # An entry's number, by which keys are stored since theirs is random; its key, account and time.
 KeyRow = tuple[int, bytes, str, float]
 EntryRow = tuple[
-    int, float, int, str, str | None, str | None, bytes, str | None, str | None, bool | None
+    int,
+    float,
+    int,
+    str,
+    str | None,
+    str | None,
+    bytes,
+    str | None,
+    str | None,
+    bool | None,
+    bool | None,
 ]
 
 
@@ -93,6 +106,7 @@ class Rows:
     entries: list[EntryRow]
     replaced: list[tuple[str]]
     tasks: list[tuple[str, int, float | None, bytes]]
+    retained: list[RetainedRow]
     keys: list[KeyRow]
     forgotten: list[int]
     time: float
@@ -244,6 +258,7 @@ class SqliteFile:
             self._sealed,
             [room for (room,) in rooms],
             [task for (task,) in execute("SELECT task FROM tasks")],
+            sqlite_retained.read(self._db),
             execute("SELECT seq, key, account, time FROM idempotency ORDER BY seq").fetchall(),
         )
 
@@ -315,9 +330,10 @@ class SqliteFile:
 
     def _write(self, rows: Rows) -> None:
         many = self._db.executemany
-        many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows.entries)
+        many("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows.entries)
         many("DELETE FROM tasks WHERE key = ?", rows.replaced)
         many("INSERT INTO tasks VALUES (?, ?, ?, ?)", rows.tasks)
+        sqlite_retained.write(self._db, rows.retained)
         many(_FORGET_KEY, ((seq,) for seq in rows.forgotten))
         many("INSERT INTO idempotency VALUES (?, ?, ?, ?)", rows.keys)
         self._last = rows.entries[-1][0]

@@ -32,14 +32,14 @@ __all__ = ["SELECT_ENTRIES", "Search", "SqliteReaders", "entry_of_row"]
 READERS: Final = 2
 
 SELECT_ENTRIES: Final = (
-    "SELECT seq, time, event, room, entries.key, data, skip, ack, args FROM entries "
+    "SELECT seq, time, event, room, entries.key, data, skip, ack, args, retain FROM entries "
 )
 _READ: Final = SELECT_ENTRIES + "WHERE seq > ? AND seq <= ? ORDER BY seq"
 _NOT_SUPERSEDED: Final = """(
     entries.key IS NULL OR skip IS NOT NULL OR seq <= ? OR NOT EXISTS (
         SELECT 1 FROM entries later WHERE later.key = entries.key
         AND later.event = entries.event AND later.room IS entries.room
-        AND later.skip IS NULL AND later.seq > entries.seq)) """
+        AND later.retain IS entries.retain AND later.skip IS NULL AND later.seq > entries.seq)) """
 _READ_NEWEST_OF_KEY: Final = (
     SELECT_ENTRIES + f"WHERE seq > ? AND seq <= ? AND {_NOT_SUPERSEDED} ORDER BY seq"
 )
@@ -189,9 +189,18 @@ def entry_of_row(
     skip: str | None,
     ack: str | None,
     args: int | None,
+    retain: int | None,
 ) -> Entry:
     """An entry as the table has it."""
-    skipped = tuple(skip.split()) if skip else ()
     return new_entry(
-        Position(epoch, seq), time, event, room, key, data, skipped, ack, args=bool(args)
+        Position(epoch, seq),
+        time,
+        event,
+        room,
+        key,
+        data,
+        tuple(skip.split()) if skip else (),
+        ack,
+        args=bool(args),
+        retain=bool(retain),
     )

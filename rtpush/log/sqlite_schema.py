@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 from typing import Final
 
+from . import sqlite_retained
 from . import sqlite_segments as segments
 from .base import LogError
 
@@ -21,7 +22,8 @@ SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE entries (
     seq INTEGER PRIMARY KEY, time REAL NOT NULL, size INTEGER NOT NULL, event TEXT NOT NULL,
-    room TEXT, key TEXT, data BLOB NOT NULL, skip TEXT, ack TEXT, args INTEGER);
+    room TEXT, key TEXT, data BLOB NOT NULL, skip TEXT, ack TEXT, args INTEGER,
+    retain INTEGER);
 CREATE INDEX entries_keyed ON entries (key, event, room, seq) WHERE key IS NOT NULL;
 CREATE TABLE tasks (
     key TEXT NOT NULL, number INTEGER NOT NULL, ended REAL, task BLOB NOT NULL,
@@ -69,8 +71,8 @@ def check_version(db: sqlite3.Connection, path: Path) -> None:
             f"{path} was written by a newer rtpush; it was left as it is. "
             "Upgrade rtpush or choose another file with --log sqlite:PATH."
         )
-    (has_meta,) = db.execute("SELECT count(*) FROM pragma_table_info('meta')").fetchone()
-    if not (has_meta and db.execute("SELECT 1 FROM meta WHERE name = 'wall_ahead'").fetchone()):
+    (has_retained,) = db.execute("SELECT count(*) FROM pragma_table_info('retained')").fetchone()
+    if not has_retained:
         raise LogError(
             f"{path} was written by an rtpush from before its first release; it was left as "
             "it is. Move it away to start with an empty log, or choose another file."
@@ -86,6 +88,7 @@ def create(db: sqlite3.Connection) -> None:
         PRAGMA user_version = {SCHEMA_VERSION};
         {SCHEMA}
         {segments.SCHEMA}
+        {sqlite_retained.SCHEMA}
         INSERT INTO meta VALUES ('epoch', '{epoch}'), ('wall_ahead', '0');
         COMMIT;"""
     )

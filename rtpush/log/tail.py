@@ -41,7 +41,7 @@ class Tail:
         self._max_bytes = max_bytes
         self._entries: list[Entry | None] = []
         self._start = 0
-        self._newest: dict[tuple[str | None, str, str], int] = {}
+        self._newest: dict[tuple[str | None, str, str, bool], int] = {}
         self.index = index or RoomIndex(last)
         self.index_from = sys.maxsize
 

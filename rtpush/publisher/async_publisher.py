@@ -87,6 +87,7 @@ class AsyncPublisher:
         room: str | None = None,
         key: str | None = None,
         volatile: bool = False,
+        retain: bool = False,
         idempotency_key: str | None = None,
     ) -> str | None:
         """Publish one event, and wait until the server has stored it.
@@ -98,6 +99,8 @@ class AsyncPublisher:
             key: For a reader that is behind, a later event with this key replaces it.
             volatile: Send it to those who are connected now, and store it nowhere. It
                 is never spooled.
+            retain: Keep it for those who come later, until another with the same room,
+                name and key takes its place; None as its data removes it.
             idempotency_key: Within ten minutes the server stores only one event with
                 this key. None makes a new one.
 
@@ -111,6 +114,7 @@ class AsyncPublisher:
                 written.
         """
         envelope: dict[str, Any] = {"event": event, "data": data, "room": room, "key": key}
+        envelope["retain"] = retain or None
         if volatile:
             return (await self._post_now([encode_envelope(envelope | {"volatile": True})]))[0]
         envelope["idempotency_key"] = idempotency_key

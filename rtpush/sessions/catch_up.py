@@ -250,9 +250,8 @@ class CatchUp(ABC):
     def _write_part(self, session: Session, connection: Connection) -> None:
         """Write the next of a large snapshot. One write a turn: others have theirs between."""
         data, last = self._snapshot_readers.next_part(session)
-        if data:
-            connection.write_part(data, last=last)
-        if last:
+        connection.write_part(data, last=last)
+        if session.snapshot is None:
             self._catch_up(session)
         else:
             self._catch_up_soon(session)
@@ -262,7 +261,9 @@ class CatchUp(ABC):
         while (session := self._snapshot_readers.outdated()) is not None:
             self.disconnect(
                 session,
-                RtpushError("too_slow", "The board changes faster than it is read; read faster."),
+                RtpushError(
+                    "too_slow", "What is sent changes faster than it is read; read faster."
+                ),
             )
 
     def _catch_up_soon(self, session: Session) -> None:

@@ -1,9 +1,10 @@
-"""Snapshots: the `connect` envelope and the task board, encoded once for all readers.
+"""Snapshots: `connect`, retained events and the task board, encoded once for all readers.
 
 Rules that hold here:
 
 - A snapshot names the position it is true at, and is never older than the
   log's newest entry when it is begun.
+- It is `state`, unless nothing is retained, and then `active_tasks`, both at one position.
 - A small one is one write. A large one is written in parts, as its connection
   takes them, so that a reader holds no bytes of it but a list of pages.
 - Pages are encoded, framed and compressed once, and shared by all that read them
@@ -14,14 +15,17 @@ Rules that hold here:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from sys import getsizeof
-from typing import Final
+from typing import Final, TypeVar
+
+from orjson import Fragment
 
 from ..framing import Framing
 from ..log.base import Log
-from ..log.board_index import BoardIndex, TaskPage
-from ..log.pages import PAGE_BYTES
+from ..log.board_index import TaskPage
+from ..log.pages import PAGE_BYTES, Page, Sized
+from ..log.retained import Retained
 from ..log.task import Task
 from ..protocol import PROTOCOL_VERSION, Position, dumps, encode
 from ..version import __version__
@@ -35,7 +39,7 @@ MAX_SMALL_BYTES: Final = 4 << 20
 MAX_PAGE_BYTES: Final = 64 << 20
 # What one of either takes beside its bytes and the names in its key, as measured.
 ENTRY_BYTES: Final = 300
-# Bytes of tasks that the board no longer has and that slow readers of a snapshot
+# Bytes of tasks and values that are no longer true and that slow readers of a snapshot
 # still hold. Beyond this the readers that are longest at it are closed.
 MAX_OUTDATED_BYTES: Final = 32 << 20
 
@@ -54,6 +58,9 @@ def connect(session: Session, position: Position, heartbeat: float, *, recovered
             "rooms": list(session.rooms),
         },
     )
+
+
+T = TypeVar("T", bound=Sized)
 
 
 class _Bounded:
@@ -86,7 +93,7 @@ class _Bounded:
 
 
 class Snapshots:
-    """The board as `active_tasks`, framed. `forget` when the board or the time has changed."""
+    """What is true now, framed. `forget` when the log or the time has gone on."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -99,8 +106,8 @@ class Snapshots:
 
     @property
     def outdated_bytes(self) -> int:
-        """Bytes of tasks that only readers of older snapshots hold."""
-        return self._log.board.index.outdated.bytes
+        """Bytes of tasks and values that only readers of older snapshots hold."""
+        return self._log.board.index.outdated.bytes + self._log.retained.outdated.bytes
 
     def of_rooms(self, rooms: frozenset[str], framing: Framing) -> bytes | None:
         """All that a client in these rooms may see, framed; None when that is large."""
@@ -110,7 +117,8 @@ class Snapshots:
 
         def make() -> bytes:
             board = self._log.board.snapshot(rooms, self._log.now())
-            return framing.frame(encode("active_tasks", board, position), position)
+            tasks = framing.frame(encode("active_tasks", board, position), position)
+            return self._behind_state((None, *sorted(rooms)), framing, tasks)
 
         names = getsizeof(rooms) + sum(map(getsizeof, rooms))
         return self._small.get((rooms, framing), make, names)
@@ -123,21 +131,38 @@ class Snapshots:
         def make() -> bytes:
             board = self._log.board.snapshot_room(room, self._log.now())
             envelope = encode("active_tasks", board, str(self._log.position), room)
-            return framing.frame(envelope, None)
+            return self._behind_state((room,), framing, framing.frame(envelope, None), room)
 
         return self._small.get((room, framing), make, getsizeof(room))
 
+    def _behind_state(
+        self, rooms: Iterable[str | None], framing: Framing, tasks: bytes, room: str | None = None
+    ) -> bytes:
+        """The frame of `active_tasks` behind that of `state`, if there is anything to be in it."""
+        entries = [Fragment(value.json) for value in self._log.retained.values([*rooms])]
+        if not entries:
+            return tasks
+        state = encode("state", {"entries": entries}, str(self._log.position), room)
+        return framing.joiner.join((framing.frame(state, None), tasks))
+
     def _size(self, rooms: Iterable[str | None]) -> int:
-        return sum(self._log.board.index.size(room) for room in rooms)
+        board, retained = self._log.board.index, self._log.retained
+        return sum(board.size(room) + retained.size(room) for room in rooms)
 
     def stream(
         self, rooms: frozenset[str], framing: Framing, room: str | None = None
     ) -> SnapshotStream:
         """A large snapshot as parts: of these rooms, or of one room alone."""
         scope = (None, *sorted(rooms)) if room is None else (room,)
-        return SnapshotStream(self, self._log.board.index, scope, room, self._log.position, framing)
+        return SnapshotStream(self, self._log, scope, room, framing)
 
-    def page(self, page: TaskPage, framing: Framing, *, ended: bool) -> bytes:
+    def values(self, page: Page[Retained], framing: Framing) -> bytes:
+        """The retained events of a page as a part of an array."""
+        return self._pages.get(
+            (page, framing), lambda: framing.part(b",".join([value.json for value in page]))
+        )
+
+    def tasks(self, page: TaskPage, framing: Framing, *, ended: bool) -> bytes:
         """The tasks of a page as a part of an array; empty when none is shown."""
         shown = [task for task in page if self._is_shown(task)] if ended else list(page)
         if not shown:
@@ -155,71 +180,82 @@ def _json(tasks: list[Task], *, newest_first: bool) -> bytes:
 
 
 class SnapshotStream:
-    """A large `active_tasks` on its way to one session, part by part.
+    """A large snapshot on its way to one session, part by part.
 
-    It is of the board at `position`. It ends with `close`, read to the end or not.
+    It is of the log's position when it was made. It ends with `close`, read to the end or not.
+    `done` when `next` has returned all of it.
     """
 
     def __init__(
         self,
         snapshots: Snapshots,
-        index: BoardIndex,
+        log: Log,
         rooms: Iterable[str | None],
         room: str | None,
-        position: Position,
         framing: Framing,
     ) -> None:
         self.room = room
-        self._snapshots = snapshots
-        self._position = str(position)
+        self.done = False
+        self._position = str(log.position)
         self._framing = framing
-        rooms = list(rooms)
-        self._left = deque([page for one in rooms for page in index.active(one)])
-        self._finished_left = deque(
-            [page for one in rooms for page in reversed(index.finished(one))]
-        )
-        for page in (*self._left, *self._finished_left):
+        rooms, index = list(rooms), log.board.index
+        values = deque([page for one in rooms for page in log.retained.pages(one)])
+        active = deque([page for one in rooms for page in index.active(one)])
+        ended = deque([page for one in rooms for page in reversed(index.finished(one))])
+        self._left = values, active, ended
+        for page in (*values, *active, *ended):
             page.acquire()
-        self._begun = self._in_finished = self._comma = False
+        self._arrays = {
+            "entries": _read(values, lambda page: snapshots.values(page, framing)),
+            "tasks": _read(active, lambda page: snapshots.tasks(page, framing, ended=False)),
+            "finished": _read(ended, lambda page: snapshots.tasks(page, framing, ended=True)),
+        }
+        self._parts = self._envelopes(with_state=bool(values))
 
     def next(self) -> tuple[bytes, bool]:
-        """The next part, and whether it is the last."""
-        framing = self._framing
-        if not self._begun:
-            self._begun = True
-            id_ = self._position if self.room is None else None
-            return framing.first_part(b'{"event":"active_tasks","data":{"tasks":[', id_), False
-        if self._left:
-            return self._page(self._left.popleft(), ended=False), False
-        if not self._in_finished:
-            self._in_finished, self._comma = True, False
-            return framing.part(b'],"finished":['), False
-        if self._finished_left:
-            return self._page(self._finished_left.popleft(), ended=True), False
-        rest = (
-            {"id": self._position}
-            if self.room is None
-            else {
-                "room": self.room,
-                "id": self._position,
-            }
-        )
-        return framing.last_part(b"]}," + dumps(rest)[1:]), True
+        """The next part, and whether it is the last of its envelope."""
+        return next(self._parts)
 
-    def _page(self, page: TaskPage, *, ended: bool) -> bytes:
-        data = self._snapshots.page(page, self._framing, ended=ended)
-        page.release()
-        if data and self._comma:
-            data = self._framing.part(b",") + data
-        self._comma |= bool(data)
-        return data
+    def _envelopes(self, *, with_state: bool) -> Iterator[tuple[bytes, bool]]:
+        if with_state:
+            yield from self._envelope("state", ("entries",), None)
+        id_ = self._position if self.room is None else None
+        for data, last in self._envelope("active_tasks", ("tasks", "finished"), id_):
+            self.done = last
+            yield data, last
+
+    def _envelope(
+        self, event: str, arrays: Iterable[str], id_: str | None
+    ) -> Iterator[tuple[bytes, bool]]:
+        framing, opening = self._framing, b'{"event":"%b","data":{' % event.encode()
+        for number, name in enumerate(arrays):
+            opening += b'"%b":[' % name.encode()
+            yield framing.part(opening) if number else framing.first_part(opening, id_), False
+            comma = b""
+            for data in self._arrays[name]:
+                yield comma + data, False
+                comma = framing.part(b",")
+            opening = b"],"
+        room = {} if self.room is None else {"room": self.room}
+        rest = dumps(room | {"id": self._position})
+        yield framing.last_part(b"]}," + rest[1:]), True
 
     def close(self) -> None:
         """Let go of the pages that were not read."""
-        for page in (*self._left, *self._finished_left):
-            page.release()
-        self._left.clear()
-        self._finished_left.clear()
+        for pages in self._left:
+            for page in pages:
+                page.release()
+            pages.clear()
+
+
+def _read(pages: deque[Page[T]], encode_page: Callable[[Page[T]], bytes]) -> Iterator[bytes]:
+    """The parts of an array; each page is let go of when it was read, and may show nothing."""
+    while pages:
+        page = pages.popleft()
+        data = encode_page(page)
+        page.release()
+        if data:
+            yield data
 
 
 class SnapshotReaders:
@@ -238,10 +274,11 @@ class SnapshotReaders:
         self._sessions[session] = None
 
     def next_part(self, session: Session) -> tuple[bytes, bool]:
-        """The next part for a session that reads one, and whether it is the last."""
+        """The next part for a session that reads one, and whether it ends an envelope."""
         assert session.snapshot is not None
-        data, last = session.snapshot.next()
-        if last:
+        stream = session.snapshot
+        data, last = stream.next()
+        if stream.done:
             self.end(session)
         return data, last
 
@@ -253,7 +290,7 @@ class SnapshotReaders:
             del self._sessions[session]
 
     def outdated(self) -> Session | None:
-        """The session to end now: all together hold too much that the board no longer has."""
+        """The session to end now: all together hold too much that is no longer true."""
         if self._snapshots.outdated_bytes <= MAX_OUTDATED_BYTES:
             return None
         return next(iter(self._sessions), None)

@@ -136,6 +136,7 @@ class Api:
             web.get("/api/tasks", guarded(self.tasks)),
             web.get("/api/tasks/{id}", guarded(self.task)),
             web.get("/api/history", guarded(self.history)),
+            web.get("/api/state", guarded(self.state)),
             web.get("/api/rooms", guarded(self.rooms)),
             web.get("/api/rooms/{room}", guarded(self.room)),
             web.get("/api/connections", guarded(self.connections)),
@@ -216,6 +217,15 @@ class Api:
         default, most, max_bytes = API_LIMITS
         query = HistoryQuery.parse(request.query, default, most)
         return _json(await read_history(self._log, self._hub.history_bounds, query, max_bytes))
+
+    async def state(self, request: web.Request) -> web.Response:
+        """The retained events; all rooms or one."""
+        room = request.query.get("room")
+        rooms = None if room is None else [check_room(room)]
+        if not await self._log.sync():
+            raise RtpushError("unavailable", "The log cannot be read now; try again.")
+        entries = [orjson.Fragment(value.json) for value in self._log.retained.values(rooms)]
+        return _json({"entries": entries, "position": str(self._log.position)})
 
     async def rooms(self, _request: web.Request) -> web.Response:
         """Every room that somebody is in."""

@@ -25,6 +25,7 @@ _ENVELOPE: Final = {
         "room": {"type": ["string", "null"], "minLength": 1, "maxLength": 128},
         "key": {"type": ["string", "null"], "minLength": 1, "maxLength": 128},
         "volatile": {"type": ["boolean", "null"]},
+        "retain": {"type": ["boolean", "null"]},
         "idempotency_key": {"type": ["string", "null"], "minLength": 1, "maxLength": 128},
     },
 }
@@ -98,6 +99,7 @@ _OPERATIONS: Final = (
     ("get", "/api/tasks", "The task board", (), False),
     ("get", "/api/tasks/{id}", "One task", (), False),
     ("get", "/api/history", "Logged events", ("room", "after", "before", "order", "limit"), False),
+    ("get", "/api/state", "Retained events", ("room",), False),
     ("get", "/api/rooms", "Rooms that somebody is in", (), False),
     ("get", "/api/rooms/{room}", "Who is in a room", (), False),
     ("get", "/api/connections", "Open sessions", (), False),

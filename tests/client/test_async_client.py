@@ -1330,6 +1330,25 @@ async def test_a_room_is_rewound(server: Server, connect: Connect) -> None:
     ]
 
 
+async def test_retained_events_reach_handlers_as_if_live(server: Server, connect: Connect) -> None:
+    async with AsyncPublisher(server.url) as publisher:
+        await publisher.publish("e", 1, key="a", retain=True)
+        await publisher.publish("e", 2, key="b", room="room", retain=True)
+    client = await connect()
+    seen, events = Seen(), client.events("e")
+    client.on("e", seen.add)
+    await client.join("room")
+    await client.emit("e", 3, room="room", key="c", retain=True)
+    await client.emit("e", None, key="a", retain=True)
+    await seen.until(lambda seen: seen[-3:] == [2, 3, None])
+    assert client.retained("e") == {}
+    assert client.retained("e", "room") == {"b": 2, "c": 3}
+    assert [one.retained for one in await drained(events)][-3:] == [True, False, False]
+    await client.leave("room")
+    assert client.retained("e", "room") == {}
+    assert (await client.call("e", 1, key="a", retain=True)).keys() == {"id"}
+
+
 async def test_a_room_with_a_token_is_joined_again(transport: str, tmp_path: Path) -> None:
     flags = ("--session-lease=1s",)
     process = ServerProcess(tmp_path, *flags)

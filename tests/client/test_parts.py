@@ -17,6 +17,7 @@ from rtpush.client.cursor import Cursor
 from rtpush.client.fallback import Fallback
 from rtpush.client.outbox import Outbox
 from rtpush.client.receive_queue import Event, ReceiveQueues
+from rtpush.client.retained import RetainedValues
 from rtpush.client.send_queue import SendQueue
 from rtpush.client.sse_parser import MessageTooLarge, SseParser
 from rtpush.errors import RtpushError
@@ -65,6 +66,53 @@ def test_events_behind_a_rooms_snapshot_are_dropped() -> None:
     assert cursor.take({"event": "active_tasks", "id": "a-7", "room": "r"})
 
 
+def test_a_state_moves_no_position() -> None:
+    cursor = Cursor("a-5")
+    assert cursor.take({"event": "state", "id": "a-9", "data": {"entries": []}})
+    assert cursor.last == "a-5"
+
+
+def kept(key: str, data: Any, seq: int, room: str | None = None, **fields: Any) -> dict[str, Any]:
+    where = {} if room is None else {"room": room}
+    return {"event": "e", "key": key, "data": data, "id": f"a-{seq}", **where, **fields}
+
+
+def test_a_state_is_handed_on_as_what_it_changes() -> None:
+    values = RetainedValues()
+
+    def take(envelope: dict[str, Any]) -> list[Any]:
+        return [
+            (one["key"], one["data"], one.get("retained"))
+            for one in values.take(envelope)
+            if one["event"] == "e"
+        ]
+
+    def state(seq: int, *entries: dict[str, Any], **where: Any) -> list[Any]:
+        data = {"entries": [entry | {"retained": True} for entry in entries]}
+        return take({"event": "state", "id": f"a-{seq}", "data": data, **where})
+
+    def tasks(seq: int, **where: Any) -> list[Any]:
+        return take({"event": "active_tasks", "id": f"a-{seq}", "data": {}, **where})
+
+    assert state(2, kept("x", 1, 1), kept("y", 1, 2)) == [("x", 1, True), ("y", 1, True)]
+    assert tasks(2) == []
+    assert take(kept("x", 2, 3, retain=True)) == [("x", 2, None)]
+    assert take(kept("x", 9, 3)) == [("x", 9, None)]
+    assert take(kept("x", 0, 3, retain=True) | {"rewound": "a-1"}) == [("x", 0, None)]
+    assert values.of("e", None) == {"y": 1, "x": 2}
+    assert state(4, kept("r", 1, 4, "room"), room="room") == [("r", 1, True)]
+    assert tasks(4, room="room") == []
+    assert state(9, kept("x", 2, 3), kept("z", 1, 8)) == [
+        ("y", None, True), ("r", None, True), ("z", 1, True)
+    ]  # fmt: skip
+    assert tasks(9) == []
+    assert take(kept("z", None, 10, retain=True)) == [("z", None, None)]
+    values.take(kept("r", 1, 11, "room", retain=True))
+    values.leave("room")
+    assert (values.of("e", None), values.of("e", "room")) == ({"x": 2}, {})
+    assert tasks(12) == [("x", None, True)]
+
+
 def test_resync_resets_the_cursor() -> None:
     cursor = Cursor("a-9")
     assert cursor.take({"event": "resync", "data": {"reason": "expired"}})
@@ -88,8 +136,8 @@ ANYTHING = st.recursive(
 @given(
     st.lists(
         st.dictionaries(
-            st.sampled_from(["event", "id", "room", "key", "ack", "error", "data"]),
-            ANYTHING | st.sampled_from(["n", "active_tasks", "resync", "connect", "error"]),
+            st.sampled_from(["event", "id", "room", "key", "ack", "error", "data", "retain"]),
+            ANYTHING | st.sampled_from(["n", "active_tasks", "state", "resync", "error"]),
         )
     )
 )

@@ -59,6 +59,8 @@ OTHER = {
     "max_tasks": ("8", 8),
     "max_task": ("4KiB", 4096),
     "max_board": ("8KiB", 8192),
+    "max_retained": ("9", 9),
+    "max_state": ("16KiB", 16384),
     "rate_messages": ("10", 10),
     "rate_bytes": ("1KiB", 1024),
     "request_timeout": ("3s", 3.0),

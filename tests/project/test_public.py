@@ -22,11 +22,11 @@ SHOWN = {
         start_background_task stop transport url
     """,
     "Client": """
-        call connect connected disconnect emit event events join leave on position reason rooms
-        send shutdown sid sleep start_background_task transport wait
+        call connect connected disconnect emit event events join leave on position reason retained
+        rooms send shutdown sid sleep start_background_task transport wait
     """,
     "SimpleClient": """
-        call connect connected disconnect emit events join leave position receive send sid
+        call connect connected disconnect emit events join leave position receive retained send sid
         transport
     """,
     "Publisher": "close dropped flush publish publish_many rejected task",

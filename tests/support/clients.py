@@ -59,7 +59,7 @@ def split(position: str) -> tuple[str, int]:
 
 def is_logged(envelope: Envelope) -> bool:
     """Is it an event of the log? (A snapshot has an `id` too, and is none.)"""
-    return "id" in envelope and envelope.get("event") != "active_tasks"
+    return "id" in envelope and envelope.get("event") not in ("active_tasks", "state")
 
 
 class Client(ABC):
@@ -314,7 +314,7 @@ class Sse(_Posting):
             if set(fields) == {"retry"}:
                 continue
             envelope = json.loads(fields["data"])
-            moves = is_logged(envelope) or "room" not in envelope
+            moves = is_logged(envelope) or ("room" not in envelope and envelope["event"] != "state")
             assert fields.get("id") == (envelope.get("id") if moves else None)
             self._take(envelope)
 

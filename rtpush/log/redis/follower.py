@@ -27,14 +27,15 @@ import orjson
 
 from ...config.settings import Settings
 from ...errors import RtpushError
+from ...protocol import Position
 from ..accounts import Shares
-from ..base import LogError, new_board
+from ..base import LogError, new_board, new_retained
 from ..clock import LogClock
 from ..group_commit import GroupCommitLog, unavailable
 from ..idempotency import MAX_KEYS
 from ..tail import Tail
 from ..task import TASK_EVENTS
-from .codec import entry_of
+from .codec import StreamEntry, entry_of
 from .connection import (
     TIMEOUT,
     Address,
@@ -197,7 +198,8 @@ class FollowedLog(GroupCommitLog):
         **fields: Any,
     ) -> Any:
         """Run one command of the script. Raises RedisUnavailable."""
-        keys = [self.key(name) for name in (*KEYS, f"batch:{self.node}", *KEYS_OF_KEYS, "rooms")]
+        names = (*KEYS, f"batch:{self.node}", *KEYS_OF_KEYS, "rooms", "retained")
+        keys = [self.key(name) for name in names]
         await connection.open()
         settings = self._settings
         ask = {
@@ -283,11 +285,13 @@ class FollowedLog(GroupCommitLog):
 
     async def _load(self) -> State | None:
         """The log as it is now; None when it changed meanwhile. Raises RedisUnavailable."""
-        board = new_board(self._settings)
-        return await load(partial(self._call, self._writer), board, *self._tail_bounds)
+        folds = new_board(self._settings), new_retained(self._settings)
+        return await load(partial(self._call, self._writer), *folds, *self._tail_bounds)
 
     def _adopt(self, state: State) -> None:
-        self.epoch, self.first, self._last_task, self.board, self._tail, self._batch_id = state
+        self.epoch, self.first, self._last_task = state.epoch, state.first, state.task
+        self.board, self.retained = state.board, state.retained
+        self._tail, self._batch_id = state.tail, state.batch_id
         self._notify_change()
 
     def _notify_change(self) -> None:
@@ -341,20 +345,27 @@ class FollowedLog(GroupCommitLog):
         """Take entries in; False for what does not follow on what is here."""
         before = self.last
         for raw in found:
-            entry, batch_id, data, account, wall = entry_of(self.epoch, raw)
+            found_entry = entry_of(self.epoch, raw)
+            entry, batch_id = found_entry.entry, found_entry.batch_id
             if entry.seq != self.last + 1 or not batch_id.startswith(f"{self.epoch}."):
                 break
             self._tail.append(entry)
             self._batch_id = batch_id
-            if entry.event in TASK_EVENTS:
-                fields = orjson.loads(data)
-                self.board.apply(entry.event, fields, entry.room, entry.time, account, wall)
-                self._last_task = entry.seq
+            self._fold(found_entry)
         if self.last > before:
             self._clock.reach(self._newest_time())
             self.on_grow()
             self._notify_change()
         return self.last - before == len(found)
+
+    def _fold(self, found: StreamEntry) -> None:
+        entry = found.entry
+        if entry.event in TASK_EVENTS:
+            fields = orjson.loads(found.data)
+            self.board.apply(entry.event, fields, entry.room, entry.time, found.account, found.wall)
+            self._last_task = entry.seq
+        if changes := found.changes:
+            self.retained.apply(changes, found.account, Position(self.epoch, entry.seq))
 
     # ------------------------------------------------------------------- health
 

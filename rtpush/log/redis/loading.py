@@ -7,8 +7,9 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from ..board import TaskBoard
 from ..entry import Entry
+from ..retained import RetainedEvents
 from ..tail import Tail
-from .codec import entry_of
+from .codec import entry_of, retained_of
 
 __all__ = ["State", "load"]
 
@@ -33,16 +34,20 @@ class State(NamedTuple):
     first: int
     task: int
     board: TaskBoard
+    retained: RetainedEvents
     tail: Tail
     batch_id: str
 
 
-async def load(call: Call, board: TaskBoard, tail_count: int, tail_bytes: int) -> State | None:
+async def load(
+    call: Call, board: TaskBoard, retained: RetainedEvents, tail_count: int, tail_bytes: int
+) -> State | None:
     """Read the state of the log.
 
     Args:
         call: Runs a command of the script.
         board: An empty board; it becomes the log's.
+        retained: No retained events; they become the log's.
         tail_count: Entries that the tail may hold.
         tail_bytes: Bytes that the tail may hold.
 
@@ -55,16 +60,18 @@ async def load(call: Call, board: TaskBoard, tail_count: int, tail_bytes: int) -
     answer = await call("load")
     if answer[0] != b"ok":
         return None
-    _, raw_epoch, last, first, last_task, number, rows = answer
+    _, raw_epoch, last, first, last_task, number, rows, values = answer
     epoch = raw_epoch.decode()
     board.restore(rows, number)
+    retained.restore(retained_of(values), epoch)
     newest = [found async for found in _newest(call, epoch, last, tail_count, tail_bytes)][::-1]
     if first <= last and (not newest or newest[-1][0].seq != last):
         return None
     tail = Tail(last - len(newest), tail_count, tail_bytes)
     for entry, _ in newest:
         tail.append(entry)
-    return State(epoch, first, last_task, board, tail, newest[-1][1] if newest else "")
+    batch_id = newest[-1][1] if newest else ""
+    return State(epoch, first, last_task, board, retained, tail, batch_id)
 
 
 async def _newest(

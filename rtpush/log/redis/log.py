@@ -143,6 +143,7 @@ class RedisLog(FollowedLog):
             [*arguments_of(made, keys)],
             keys=len(keys),
             entries=len(made.drafts),
+            retained=len(made.retained_rows()),
             # Also what was refused rests on the board.
             tasks=any(d.event in TASK_EVENTS for call in made.calls for d in call.drafts),
             task=self._last_task,

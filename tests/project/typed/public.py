@@ -131,11 +131,12 @@ async def talk(http: ClientSession) -> AsyncIterator[Event]:
     assert_type(await client.call("chat", 1, timeout=1), Any)
     await client.join("lobby", "token")
     await client.leave("lobby")
+    assert_type(client.retained("weather", "lobby"), dict[str, Any])
     async for event in client.events("task_*"):
         assert_type(event, Event)
         assert_type(event.event, str)
         assert_type(event.id, str | None)
-        print(event.data, event.room, event.key, event.rewound)
+        print(event.data, event.room, event.key, event.rewound, event.retained)
         yield event
     print(client.sid, client.connected, client.position, client.rooms, client.transport())
     print(client.reason.CLIENT_DISCONNECT)
@@ -151,6 +152,7 @@ def talk_simply() -> Iterator[Event]:
         client.join("b")
         client.leave("b")
         client.emit("x", 1, volatile=True)
+        client.emit("x", 1, key="k", retain=True)
         client.send("y")
         print(client.call("z", timeout=1), client.receive(timeout=1))
         print(client.sid, client.transport, client.position, client.connected)

@@ -16,14 +16,14 @@ local function repeated_keys()
 end
 
 local function add(seq, arg)
-  local event, room, key, data, skip, ack, account, args, once = unpack(ARGV, arg, arg + 8)
+  local event, room, key, data, skip, ack, account, args, retain, once = unpack(ARGV, arg, arg + 9)
   local batch_id = m.epoch .. '.' .. ask.node .. '.' .. number(ask.batch)
   local fields = {'n', batch_id, 't', ask.now, 'e', event, 'd', data}
-  -- Only the task board counts what an account has added.
+  -- Only the task board and retained events count what an account has added.
   local about_task = TASK_EVENTS[event]
-  local charged, wall = about_task and account or '', about_task and ask.wall or ''
+  local charged, wall = (about_task or has(retain)) and account or '', about_task and ask.wall or ''
   for name, value in pairs({r = room, k = key, s = skip, a = ack, c = charged, w = wall,
-      m = args}) do
+      m = args, x = retain}) do
     if has(value) then
       fields[#fields + 1] = name
       fields[#fields + 1] = value
@@ -31,7 +31,7 @@ local function add(seq, arg)
   end
   redis.call('XADD', log, number(seq) .. '-0', unpack(fields))
   if has(key) and not has(skip) then
-    redis.call('HSET', newest, newest_key({r = room, e = event, k = key}), number(seq))
+    redis.call('HSET', newest, newest_key({r = room, e = event, k = key, x = retain}), number(seq))
   end
   if has(once) then remember(once, seq, account) end
   m.bytes = m.bytes + size_of({e = event, d = data, r = room, k = key, s = skip, a = ack})
@@ -54,6 +54,19 @@ local function change_tasks(arg)
         redis.call('HSET', tasks, key, row)
         if finished == '1' then redis.call('ZADD', ended, ask.now, key) end
       end
+    end
+  end
+end
+
+-- `retained` has each value behind the number of its entry, its place in that, and what else the
+-- node says of it. The node's numbers count within the batch.
+local function change_retained(base, arg, count)
+  for i = arg, arg + 3 * (count - 1), 3 do
+    local entry, name, value = unpack(ARGV, i, i + 2)
+    if value == '' then
+      redis.call('HDEL', retained, name)
+    else
+      redis.call('HSET', retained, name, number(base + entry) .. ' ' .. value)
     end
   end
 end
@@ -90,13 +103,15 @@ local function append()
   local first_entry = FIRST_ARG + ask.keys
   if ask.keys > 0 then forget_expired_keys() end
   for i = 1, ask.entries do
-    local arg = first_entry + 9 * (i - 1)
+    local arg = first_entry + 10 * (i - 1)
     add(base + i, arg)
     local room = ARGV[arg + 1]
     numbers[room] = (numbers[room] or '') .. packed(base + i)
   end
   index(numbers)
-  change_tasks(first_entry + 9 * ask.entries)
+  local first_value = first_entry + 10 * ask.entries
+  change_retained(base, first_value, ask.retained)
+  change_tasks(first_value + 3 * ask.retained)
   m.last = base + ask.entries
   if ask.last_task > 0 then m.task, m.number = base + ask.last_task, ask.number end
   redis.call('HSET', meta, 'last', number(m.last), 'bytes', number(m.bytes), 'time', ask.now,

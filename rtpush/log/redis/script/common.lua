@@ -15,7 +15,7 @@
 --   gets the same answer; a smaller one comes too late.
 
 local log, meta, tasks, changes, ended, newest, nodes, roll, lock, leader, batch = unpack(KEYS, 1, 11)
-local keys, keys_order, keys_clients, keys_publishers, keys_due, rooms = unpack(KEYS, 12, 17)
+local keys, keys_order, keys_clients, keys_publishers, keys_due, rooms, retained = unpack(KEYS, 12, 18)
 local command, ask = ARGV[1], cjson.decode(ARGV[2])
 local FIRST_ARG = 3
 -- What retention counts for an entry beside its data and names.
@@ -61,12 +61,14 @@ local function fields_of(entry)
   return fields
 end
 
-local function newest_key(fields)
-  return (fields.r or '') .. '\0' .. fields.e .. '\0' .. fields.k
-end
-
 local function has(value)
   return value ~= nil and value ~= ''
+end
+
+-- An event that is not retained does not stand for one that is.
+local function newest_key(fields)
+  local retain = has(fields.x) and '\0' or ''
+  return (fields.r or '') .. '\0' .. fields.e .. '\0' .. fields.k .. retain
 end
 
 -- What retention counts for an entry: the same as the log in SQLite. Its names count twice,

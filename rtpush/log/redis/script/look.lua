@@ -1,7 +1,7 @@
 -- Looking: is the log still the one that a node has read, and which nodes live?
 
 local function begin()
-  redis.call('DEL', log, meta, tasks, changes, ended, newest, nodes, roll, lock, rooms)
+  redis.call('DEL', log, meta, tasks, changes, ended, newest, nodes, roll, lock, rooms, retained)
   redis.call('HSET', rooms, '#', 1)
   forget_all_keys()
   redis.call('HSET', meta, 'epoch', ask.new_epoch, 'run', ask.run, 'last', 0, 'first', 1,

@@ -6,7 +6,7 @@ local function load()
   for _, change in ipairs(redis.call('ZRANGE', changes, 0, -1)) do
     rows[#rows + 1] = string.sub(change, 1 + 40 + 1 + 16)
   end
-  return {'ok', m.epoch, m.last, m.first, m.task, m.number, rows}
+  return {'ok', m.epoch, m.last, m.first, m.task, m.number, rows, redis.call('HGETALL', retained)}
 end
 
 local function last()
