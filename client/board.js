@@ -19,13 +19,14 @@
  * @property {'active'|'cancelling'|'completed'|'failed'|'cancelled'} status
  * @property {string} prompt         or else its title
  * @property {string} mode
- * @property {string|null} worker    the program that does it; null: any
+ * @property {string|null} worker    the program that alone does it; null: any
  * @property {object|null} formData  unchanged, so that a retry sends the same
  * @property {string|null} room
  * @property {number} startedAt      milliseconds
  * @property {number|null} endedAt   milliseconds
  * @property {number} progress       0 to 100
  * @property {boolean} taken          whether a program has reported on it
+ * @property {boolean} claimed        whether a program that takes any task has it
  * @property {string} message
  * @property {object|null} stage     the message as a name and numbers, to be translated
  * @property {string|null} picture   a data URL: the result, or a preview of it
@@ -120,7 +121,9 @@ export function hasWorker(board) {
 
 const HANDLERS = new Map([
   ['task_created', create],
+  ['task_claimed', progress],
   ['task_progress', progress],
+  ['task_requeued', requeued],
   ['task_completed', (board, id, data, now) => end(board, id, 'completed', data, now)],
   ['task_failed', (board, id, data, now) => end(board, id, 'failed', data, now)],
   ['task_cancel', cancelling],
@@ -134,6 +137,14 @@ function create(board, id, data, now) {
 
 function progress(board, id, data, now) {
   return board.finished.has(id) ? false : upsert(board, id, data, now);
+}
+
+/** Its worker is lost, or gave it back: the next one begins anew. */
+function requeued(board, id, data, now) {
+  const known = board.tasks.get(id);
+  if (!known) return progress(board, id, data, now);
+  board.tasks.set(id, { ...known, worker: null, claimed: false, taken: false, progress: 0, message: '', stage: null, text: '', picture: null });
+  return true;
 }
 
 function cancelling(board, id) {
@@ -187,7 +198,7 @@ function addFinished(board, raw, now) {
 function newTask(id, data, now, startedAt = now) {
   const blank = {
     id, status: 'active', prompt: '', mode: '', worker: null, formData: null, room: null, startedAt, endedAt: null,
-    progress: 0, taken: false, message: '', stage: null, picture: null, text: '', error: '', draft: false,
+    progress: 0, taken: false, claimed: false, message: '', stage: null, picture: null, text: '', error: '', draft: false,
   };
   return merge(blank, data, now);
 }
@@ -195,17 +206,19 @@ function newTask(id, data, now, startedAt = now) {
 function merge(task, data, now) {
   const form = asObject(data.formData);
   const message = asText(data.message);
+  const claimed = task.claimed || (data.attempt > 0 && asText(data.worker) !== null);
   return {
     ...task,
     status: data.status === 'cancelling' ? 'cancelling' : task.status,
     formData: form ?? task.formData,
     prompt: asText(form?.prompt) ?? asText(data.prompt) ?? asText(form?.title) ?? asText(data.title) ?? task.prompt,
-    worker: asText(data.worker) ?? task.worker,
+    worker: claimed ? null : asText(data.worker) ?? task.worker,
     mode: asText(data.mode) ?? asText(form?.mode) ?? task.mode,
     room: asText(data.room) ?? task.room,
     startedAt: asTime(data.startTime, now) ?? task.startedAt,
     progress: asPercent(data.progress) ?? task.progress,
-    taken: task.taken || message !== null || data.progress !== undefined,
+    taken: task.taken || claimed || message !== null || data.progress !== undefined,
+    claimed,
     message: message ?? task.message,
     stage: message === null ? task.stage : asObject(data.stage),
     picture: pictureOf(data) ?? task.picture,

@@ -56,6 +56,7 @@ CODES: Final[dict[str, Code]] = {
     "task_exists": Code(409),
     "task_finished": Code(409),
     "task_cancelling": Code(409),
+    "claim_lost": Code(409),
     "board_full": Code(503, 4503, 30.0),
     "task_too_large": Code(413),
     # Retained events say no.

@@ -21,11 +21,14 @@ from .access.auth import Authenticator, AuthError
 from .access.room_policy import RoomPolicy
 from .application.admission import Admission
 from .application.application import Application
+from .application.claims import Claims
 from .application.commands import Commands
 from .application.deadline import Deadline
 from .application.dispatcher import Dispatcher
 from .application.history import ClientHistory
+from .application.leases import LeaseKeeper
 from .application.replies import PendingReplies
+from .application.session_claims import SessionClaims
 from .application.turns import Turns
 from .application.worker import Work, Worker
 from .cluster.nodes import Nodes
@@ -129,6 +132,10 @@ class Lifecycle(Application):
         turns = Turns(self._spawn)
         self._admission = Admission(self._hub, self._handlers, self._access.auth, turns)
         history = ClientHistory(self._hub)
+        self._claims = Claims(self._log, time.time, settings)
+        self._session_claims = SessionClaims(self._claims, self._hub)
+        self._hub.on_grown = self._log_grew
+        self._leases = LeaseKeeper(self._log, self._hub, self._bus, settings)
         self._dispatcher = Dispatcher(
             self._log,
             self._hub,
@@ -136,6 +143,8 @@ class Lifecycle(Application):
             self._handlers,
             Commands(self._admission, history, settings.max_message),
             turns,
+            self._session_claims,
+            self._spawn,
             metrics,
             settings,
         )
@@ -146,6 +155,7 @@ class Lifecycle(Application):
             self._nodes,
             self._admission,
             self._dispatcher,
+            self._claims,
             BodyReader(settings.max_body, settings.max_message, settings.request_timeout),
             metrics,
             self._access,
@@ -175,8 +185,16 @@ class Lifecycle(Application):
         now = self._log.now()
         self._fail_expired(now)
         self._end_cancelled(now)
+        self._claims.offer()
+        self._spawn(self._leases.tick(time.monotonic()))
         if self._worker is not None:
             self._spawn(self._worker.tick())
+
+    def _log_grew(self) -> None:
+        """Give new tasks to workers, and tell those of cancelled ones: before any other reader."""
+        self._claims.offer()
+        for task in self._log.board.index.queues.take_cancelled():
+            self._session_claims.cancelled(task)
 
     def _fail_expired(self, now: float) -> None:
         expired = self._log.board.expired(now, self.settings.task_ttl)
@@ -220,6 +238,7 @@ class Lifecycle(Application):
         closing = min(_CLOSING, grace * _CLOSING_SHARE)
         until = Deadline(grace - closing)
         self._hub.stopping = True
+        self._claims.stop()
         if self._signals is not None:
             self._signals.stop()
         await self._deliver(until)

@@ -17,7 +17,7 @@ import { changed } from './growth.js';
 const MAX_FINISHED = 100;
 // A Map, because any client chooses the events' names: one may be that of a property.
 const FINAL_STATUS = new Map([['task_completed', 'completed'], ['task_failed', 'failed'], ['task_cancelled', 'cancelled']]);
-const ACTIVE_STATUS = new Map([['task_created', 'queued'], ['task_progress', 'running'], ['task_cancel', 'cancelling']]);
+const ACTIVE_STATUS = new Map([['task_created', 'queued'], ['task_claimed', 'running'], ['task_progress', 'running'], ['task_requeued', 'queued'], ['task_cancel', 'cancelling']]);
 
 export class TaskList {
   /** @type {Tasks} */

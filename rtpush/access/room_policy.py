@@ -15,7 +15,7 @@ from ..config.settings import Settings
 from ..errors import RtpushError
 from ..log.task import TASK_EVENTS
 from ..patterns import matches_any
-from .auth import Grant
+from .auth import OPEN, Grant
 
 __all__ = ["FOREVER", "Application", "RoomPolicy"]
 
@@ -60,13 +60,22 @@ class RoomPolicy:
 
     # -------------------------------------------------------------- entering
 
+    @property
+    def _all_open(self) -> bool:
+        return not self._wants_tokens and self._application.is_empty()
+
     def is_open(self, room: str) -> bool:
         """May every client enter the room, and send into it without being in it?"""
         if (enter := self.rule(room).enter) is not None:
             return enter == "anyone"
-        if not self._wants_tokens and self._application.is_empty():
-            return True
-        return matches_any(self._open_rooms, room)
+        return self._all_open or matches_any(self._open_rooms, room)
+
+    def reaches_all(self, grant: Grant) -> bool:
+        """May a client with this grant send into every room, and work on the tasks of each?
+
+        A token with the right to publish may do so by the HTTP API anyway.
+        """
+        return self._all_open and not self._rules if grant is OPEN else grant.publish
 
     def asks(self, room: str) -> bool:
         """Has the application's `join` handler the last word about entries?"""

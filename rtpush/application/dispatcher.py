@@ -36,7 +36,7 @@ from ..log.accounts import APPLICATION
 from ..log.base import Log, Outcome
 from ..log.entry import Draft
 from ..log.retained import check_retain
-from ..log.task import TASK_EVENTS
+from ..log.task import ENDS, REQUEUED, TASK_EVENTS, task_key
 from ..log.task_states import SERVER, Sender
 from ..metrics import Metrics
 from ..protocol import (
@@ -55,7 +55,8 @@ from ..protocol import (
 )
 from ..sessions.session import Session
 from .commands import Commands, Responder
-from .turns import Turns
+from .session_claims import CLAIM, SessionClaims
+from .turns import Spawn, Turns
 
 __all__ = ["Dispatcher", "position_of"]
 
@@ -77,6 +78,8 @@ class Dispatcher:
         handlers: HandlerRegistry,
         commands: Commands,
         turns: Turns,
+        claims: SessionClaims,
+        spawn: Spawn,
         metrics: Metrics,
         settings: Settings,
     ) -> None:
@@ -86,6 +89,8 @@ class Dispatcher:
         self._handlers = handlers
         self._commands = commands
         self._turns = turns
+        self._claims = claims
+        self._spawn = spawn
         self._metrics = metrics
         # Takes replies that were not asked for here.
         self.on_stray_reply: Callable[[Session, Reply], None] = lambda _session, _reply: None
@@ -145,7 +150,12 @@ class Dispatcher:
             self._check_event(session, envelope.event)
             if self._handlers.has(envelope.event):
                 return self._handle(session, envelope, responder)
-            self._relay_event(session, envelope, responder)
+            if envelope.event == CLAIM:
+                self._check_open()
+                claiming = self._claims.begin(session, envelope)
+                self._spawn(self._reply_later(envelope, responder, claiming))
+            else:
+                self._relay_event(session, envelope, responder)
         except RtpushError as error:
             responder.done(self._refusal(error, envelope.ack))
         return None
@@ -182,7 +192,8 @@ class Dispatcher:
     def _check_room(self, session: Session, room: str | None) -> None:
         if room is None or room in session.rooms or room == session.sid:
             return
-        if not self._hub.room_policy.is_open(room):
+        policy = self._hub.room_policy
+        if not policy.is_open(room) and not policy.reaches_all(session.grant):
             raise RtpushError("forbidden", "You send into rooms that you are in: join it first.")
 
     def _is_volatile(self, envelope: Envelope) -> bool:
@@ -202,17 +213,27 @@ class Dispatcher:
             sender=Sender(grant.subject, grant.publish),
         )
         appended = self._log.append([draft])
-        appended.add_done_callback(lambda done: self._appended(envelope, responder, done))
+        appended.add_done_callback(
+            lambda done: self._appended(session, draft, envelope, responder, done)
+        )
 
     def _appended(
-        self, envelope: Envelope, responder: Responder, done: asyncio.Future[list[Outcome]]
+        self,
+        session: Session,
+        draft: Draft,
+        envelope: Envelope,
+        responder: Responder,
+        done: asyncio.Future[list[Outcome]],
     ) -> None:
         if done.cancelled():
             return
         (outcome,) = done.result()
         if isinstance(outcome, RtpushError):
             responder.done(self._refusal(outcome, envelope.ack))
-        elif envelope.ack is None:
+            return
+        if draft.event in TASK_EVENTS:
+            _note_claim(session, draft)
+        if envelope.ack is None:
             responder.done(None)
         else:
             data = {"id": position_of(self._log, outcome)}
@@ -337,6 +358,15 @@ class Dispatcher:
 def position_of(log: Log, seq: int) -> str:
     """The `id` of an entry of this log."""
     return str(Position(log.epoch, seq))
+
+
+def _note_claim(session: Session, draft: Draft) -> None:
+    """A session has told of a task: does its client work on it?"""
+    key, attempt = task_key(draft.data), draft.data.get("attempt")
+    if draft.event == "task_progress" and isinstance(attempt, int):
+        session.hold(key, attempt)
+    elif draft.event in ENDS or draft.event == REQUEUED:
+        session.let_go(key)
 
 
 def _reply(envelope: Envelope, data: Any) -> bytes | None:

@@ -288,7 +288,7 @@ def _check(outcome: Outcome | None) -> float | None:
     """None: it is stored; else after how many seconds it may be tried again. Raises."""
     if not isinstance(outcome, RtpushError):
         return None
-    if outcome.code == "task_finished":
+    if outcome.code in ("task_finished", "claim_lost"):
         raise TaskEnded
     if outcome.code == "task_cancelling":
         raise TaskCancelled

@@ -47,6 +47,8 @@ class Options(TypedDict, total=False):
     # Tasks
     task_ttl: float | str
     cancel_timeout: float | str
+    claim_lease: float | str
+    max_attempts: int
     finished_for: float | str
 
     # Connections

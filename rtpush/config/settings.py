@@ -153,6 +153,15 @@ class Settings:
     cancel_timeout: float = _setting(
         10.0, duration(0), "Tasks", "time for a worker to end a task that is cancelled"
     )
+    claim_lease: float = _setting(
+        30.0,
+        duration(1),
+        "Tasks",
+        "a claimed task whose worker is silent for this long is requeued",
+    )
+    max_attempts: int = _setting(
+        3, count(1), "Tasks", "number of lost workers after which a task fails as worker_lost"
+    )
     finished_for: float = _setting(
         600.0, duration(0), "Tasks", "how long latecomers are told of a task that has ended"
     )

@@ -44,6 +44,7 @@ from .task import (
     fields_of,
     key_of,
 )
+from .task_claims import check_claim
 from .task_map import TaskMap
 from .task_rows import decode_task, encode_event, encode_task
 from .task_states import SERVER, Sender, check_state, stamps_of
@@ -115,8 +116,8 @@ class TaskBoard:
     ) -> None:
         """May this event of an account be appended now? Raises RtpushError if not.
 
-        `bad_task`, `not_found`, `task_exists`, `task_finished`, `task_cancelling`, `forbidden`,
-        `task_too_large` or `board_full`. Events that are not about tasks always pass.
+        `bad_task`, `not_found`, `task_exists`, `task_finished`, `task_cancelling`, `claim_lost`,
+        `forbidden`, `task_too_large` or `board_full`. Events that are not about tasks always pass.
         """
         if event not in TASK_EVENTS:
             return
@@ -138,6 +139,7 @@ class TaskBoard:
         appends_of(fields)
         old = self.get(key)
         check_state(event, old, room, sender)
+        check_claim(event, old, fields)
         # What a finished task was says nothing about the one that takes its id.
         return fields, key, None if old is None or old.ended else old
 
@@ -187,7 +189,11 @@ class TaskBoard:
     ) -> str:
         fields, key, old = self._admit(event, data, room)
         changes, ended = changes_of(old, fields, room), event in ENDS
-        changes |= stamps_of(event, old, time if wall is None else wall)
+        changes |= stamps_of(event, old, fields, time if wall is None else wall)
+        before = self.get(key) if old is None else None
+        if before is not None and "attempt" in before.fields:
+            # A worker that was at the ended task must not be taken for one of this.
+            changes["attempt"] = before.fields["attempt"]
         self._put(old, self._next_version(key, room, old, changes, time, ended, account))
         return key
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from .pages import Outdated, Page, Pages
 from .task import Task
+from .task_queues import TaskQueues
 
 __all__ = ["BoardIndex", "TaskPage"]
 
@@ -29,6 +30,7 @@ class BoardIndex:
         self.outdated = Outdated()
         # The tasks that are asked to end, by key, and since when.
         self._cancelling: dict[str, tuple[float, Task]] = {}
+        self.queues = TaskQueues()
         self._rooms: dict[str | None, _Room] = {}
 
     def put(self, task: Task) -> None:
@@ -40,6 +42,7 @@ class BoardIndex:
             room.finished.put(task.number, task)
         else:
             room.active.put(task.born, task)
+            self.queues.put(task)
             if task.fields.get("status") == "cancelling":
                 since, _ = self._cancelling.get(task.key, (task.time, task))
                 self._cancelling[task.key] = since, task
@@ -51,6 +54,7 @@ class BoardIndex:
             room.finished.remove(task.number)
         else:
             room.active.remove(task.born)
+            self.queues.remove(task)
             self._cancelling.pop(task.key, None)
         if not room.active.pages and not room.finished.pages:
             del self._rooms[task.room]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -13,10 +13,20 @@ from ..protocol import Envelope, Position, encode_data, encode_logged
 from .accounts import APPLICATION
 from .growth import APPEND
 from .retained import Change, Name
-from .task import TASK_EVENTS, fields_of, key_of, normalize
+from .task import CLAIMED, REQUEUED, TASK_EVENTS, Task, fields_of, key_of, normalize
+from .task_claims import requeued
 from .task_states import SERVER, Sender, own_fields
 
-__all__ = ["Draft", "Entry", "cancelled", "changes_of", "new_entry"]
+__all__ = [
+    "Draft",
+    "Entry",
+    "cancelled",
+    "changes_of",
+    "claimed",
+    "emptied",
+    "lease_ended",
+    "new_entry",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,32 @@ def cancelled(data: dict[str, Any], room: str | None) -> Draft:
     """The end of a task that a `task_cancel` with this data, or such a task itself, asks for."""
     fields = {name: data[name] for name in ("id", "reason") if name in data}
     return Draft.of(Envelope("task_cancelled", fields, room))
+
+
+def claimed(task: Task, worker: str) -> Draft:
+    """A worker is to have a task that waits."""
+    attempt = task.fields.get("attempt", 0) + 1
+    data = {"id": task.fields["id"], "worker": worker, "attempt": attempt}
+    return _of_server(CLAIMED, data, task.room)
+
+
+def lease_ended(task: Task, max_attempts: int) -> Draft:
+    """The worker of a claimed task is lost: another is to begin anew, if not too many were."""
+    lost = task.fields.get("lost", 0) + 1
+    data = {"id": task.fields["id"], "attempt": task.fields["attempt"]}
+    if lost < max_attempts:
+        return _of_server(REQUEUED, data | {"lost": lost}, task.room)
+    return _of_server("task_failed", data | {"error": "worker_lost"}, task.room)
+
+
+def emptied(draft: Draft, task: Task) -> Draft:
+    """A `task_requeued` with what becomes of the task's fields."""
+    data = requeued(task, draft.data)
+    return replace(draft, data=data, encoded=encode_data(data))
+
+
+def _of_server(event: str, data: dict[str, Any], room: str | None) -> Draft:
+    return Draft(event, data, room, encoded=encode_data(data))
 
 
 def _progress_key(data: Any, key: str | None) -> str | None:

@@ -25,11 +25,11 @@ from ..protocol import Position
 from .base import Log, Outcome, Page, new_board, new_retained
 from .board import TaskBoard
 from .clock import LogClock
-from .entry import Draft, Entry, cancelled, new_entry
+from .entry import Draft, Entry, cancelled, emptied, new_entry
 from .retained import Name, RetainedEvents, RetainedRow, place_of
 from .room_index import Rooms
 from .tail import Tail
-from .task import CANCEL, task_key
+from .task import CANCEL, REQUEUED, task_key
 from .task_rows import TaskRow, rows_of, task_row
 
 __all__ = ["Batch", "Call", "GroupCommitLog", "unavailable"]
@@ -262,9 +262,14 @@ class GroupCommitLog(Log):
             batch.retained.check(draft.changes, draft.account)
         except RtpushError as error:
             return error
-        task = batch.board.get(task_key(draft.data)) if draft.event == CANCEL else None
+        if draft.event not in (CANCEL, REQUEUED):
+            return self._add(batch, draft)
+        task = batch.board.get(task_key(draft.data))
+        assert task is not None, "the board has let the event pass"
+        if draft.event == REQUEUED:
+            return self._add(batch, emptied(draft, task))
         seq = self._add(batch, draft)
-        if task is not None and task.fields["status"] == "queued":
+        if task.fields["status"] == "queued":
             # There is no worker that could end it.
             self._add(batch, cancelled(draft.data, draft.room))
         return seq

@@ -26,10 +26,10 @@ APPEND: Final = "append"
 
 # Fields of a task that only the server sets.
 SERVER_FIELDS: Final = frozenset(
-    {"status", "owner", "createdAt", "startedAt", "cancelAt", "endTime"}
+    {"status", "owner", "lost", "createdAt", "startedAt", "cancelAt", "endTime"}
 )
 # What has a meaning of its own, and is not text.
-_FIXED: Final = ("id", "room", "progress", APPEND, *sorted(SERVER_FIELDS))
+_FIXED: Final = ("id", "room", "progress", "queue", "attempt", APPEND, *sorted(SERVER_FIELDS))
 
 Piece = str | list[Any]
 

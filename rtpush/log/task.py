@@ -12,8 +12,11 @@ from .growth import APPEND, SERVER_FIELDS, Grown, appends_of, grow, whole
 
 __all__ = [
     "CANCEL",
+    "CLAIMED",
     "CREATED",
     "ENDS",
+    "MAX_NAME",
+    "REQUEUED",
     "TASK_EVENTS",
     "Charges",
     "Cost",
@@ -36,12 +39,15 @@ ENDS: Final = {
 }
 CREATED: Final = "task_created"
 CANCEL: Final = "task_cancel"
-TASK_EVENTS: Final = frozenset({CREATED, "task_progress", CANCEL, *ENDS})
+CLAIMED: Final = "task_claimed"
+REQUEUED: Final = "task_requeued"
+TASK_EVENTS: Final = frozenset({CREATED, "task_progress", CANCEL, CLAIMED, REQUEUED, *ENDS})
 
 # What an event does not simply set.
-_NOT_SET: Final = SERVER_FIELDS | {"id", "room", APPEND}
+_NOT_SET: Final = SERVER_FIELDS | {"id", "room", "attempt", APPEND}
 
-_MAX_ID: Final = 128
+# Characters of an id, and of the name of a queue.
+MAX_NAME: Final = 128
 # What a page writes beside its bar, and some programs send as it stands there.
 _PERCENT: Final = re.compile(r"\d{1,3}(\.\d{1,20})?%?", re.ASCII)
 # Beyond this a JavaScript client no longer tells neighbouring integers apart.
@@ -99,13 +105,13 @@ def fields_of(data: object) -> dict[str, Any]:
 
 def key_of(data: dict[str, Any]) -> str:
     id_ = data.get("id")
-    if isinstance(id_, str) and 0 < len(id_) <= _MAX_ID:
+    if isinstance(id_, str) and 0 < len(id_) <= MAX_NAME:
         return id_
     # bool is a kind of int in Python, and not in JSON.
     if isinstance(id_, int) and not isinstance(id_, bool) and abs(id_) <= _MAX_INTEGER:
         return str(id_)
     raise RtpushError(
-        "bad_task", f'A task\'s "id" is a string of 1 to {_MAX_ID} characters or an integer.'
+        "bad_task", f'A task\'s "id" is a string of 1 to {MAX_NAME} characters or an integer.'
     )
 
 

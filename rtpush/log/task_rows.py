@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
+from .growth import Grown
 from .task import Task, task_key
 
 if TYPE_CHECKING:
@@ -67,14 +68,19 @@ def rows_of(board: TaskBoard, changed: Mapping[str, Sequence[TaskRow]]) -> Itera
 
 def encode_task(task: Task, floor: int) -> bytes:
     """The row of a task as a whole."""
-    return orjson.dumps({name: getattr(task, name) for name in _STORED} | {"floor": floor})
+    grown = [name for name, value in task.fields.items() if isinstance(value, Grown)]
+    row = {name: getattr(task, name) for name in _STORED}
+    return orjson.dumps(row | {"floor": floor, "grown": grown})
 
 
 def decode_task(row: dict[str, Any]) -> Task:
     """The task of such a row, without its floor."""
     fields = row.pop("data")
     row["charges"] = tuple((account, size) for account, size in row["charges"])
-    return Task(task_key(fields), fields.get("room"), fields, len(orjson.dumps(fields)), **row)
+    size, key = len(orjson.dumps(fields)), task_key(fields)
+    for name in row.pop("grown"):
+        fields[name] = Grown(None, fields[name], len(orjson.dumps(fields[name])))
+    return Task(key, fields.get("room"), fields, size, **row)
 
 
 def encode_event(event: dict[str, Any], number: int, floor: int) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from ..errors import RtpushError
 from .growth import SERVER_FIELDS
-from .task import CANCEL, CREATED, ENDS, TASK_EVENTS, Task
+from .task import CANCEL, CLAIMED, CREATED, ENDS, REQUEUED, TASK_EVENTS, Task
 
 __all__ = ["SERVER", "Sender", "check_state", "own_fields", "stamps_of"]
 
@@ -40,6 +40,8 @@ def own_fields(event: str, data: Any, sender: Sender) -> Any:
     if event not in TASK_EVENTS or not isinstance(data, dict):
         return data
     fields = {name: data[name] for name in data if name not in SERVER_FIELDS}
+    if event == CREATED:
+        fields.pop("attempt", None)
     owner = data.get("owner")
     if not (sender.publishes and isinstance(owner, str)):
         owner = sender.subject
@@ -64,20 +66,24 @@ def check_state(event: str, old: Task | None, room: str | None, sender: Sender) 
     owner = old.fields.get("owner")
     if not sender.publishes and owner is not None and owner != sender.subject:
         raise RtpushError("forbidden", "Only the owner of this task and publishers may do that.")
-    if event == "task_progress" and old.fields.get("status") == "cancelling":
+    if event in ("task_progress", REQUEUED) and old.fields.get("status") == "cancelling":
         raise RtpushError(
             "task_cancelling", "This task is to end: stop the work, and say `task_cancelled`."
         )
 
 
-def stamps_of(event: str, old: Task | None, wall: float) -> dict[str, Any]:
-    """The server's fields that an event changes, when the wall clock shows this time."""
+def stamps_of(event: str, old: Task | None, fields: dict[str, Any], wall: float) -> dict[str, Any]:
+    """The server's fields that an event with these fields changes, by the wall clock."""
     before: dict[str, Any] = {} if old is None else old.fields
     status, now = _status_after(event), round(wall * 1000)
     stamps: dict[str, Any] = {"status": status} if before.get("status") != status else {}
     if old is None:
         stamps["createdAt"] = now
-    if event == "task_progress" and "startedAt" not in before:
+    if event == CLAIMED:
+        stamps |= {"attempt": fields["attempt"], "startedAt": now}
+    if event == REQUEUED:
+        stamps |= {name: fields[name] for name in ("lost", "startedAt") if name in fields}
+    if event == "task_progress" and before.get("startedAt") is None:
         stamps["startedAt"] = now
     if event == CANCEL and "cancelAt" not in before:
         stamps["cancelAt"] = now
@@ -89,4 +95,5 @@ def stamps_of(event: str, old: Task | None, wall: float) -> dict[str, Any]:
 def _status_after(event: str) -> str:
     if event in ENDS:
         return ENDS[event]
-    return {CREATED: "queued", CANCEL: "cancelling"}.get(event, "running")
+    waits = {CREATED: "queued", REQUEUED: "queued", CANCEL: "cancelling"}
+    return waits.get(event, "running")

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 from ..access.room_policy import RoomPolicy
@@ -51,6 +51,8 @@ class Delivery(CatchUp):
         super().__init__(log, settings, runtime, room_policy)
         self.idle = asyncio.Event()
         self.idle.set()
+        # Told that the log has grown, before any session is.
+        self.on_grown: Callable[[], None] = lambda: None
         self._passing: Iterator[None] | None = None
         log.on_grow = self._grown
         log.on_lost = self._lost
@@ -80,6 +82,7 @@ class Delivery(CatchUp):
     # --------------------------------------------------------------- passes
 
     def _grown(self) -> None:
+        self.on_grown()
         self._snapshots.forget()
         if self._passing is None:
             self.idle.clear()

@@ -42,6 +42,7 @@ def dump_session(session: Session) -> dict[str, Any]:
         "unconfirmed": session.unconfirmed,
         "receipt": session.receipt,
         "notices": [notice.decode() for notice in session.notices],
+        "claims": session.claims,
         "data": _as_json(session),
     }
 
@@ -61,6 +62,8 @@ def load_session(sid: str, moved: dict[str, Any], address: str, grant: Grant) ->
     session.receipt = moved["receipt"]
     session.notices = tuple(notice.encode() for notice in moved["notices"])
     session.data = moved["data"]
+    for task, attempt in moved["claims"].items():
+        session.hold(task, attempt)
     session.grant = grant
     session.admitted = True
     return session

@@ -35,6 +35,7 @@ MAX_RESULT_BYTES: Final = 16 << 10
 _NONE: Final[dict[str, bytes | RtpushError]] = {}
 _NOT_KEPT: Final[dict[str, float]] = {}
 _NONE_GIVEN: Final[dict[str, int]] = {}
+_NO_CLAIMS: Final[dict[str, int]] = {}
 # Times that a room's snapshot goes out to a long-poll client that confirms no answer.
 MAX_GIVEN: Final = 4
 # Notices that a session keeps for a client that is away.
@@ -70,6 +71,7 @@ class Session:
         "admitted",
         "bad_envelopes",
         "began",
+        "claims",
         "conflate",
         "conflate_after",
         "connection",
@@ -173,6 +175,8 @@ class Session:
         self.handler_queue: deque[Callable[[], Any]] | None = None
         # What the last handled events came to, by idempotency key: JSON, or the refusal.
         self.results: dict[str, bytes | RtpushError] = _NONE
+        # The tasks that it works on, by key: the attempt of each that it has reported.
+        self.claims: dict[str, int] = _NO_CLAIMS
         # Callbacks for the replies that the server has asked for, by `ack`.
         self.pending_replies: dict[str, Callable[[Reply], None]] | None = None
         # Rooms that it has entered and whose snapshots it has yet to be sent: when it
@@ -234,6 +238,17 @@ class Session:
         """Give no more of a room's earlier events."""
         self.rewinds = tuple(one for one in self.rewinds if one.room != room)
         self.rewound -= {room}
+
+    def hold(self, task: str, attempt: int) -> None:
+        """Its client works on a task: while it is connected, the claim holds."""
+        if self.claims is _NO_CLAIMS:
+            self.claims = {}
+        self.claims[task] = attempt
+
+    def let_go(self, task: str) -> None:
+        """Its client works on a task no longer."""
+        if task in self.claims:
+            del self.claims[task]
 
     def remember(self, key: str, result: bytes | RtpushError) -> None:
         """Keep the result of an event with this idempotency key: JSON, or the refusal."""

@@ -21,7 +21,9 @@ _MAX_RUN_TIME: Final = 1_000 * 3600
 # What an event makes of a task.
 _STATUS: Final = {
     "task_created": "queued",
+    "task_claimed": "running",
     "task_progress": "running",
+    "task_requeued": "queued",
     "task_cancel": "cancelling",
     **ENDS,
 }

@@ -15,6 +15,7 @@ from ..access.addresses import is_loopback, rate_limit_address
 from ..access.auth import Grant
 from ..access.rate_limits import RateLimit
 from ..application.admission import Admission
+from ..application.claims import Claims
 from ..application.dispatcher import Dispatcher
 from ..cluster.nodes import Nodes
 from ..config.settings import Settings
@@ -61,6 +62,7 @@ class TransportContext:
     nodes: Nodes
     admission: Admission
     dispatcher: Dispatcher
+    claims: Claims
     body_reader: BodyReader
     metrics: Metrics
     access: AccessControl

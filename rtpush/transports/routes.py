@@ -23,6 +23,7 @@ def make_application(context: TransportContext) -> web.Application:
         context.hub,
         context.nodes,
         context.dispatcher,
+        context.claims,
         context.body_reader,
         access.check_api,
         metrics,

@@ -19,7 +19,9 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from ..access.charges import charge_publisher
 from ..access.rate_limits import owners_of
+from ..application.claims import Ask, Claims
 from ..application.dispatcher import Dispatcher, position_of
 from ..application.history import API_LIMITS, HistoryQuery, read_history
 from ..cluster.nodes import Nodes
@@ -28,7 +30,7 @@ from ..errors import RtpushError
 from ..hub import Hub
 from ..log.base import Log, Outcome
 from ..metrics import CONTENT_TYPE, Metrics
-from ..protocol import check_room
+from ..protocol import check_room, load_json
 from .batch import parse_many
 from .body import BodyReader, checked
 from .openapi import document
@@ -114,6 +116,7 @@ class Api:
         hub: Hub,
         nodes: Nodes,
         dispatcher: Dispatcher,
+        claims: Claims,
         body_reader: BodyReader,
         guard: Guard,
         metrics: Metrics,
@@ -123,6 +126,7 @@ class Api:
         self._hub = hub
         self._nodes = nodes
         self._intake = dispatcher
+        self._claims = claims
         self._body_reader = body_reader
         self._guard = guard
         self._metrics = metrics
@@ -133,6 +137,7 @@ class Api:
         guarded = self._guarded
         return [
             web.post("/api/publish", guarded(self.publish)),
+            web.post("/api/tasks/claim", guarded(self.claim)),
             web.get("/api/tasks", guarded(self.tasks)),
             web.get("/api/tasks/{id}", guarded(self.task)),
             web.get("/api/history", guarded(self.history)),
@@ -189,6 +194,18 @@ class Api:
         if isinstance(outcome, RtpushError):
             return {"error": outcome.as_data()}
         return {"id": None if outcome is None else position_of(self._log, outcome)}
+
+    async def claim(self, request: web.Request) -> web.Response:
+        """A task for a worker. See PROTOCOL.md, section 6."""
+        if self._hub.stopping:
+            raise RtpushError("going_away", "The server is stopping; ask the next one.")
+        bodies = self._body_reader
+        owners = owners_of(request[CALLER].address, request[KEY_SCOPE])
+        async with bodies.read(request, bodies.publishers, owners) as body:
+            ask = Ask.parse(load_json(body) if body.strip() else None)
+        account = charge_publisher(request[KEY_SCOPE])
+        ask = ask._replace(account=account, gone=lambda: _is_gone(request))
+        return _json(await self._claims.claim(ask))
 
     # ----------------------------------------------------------------- look
 

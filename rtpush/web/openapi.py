@@ -58,6 +58,14 @@ _RESULT: Final = {
 }
 _POSITION: Final = {"type": "string", "pattern": "^[A-Za-z0-9]{1,32}-(0|[1-9][0-9]{0,17})$"}
 _NAME: Final = {"type": "string", "minLength": 1, "maxLength": 128}
+_CLAIM: Final = {
+    "type": "object",
+    "properties": {
+        "worker": {**_NAME, "type": ["string", "null"]},
+        "queues": {"type": ["array", "null"], "items": _NAME, "minItems": 1, "maxItems": 100},
+        "wait": {"type": ["number", "null"], "minimum": 0, "maximum": 25},
+    },
+}
 _FLAG: Final = {"type": "string", "enum": ["0", "1"]}
 
 # What a client asks for when it connects, ahead of it.
@@ -96,6 +104,7 @@ _OPERATIONS: Final = (
     ("post", "/poll", "Envelopes of a session", ("sid",), True),
     ("post", "/session", "Prepare a session", (), True),
     ("post", "/api/publish", "Publish events", (), True),
+    ("post", "/api/tasks/claim", "Claim a task to work on", (), False),
     ("get", "/api/tasks", "The task board", (), False),
     ("get", "/api/tasks/{id}", "One task", (), False),
     ("get", "/api/history", "Logged events", ("room", "after", "before", "order", "limit"), False),
@@ -150,6 +159,8 @@ def _operation(
             "207": _answer("Some of it is stored.", {"type": "array", "items": _RESULT}),
             "default": _refusal(many),
         }
+    if path == "/api/tasks/claim":
+        operation["requestBody"] = {"content": {"application/json": {"schema": _CLAIM}}}
     if takes_envelopes:
         operation["requestBody"] = {
             "required": True,

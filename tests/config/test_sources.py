@@ -20,6 +20,8 @@ OTHER = {
     "retention_age": ("2d", 172800.0),
     "task_ttl": ("1.5h", 5400.0),
     "cancel_timeout": ("0", 0.0),
+    "claim_lease": ("10s", 10.0),
+    "max_attempts": ("1", 1),
     "finished_for": ("0", 0.0),
     "heartbeat": ("5", 5.0),
     "write_timeout": ("2m", 120.0),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from clients import Client
+from clients import Client, until
 from sites import Site
 
 from rtpush.log.entry import Draft
 from rtpush.protocol import Envelope
 
-SERVER_FIELDS = ("status", "owner", "createdAt", "startedAt", "cancelAt", "endTime")
+SERVER_FIELDS = ("status", "owner", "lost", "createdAt", "startedAt", "cancelAt", "endTime")
 
 
 def created(id: Any, **fields: Any) -> dict[str, Any]:
@@ -208,6 +209,130 @@ async def test_the_server_ends_what_its_worker_does_not(site: Site, kind: type[C
     end = (await client.until("task_cancelled"))[-1]
     assert (end["data"], end["room"]) == ({"id": 1}, "a")
     assert await client.refused(progress(1, progress=9) | {"room": "a"}) == "task_finished"
+
+
+# ---- workers -----------------------------------------------------------------
+
+
+def claim(**fields: Any) -> dict[str, Any]:
+    return {"event": "task_claim", "data": fields}
+
+
+async def test_a_claim_gives_the_oldest_task_of_its_queues_to_one_worker(
+    site: Site, kind: type[Client]
+) -> None:
+    watcher, one, other = [await site.open(kind, ["a"]) for _ in range(3)]
+    await site.publish(created(1, queue="big"), created(2, worker="me"), created(3) | {"room": "a"})
+    assert await one.accepted(claim(queues=["none"])) == {"task": None}
+    claims = [one.accepted(claim(worker="gpu", queues=["default", "big"])), other.accepted(claim())]
+    given, last = await asyncio.gather(*claims)
+    assert await other.accepted(claim(wait=0.01)) == {"task": None}
+    assert {given["task"]["id"], last["task"]["id"]} in ({1, 3}, {3})
+    shown = (await site.get("/api/tasks/1")) if given["task"]["id"] == 1 else given["task"]
+    assert given["task"] == shown
+    assert (shown["status"], shown["worker"], shown["attempt"]) == ("running", "gpu", 1)
+    assert given["expires"] > shown["startedAt"] >= shown["createdAt"]
+    told = (await watcher.until("task_claimed"))[-1]["data"]
+    assert told in (
+        {"id": 1, "worker": "gpu", "attempt": 1},
+        {"id": 3, "worker": "worker", "attempt": 1},
+    )
+
+
+async def test_a_claim_waits_for_a_task_beside_what_its_client_sends(
+    site: Site, kind: type[Client]
+) -> None:
+    worker = await site.open(kind)
+    waiting = asyncio.create_task(worker_claims(worker))
+    await site.publish(created(1) | {"room": "of others"})
+    answer = await waiting
+    assert (answer["task"]["id"], answer["task"]["room"]) == (1, "of others")
+
+
+async def worker_claims(worker: Client) -> dict[str, Any]:
+    """Claim, with something sent behind it where the transport has no answers of POSTs."""
+    if worker.name == "websocket":
+        await worker.send(claim(wait=10) | {"ack": "claim"})
+        await worker.accepted({"event": "hello"})
+        data: dict[str, Any] = (await worker.reply("claim"))["data"]
+        return data
+    found: dict[str, Any] = await worker.accepted(claim(wait=10))
+    return found
+
+
+async def test_only_the_attempt_that_has_a_task_speaks_for_it(
+    site: Site, kind: type[Client]
+) -> None:
+    worker = await site.open(kind)
+    await site.publish(created(1))
+    await worker.accepted(claim())
+    assert await worker.refused(progress(1)) == "claim_lost"
+    assert await worker.refused(progress(1, attempt=2)) == "claim_lost"
+    await worker.accepted(progress(1, attempt=1, progress=5, append={"text": "half"}))
+    back = {"event": "task_requeued", "data": {"id": 1, "attempt": 1, "lost": 7}}
+    await worker.accepted(back)
+    assert await worker.refused(progress(1, attempt=1)) == "claim_lost"
+    told = (await worker.until("task_requeued"))[-1]["data"]
+    emptied = {"text": None, "worker": None, "startedAt": None, "progress": 0}
+    assert told == {"id": 1, "attempt": 1, **emptied}
+    (queued,) = (await stamped_board(site, kind))["tasks"]
+    assert queued | emptied == queued
+    assert (queued["status"], "lost" in queued) == ("queued", False)
+    again = await worker.accepted(claim())
+    assert again["attempt"] == 2
+    await worker.accepted(progress(1, attempt=2, append={"text": "anew"}))
+    assert await worker.refused({"event": "task_completed", "data": {"id": 1}}) == "claim_lost"
+    await worker.accepted({"event": "task_completed", "data": {"id": 1, "attempt": 2}})
+    (finished,) = (await stamped_board(site, kind))["finished"]
+    assert (finished["text"], finished["status"]) == ("anew", "completed")
+
+
+@pytest.mark.one_node
+@pytest.mark.settings(claim_lease=30, max_attempts=2)
+async def test_a_claim_ends_with_its_worker_and_not_while_that_is_connected(
+    site: Site, kind: type[Client]
+) -> None:
+    worker, watcher = await site.open(kind), await site.open(kind)
+    await site.publish(created(1))
+    await worker.accepted(claim())
+    await worker.accepted(progress(1, attempt=1))
+    leases = site.server._leases
+    for now in (0, 21, 42, 63):
+        await leases.tick(now)
+    await worker.close()
+    await until(lambda: len(site.server._hub.sessions) == 1 or kind.name == "poll")
+    site.server._hub.sessions.pop(worker.sid, None)
+    for now in (84, 92):
+        await leases.tick(now)
+    assert not (await site.get("/api/tasks"))["tasks"][0].get("lost")
+    await leases.tick(94)
+    told = (await watcher.until("task_requeued"))[-1]["data"]
+    assert (told["id"], told["attempt"], told["lost"]) == (1, 1, 1)
+    # One that has not reported the attempt is not known to be at work.
+    answer = await watcher.accepted(claim())
+    assert (answer["attempt"], answer["task"]["lost"]) == (2, 1)
+    await leases.tick(100)
+    await leases.tick(131)
+    end = (await watcher.until("task_failed"))[-1]["data"]
+    assert end == {"id": 1, "attempt": 2, "error": "worker_lost"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"queues": []},
+        {"queues": "default"},
+        {"queues": [""]},
+        {"queues": ["a"] * 101},
+        {"wait": 26},
+        {"wait": True},
+        {"worker": 1},
+        "default",
+    ],
+)
+async def test_a_claim_that_cannot_be_understood(site: Site, kind: type[Client], data: Any) -> None:
+    client = await site.open(kind)
+    assert await client.refused({"event": "task_claim", "data": data}) == "bad_request"
 
 
 async def test_an_ended_task_makes_way_for_one_that_is_created(

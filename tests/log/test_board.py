@@ -30,6 +30,7 @@ CREATED, PROGRESS, CANCEL, COMPLETED, FAILED, CANCELLED = (
     "task_failed",
     "task_cancelled",
 )
+CLAIMS = {"task_claimed", "task_requeued"}
 # The server's words, which most tests here are not about.
 SERVER_FIELDS = ("status", "owner", "createdAt", "startedAt", "cancelAt", "endTime")
 
@@ -69,7 +70,7 @@ def board() -> TaskBoard:
 
 
 def test_the_events() -> None:
-    assert {CREATED, PROGRESS, CANCEL, COMPLETED, FAILED, CANCELLED} == TASK_EVENTS
+    assert {CREATED, PROGRESS, CANCEL, *CLAIMS, COMPLETED, FAILED, CANCELLED} == TASK_EVENTS
 
 
 @pytest.mark.parametrize(
@@ -288,9 +289,12 @@ def test_a_task_with_an_owner_is_changed_by_the_owner_and_publishers(event: str)
         return None
 
     ann, bob, nobody = Sender("ann", False), Sender("bob", False), Sender(None, False)
-    assert [outcome("ann", sender) for sender in (ann, Sender("bob", True), SERVER)] == [None] * 3
+    # Nobody has claimed it.
+    passes = "claim_lost" if event in CLAIMS else None
+    publisher = Sender("bob", True)
+    assert [outcome("ann", sender) for sender in (ann, publisher, SERVER)] == [passes] * 3
     assert [outcome("ann", sender) for sender in (bob, nobody)] == ["forbidden"] * 2
-    assert [outcome(None, sender) for sender in (ann, nobody)] == [None] * 2
+    assert [outcome(None, sender) for sender in (ann, nobody)] == [passes] * 2
 
 
 # ------------------------------------------------------------------- growth
@@ -585,8 +589,11 @@ class Model:
             return "task_exists"
         if event == CANCEL and not known:
             return "not_found"
-        if event == PROGRESS and known and known["status"] == "cancelling":
+        if event in (PROGRESS, "task_requeued") and known and known["status"] == "cancelling":
             return "task_cancelling"
+        if event in CLAIMS:
+            # What comes here names no attempt.
+            return "claim_lost"
         for name, more in (appends or {}).items():
             before = (known or {}).get(name)
             if type(before) not in (type(None), type(more)):

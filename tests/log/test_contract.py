@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
@@ -24,9 +25,10 @@ from needs import has
 from rtpush.errors import RtpushError
 from rtpush.log import room_index
 from rtpush.log.base import PAGE_BYTES, Log, Outcome
-from rtpush.log.entry import Draft, Entry
+from rtpush.log.entry import Draft, Entry, claimed, lease_ended
 from rtpush.log.growth import SERVER_FIELDS
 from rtpush.log.idempotency import IDEMPOTENCY_FOR
+from rtpush.log.memory import MemoryLog
 from rtpush.log.task import Task
 from rtpush.log.task_states import Sender
 from rtpush.protocol import Envelope, Position
@@ -233,6 +235,41 @@ async def test_a_queued_task_ends_with_its_cancel_and_a_running_one_is_asked(des
     (running,) = desk.log.board.all_active()
     (ended,) = desk.log.board.all_finished(desk.clock.now)
     assert (running.data["status"], ended.data["status"]) == ("cancelling", "cancelled")
+
+
+async def test_a_task_is_claimed_once_and_its_next_attempt_begins_anew(desk: Desk) -> None:
+    await desk.append(task("created", 1, queue="q"))
+    (waiting,) = desk.log.board.index.queues.waiting(["q"], rooms=False)
+    assert codes(await desk.append(claimed(waiting, "a"), claimed(waiting, "b"))) == [
+        2,
+        "claim_lost",
+    ]
+    assert codes(await desk.append(claimed(waiting, "b"))) == ["claim_lost"]
+    for text in ("one ", "two "):
+        await desk.append(task("progress", 1, attempt=1, append={"text": text}, progress=9))
+    await desk.append(task("progress", 1, attempt=1, message="three"))
+    if not isinstance(desk.log, MemoryLog):
+        await desk.reopen()
+    held = desk.log.board.index.queues.claimed["1"]
+    late = task("completed", 1, attempt=1)
+    outcomes = await desk.append(lease_ended(held, 3), late, task("requeued", 1, attempt=1))
+    assert codes(outcomes) == [6, "claim_lost", "claim_lost"]
+    again = desk.log.board.get("1")
+    assert again is not None
+    shown = {name: again.data[name] for name in ("status", "text", "progress", "message", "lost")}
+    assert shown == {"status": "queued", "text": None, "progress": 0, "message": None, "lost": 1}
+    assert again.size == len(orjson.dumps(again.data))
+    (waiting,) = desk.log.board.index.queues.waiting(["q"], rooms=False)
+    await desk.append(
+        claimed(waiting, "b"), task("progress", 1, attempt=2, append={"text": "anew"})
+    )
+    second = desk.log.board.index.queues.claimed["1"]
+    assert (second.data["text"], second.data["worker"]) == ("anew", "b")
+    (ended,) = await desk.append(lease_ended(second, 2))
+    assert ended == 9
+    (lost,) = desk.log.board.all_finished(desk.clock.now)
+    assert (lost.data["status"], lost.data["error"]) == ("failed", "worker_lost")
+    assert not desk.log.board.index.queues.claimed
 
 
 async def test_what_a_sender_says_in_the_servers_name_is_not_logged(desk: Desk) -> None:

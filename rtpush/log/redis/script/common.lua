@@ -20,8 +20,9 @@ local command, ask = ARGV[1], cjson.decode(ARGV[2])
 local FIRST_ARG = 3
 -- What retention counts for an entry beside its data and names.
 local ENTRY_BYTES = 120
-local TASK_EVENTS = {task_created = true, task_progress = true, task_cancel = true,
-  task_completed = true, task_failed = true, task_cancelled = true}
+local TASK_EVENTS = {task_created = true, task_progress = true, task_completed = true,
+  task_failed = true, task_cancel = true, task_cancelled = true, task_claimed = true,
+  task_requeued = true}
 local TRIM_AT_ONCE = 1000
 local IDEMPOTENCY_FOR = 600
 
