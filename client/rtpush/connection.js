@@ -197,11 +197,19 @@ export class Connection {
   #try(name, timeout, resume) {
     return new Promise((resolve) => {
       const preparing = new AbortController();
-      const timer = setTimeout(() => {
-        settle({ code: 1006, message: 'timeout' });
-        this.#candidate?.close();
-        this.#candidate = null;
-      }, timeout);
+      const check = () => {
+        const candidate = this.#candidate;
+        if (candidate?.arriving) {
+          // Its greeting is large, or the network slow.
+          candidate.arriving = false;
+          timer = setTimeout(check, timeout);
+        } else {
+          settle({ code: 1006, message: 'timeout' });
+          candidate?.close();
+          this.#candidate = null;
+        }
+      };
+      let timer = setTimeout(check, timeout);
       const settle = this.#settle = (/** @type {CloseDetails|null} */ details) => {
         clearTimeout(timer);
         preparing.abort();

@@ -3,6 +3,8 @@
  *
  * Rules that hold here:
  * - EventSource cannot send a header, so SSE uses `fetch`.
+ * - A proxy may hold a stream back, after it has passed its beginning. SSE has
+ *   connected when the answer to a ping has come on the stream.
  */
 
 import { answerOf, refusalOf } from './answers.js';
@@ -29,6 +31,7 @@ const KEEPALIVE_BYTES = 30_000;
 const RATE_LIMIT_DELAY = 1;
 // Milliseconds between two reads when the first was answered with no event.
 const EMPTY_POLL_DELAY = 200;
+const PROBE = { event: 'ping', data: { probe: true } };
 
 /** What SSE and long-poll share: they send by POST, one at a time, so that order holds. */
 class HttpTransport extends Transport {
@@ -181,6 +184,8 @@ export class SseTransport extends HttpTransport {
   #idleTimeout = 0;
   /** @type {any} */
   #idleTimer;
+  /** What has come before the answer to the first ping; null since then. @type {any[]|null} */
+  #held = [];
 
   /** @param {Link} link */
   constructor(link) {
@@ -220,7 +225,25 @@ export class SseTransport extends HttpTransport {
       const { done, value } = await reader.read();
       if (done || this.closed) return;
       this.#restartIdleTimer();
-      this.receive(parser.feed(decoder.decode(value, { stream: true })).map(parse));
+      this.arriving = true;
+      this.#take(parser.feed(decoder.decode(value, { stream: true })).map(parse));
+    }
+  }
+
+  /** @param {any[]} envelopes */
+  #take(envelopes) {
+    if (this.#held === null) return this.receive(envelopes);
+    this.#held.push(...envelopes);
+    const one = (/** @type {string} */ name) => this.#held?.findIndex((envelope) => envelope?.event === name && envelope.id === undefined) ?? -1;
+    const pong = one('pong');
+    if (pong >= 0 || one('disconnect') >= 0) {
+      const held = this.#held;
+      this.#held = null;
+      if (pong >= 0) held.splice(pong, 1);
+      this.receive(held);
+    } else if (this.sid === null && one('connect') >= 0) {
+      this.sid = String(this.#held[one('connect')].data?.sid);
+      this.send([JSON.stringify(PROBE)]);
     }
   }
 

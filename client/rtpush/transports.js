@@ -41,6 +41,8 @@ export class Transport {
   /** The session's id; null until the `connect` envelope has come. @type {string|null} */
   sid = null;
   abort = new AbortController();
+  /** Whether something has arrived since this was last set to false. */
+  arriving = false;
   /** Data of the `error` envelope that the server sent ahead of a close: a close frame has no room for it. @type {any} */
   error;
 

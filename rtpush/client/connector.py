@@ -95,8 +95,7 @@ class Connector:
         """Raises TransportClosed. `timeout` is in seconds."""
         transport = self._new(name, self._resume, self._endpoint.rooms)
         try:
-            async with asyncio.timeout(timeout):
-                first = await _receive_connect(transport)
+            first = await _receive_connect(transport, timeout)
             self._fallback.connected(name)
             self._opened(name, transport, first)
         except BaseException as exc:
@@ -120,8 +119,7 @@ class Connector:
         """
         transport = self._new(TRANSPORTS[0], lambda: _NO_POSITION, {})
         try:
-            async with asyncio.timeout(FALLBACK_TIMEOUT):
-                await _receive_connect(transport)
+            await _receive_connect(transport, FALLBACK_TIMEOUT)
         except TimeoutError:
             raise TransportClosed(1006, "no envelope in time") from None
         except TransportClosed as closed:
@@ -146,12 +144,17 @@ class Connector:
         return _TRANSPORTS[name](context)
 
 
-async def _receive_connect(transport: Transport) -> Received:
-    """What arrives with `connect`. Raises TransportClosed, with the server's reason."""
+async def _receive_connect(transport: Transport, timeout: float) -> Received:
+    """What arrives with `connect`.
+
+    Raises TransportClosed, with the server's reason, and TimeoutError when nothing arrives for
+    `timeout` seconds.
+    """
     error: Any = None
     try:
         while True:
-            received = await transport.receive()
+            async with asyncio.timeout(timeout):
+                received = await transport.receive()
             for envelope in received.envelopes:
                 if envelope.get("event") == "connect":
                     return received

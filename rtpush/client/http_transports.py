@@ -1,6 +1,11 @@
 """The HTTP transports: Server-Sent Events (`GET /sse`) and long-poll (`GET /poll`).
 
 The client sends by `POST /poll` on both.
+
+Rules that hold here:
+
+- A proxy may hold a stream back, after it has passed its beginning. SSE is open when the
+  answer to a ping has come on the stream.
 """
 
 from __future__ import annotations
@@ -42,6 +47,7 @@ _LEAVE_TIMEOUT: Final = 2.0
 _EMPTY_POLL_DELAY: Final = 0.2
 # Seconds to wait after too many messages if the server names none.
 _RATE_LIMITED_DELAY: Final = 1.0
+_PROBE: Final = b'{"event":"ping","data":{"probe":true}}'
 
 
 class _HttpTransport(Transport):
@@ -94,6 +100,8 @@ class SseTransport(_HttpTransport):
     def __init__(self, context: TransportContext) -> None:
         super().__init__(context)
         self._parser = SseParser()
+        # What has come before the answer to the first ping; None since then.
+        self._held: list[dict[str, Any]] | None = []
 
     async def receive(self) -> Received:
         """See Transport."""
@@ -105,9 +113,25 @@ class SseTransport(_HttpTransport):
         if not chunk:
             raise TransportClosed(1006, "the stream ended")
         try:
-            return Received(parse_objects(self._parser.feed(chunk)))
+            envelopes = parse_objects(self._parser.feed(chunk))
         except MessageTooLarge:
             raise TransportClosed(1009, "a message is too large") from None
+        return Received(envelopes if self._held is None else await self._probe(envelopes))
+
+    async def _probe(self, envelopes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What has come, as soon as the stream is known to let events through; before, nothing."""
+        assert self._held is not None
+        held = self._held
+        held += envelopes
+        own = {one.get("event"): one for one in held if one.get("id") is None}
+        if "pong" in own or "disconnect" in own:
+            self._held = None
+            return held
+        if self.sid is None and "connect" in own:
+            data = own["connect"].get("data")
+            self.sid = str(data.get("sid")) if isinstance(data, dict) else ""
+            await self.send([_PROBE])
+        return []
 
     async def _open(self) -> aiohttp.ClientResponse:
         context = self._context

@@ -26,7 +26,7 @@ from ..access.auth import Grant
 from ..access.rate_limits import owners_of
 from ..errors import Reason, RtpushError
 from ..json_limits import count_containers, weigh
-from ..protocol import encode_error
+from ..protocol import Envelope, Incoming, encode_error
 from ..sessions.session import Session
 from ..web.batch import Batch, parse_many
 from ..web.body import checked
@@ -34,6 +34,7 @@ from ..web.request_keys import CALLER
 from .connect_request import ConnectRequest, flag
 from .context import TransportContext
 from .pending_poll import PendingPoll
+from .sse import SseConnection
 
 __all__ = ["LongPollTransport"]
 
@@ -252,7 +253,7 @@ class LongPollTransport:
         response = BatchResponse(len(batch))
         index = 0
         async for envelope in checked(batch):
-            responder = EnvelopeResponder(response, index)
+            responder = self._responder(session, envelope, response, index)
             index += 1
             if response.size > MAX_ANSWERS:
                 responder.done(encode_error(_answers_too_large(), envelope.ack))
@@ -260,6 +261,14 @@ class LongPollTransport:
                 self._intake.dispatch(session, envelope, responder)
         await response.finished()
         return response.answers()
+
+    def _responder(
+        self, session: Session, envelope: Incoming, response: BatchResponse, index: int
+    ) -> EnvelopeResponder:
+        is_ping = isinstance(envelope, Envelope) and envelope.event == "ping"
+        if is_ping and isinstance(session.connection, SseConnection):
+            return PingResponder(response, index, session.connection)
+        return EnvelopeResponder(response, index)
 
 
 def _no_session() -> RtpushError:
@@ -315,14 +324,32 @@ class EnvelopeResponder:
 
     def send(self, envelope: bytes) -> None:
         """See dispatcher.Responder."""
+        self._add(envelope)
+
+    def _add(self, envelope: bytes) -> None:
         self._answers.append(envelope)
         self._batch.size += len(envelope)
 
     def done(self, reply: bytes | None) -> None:
         """See dispatcher.Responder."""
         if reply is not None:
-            self.send(reply)
+            self._add(reply)
         self._batch.one_done()
+
+
+class PingResponder(EnvelopeResponder):
+    """The same for a ping over SSE: its `pong` shows that the stream lets events through."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, batch: BatchResponse, index: int, stream: SseConnection) -> None:
+        super().__init__(batch, index)
+        self._stream = stream
+
+    def send(self, envelope: bytes) -> None:
+        """See dispatcher.Responder."""
+        if not self._stream.pong(envelope):
+            self._add(envelope)
 
 
 def _timeout(request: web.Request, default: float) -> float:

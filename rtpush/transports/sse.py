@@ -22,7 +22,7 @@ from .context import TransportContext
 from .hijack import HijackedResponse
 from .stream import StreamConnection, hijack_for
 
-__all__ = ["SseTransport"]
+__all__ = ["SseConnection", "SseTransport"]
 
 # `no-transform` and X-Accel-Buffering ask proxies not to hold events back.
 _HEAD: Final = (
@@ -42,6 +42,8 @@ _HEAD: Final = (
 _HEARTBEAT: Final = SSE.frame(encode("heartbeat", None), None)
 # Seconds between two heartbeats that a client may ask for.
 MAX_INTERVAL: Final = 3600
+# Bytes of a `pong` that may wait for a reader that is slow.
+MAX_PONG: Final = 1024
 # The end of an event that is broken off: one of another type, which no client listens to.
 # Without its id it is not where an EventSource would go on.
 _UNFINISHED: Final = b"\nid:\nevent: unfinished\n\n"
@@ -80,7 +82,7 @@ class SseTransport:
 class SseConnection(StreamConnection):
     """One event stream: a connection of the hub."""
 
-    __slots__ = ("_beat",)
+    __slots__ = ("_beat", "_pong")
 
     def __init__(
         self, transport: asyncio.Transport, framing: Framing, context: TransportContext
@@ -88,6 +90,8 @@ class SseConnection(StreamConnection):
         super().__init__(transport, framing, context)
         # The next of its own heartbeats; None while it has the server's alone.
         self._beat: asyncio.TimerHandle | None = None
+        # The newest `pong`, while the peer has left too much unread.
+        self._pong = b""
 
     def beat_every(self, seconds: float) -> None:
         """Send heartbeats of its own, beside the server's."""
@@ -98,6 +102,25 @@ class SseConnection(StreamConnection):
             self.beat_every(seconds)
 
         self._beat = asyncio.get_running_loop().call_later(seconds, beat)
+
+    def pong(self, envelope: bytes) -> bool:
+        """Answer a ping, as soon as there is room; False when it is too large for that."""
+        if len(envelope) > MAX_PONG:
+            return False
+        self._pong = SSE.frame(envelope, None)
+        if not self._full:
+            self._write_pong()
+        return True
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        super().resume_writing()
+        if self._pong:
+            self._write_pong()
+
+    def _write_pong(self) -> None:
+        pong, self._pong = self._pong, b""
+        self.write(pong)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""

@@ -776,7 +776,8 @@ async def test_answers_to_posts_show_no_life_of_the_stream() -> None:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         connect = {"event": "connect", "data": {"sid": "s", "heartbeat": 0.05}}
-        await response.write(b"data: %b\n\n" % json.dumps(connect).encode())
+        for envelope in (connect, {"event": "pong"}):
+            await response.write(b"data: %b\n\n" % json.dumps(envelope).encode())
         await asyncio.get_running_loop().create_future()
         return response
 
@@ -1083,13 +1084,13 @@ async def test_sse_in_single_bytes() -> None:
     async def stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        for name in ("connect", "a", "b"):
+        for name in ("connect", "pong", "a", "b"):
             for byte in b': hm\n\nid: a-1\ndata: {"event":\ndata: "%b"}\n\n' % name.encode():
                 await response.write(bytes([byte]))
         await asyncio.get_running_loop().create_future()
         return response
 
-    async with stranger(web.get("/sse", stream)) as url:
+    async with stranger(web.get("/sse", stream), web.post("/poll", saying([]))) as url:
         client = Client()
         events = client.events()
         await client.connect(url, transports="sse")
@@ -1248,6 +1249,23 @@ PROXY = (
     "location / {{ proxy_pass {url}; proxy_http_version 1.1; proxy_set_header Host $http_host; "
     "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; }}"
 )
+
+
+@needs("nginx")
+async def test_a_proxy_that_holds_streams_back(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connector, "FALLBACK_TIMEOUT", 0.5)
+    # The greeting fills the proxy's first buffer, so it gets through, and what follows does not.
+    await server.emit("task_created", {"id": 1, "formData": {"prompt": "x" * 6000}})
+    buffering = PROXY.replace(
+        "location / {{", "proxy_ignore_headers X-Accel-Buffering; location / {{"
+    )
+    async with nginx(tmp_path, buffering.format(url=server.url)) as url:
+        client = impatient()
+        await client.connect(url, transports=["sse", "poll"])
+        assert client.transport() == "poll"
+        await client.disconnect()
 
 
 async def test_another_user_begins_anew(transport: str) -> None:

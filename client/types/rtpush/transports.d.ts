@@ -42,6 +42,8 @@ export class Transport {
     /** The session's id; null until the `connect` envelope has come. @type {string|null} */
     sid: string | null;
     abort: AbortController;
+    /** Whether something has arrived since this was last set to false. */
+    arriving: boolean;
     /** Data of the `error` envelope that the server sent ahead of a close: a close frame has no room for it. @type {any} */
     error: any;
     name: TransportName;
