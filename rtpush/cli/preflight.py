@@ -19,6 +19,7 @@ from ..access.tls import TlsError, make_context
 from ..cluster.supervisor import SupervisorError, check_workers
 from ..config.settings import Settings
 from ..log.base import LogError
+from ..log.disk_reserve import DiskReserve
 from ..log.factory import make_log
 from ..server import Server, StartError, authenticates_clients, check_exposure
 from ..terminal.banner import explain_bind_error
@@ -87,6 +88,16 @@ def _log_exists(path: str) -> bool:
     return os.path.exists(path)
 
 
+def _check_reserve(settings: Settings) -> Iterator[str]:
+    scheme, _, path = settings.log.partition(":")
+    has_disk = scheme == "sqlite" and Path(path).absolute().parent.is_dir()
+    if has_disk and not DiskReserve(Path(path)).fits():
+        yield (
+            f"the disk of the log {path} has too little room for {path}-reserve, without which a "
+            "full log cannot be trimmed; make room, or choose another disk"
+        )
+
+
 def _check_port(settings: Settings) -> Iterator[str]:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
@@ -142,6 +153,7 @@ def exposure_problems(server: Server) -> Iterator[str]:
         yield "there is no TLS between clients and this server; set tls_cert, or use a proxy"
     if settings.tls_cert is None and not settings.trusted_proxies:
         yield "no proxy is trusted: behind one, all clients have its address; set trusted_proxies"
+    yield from _check_reserve(settings)
     if settings.log == "memory:":
         yield "the log forgets everything when the server stops; use sqlite:PATH"
     if settings.demo:

@@ -23,14 +23,16 @@ from ..threads import DaemonExecutor
 from . import room_index
 from .base import LogError, Page
 from .clock import LogClock
+from .disk_reserve import RESERVE_BYTES, DiskReserve
 from .entry import Draft
 from .file_place import MisplacedError
 from .group_commit import Batch
-from .idempotency import MAX_KEYS
+from .idempotency import IDEMPOTENCY_FOR, MAX_KEYS
 from .local import LocalLog
 from .room_index import RoomIndex, Rooms
-from .sqlite_file import EntryRow, Kept, KeyRow, Rows, SqliteFile, is_jump
+from .sqlite_file import SqliteFile
 from .sqlite_reader import Search, SqliteReaders
+from .sqlite_rows import EntryRow, Kept, KeyRow, Rows, is_jump
 from .sqlite_segments import SEGMENT
 from .tail import Tail
 
@@ -53,7 +55,8 @@ class SqliteLog(LocalLog):
     """See `Log`. `path` is a file; it is made when there is none.
 
     `tail_count` and `tail_bytes` bound what is kept in memory, `max_keys` the idempotency
-    keys; `segment` is how many entries a part of the index by room has.
+    keys; `segment` is how many entries a part of the index by room has, `reserve_bytes` the
+    room that is kept on the disk.
     """
 
     def __init__(
@@ -66,10 +69,12 @@ class SqliteLog(LocalLog):
         tail_bytes: int = TAIL_BYTES,
         max_keys: int = MAX_KEYS,
         segment: int = SEGMENT,
+        reserve_bytes: int = RESERVE_BYTES,
     ) -> None:
         super().__init__(settings, clock, max_keys=max_keys)
         self._path = Path(path)
-        self._file = SqliteFile(self._path, settings, segment)
+        reserve = DiskReserve(self._path, reserve_bytes)
+        self._file = SqliteFile(self._path, settings, segment, reserve)
         self._thread = DaemonExecutor(1, "rtpush-sqlite")
         self._readers = SqliteReaders()
         self._tail_bounds = tail_count, tail_bytes
@@ -109,12 +114,13 @@ class SqliteLog(LocalLog):
 
     def _restore_keys(self, rows: Sequence[KeyRow]) -> None:
         newest = {key: seq for seq, key, _, _ in rows}
+        since = self.now() - IDEMPOTENCY_FOR
         for seq, key, account, made in rows:
-            if newest[key] != seq:
-                # It was forgotten, and has come again: the file was not told in time.
+            # One that has come again was forgotten: the file was not told in time.
+            if made < since or newest[key] != seq:
                 self._forgotten.append(seq)
-                continue
-            self._seen.add(key, seq, account, made)
+            else:
+                self._seen.add(key, seq, account, made)
 
     async def close(self) -> None:
         """See `Log.close`."""
@@ -159,9 +165,7 @@ class SqliteLog(LocalLog):
         super().tick()
         if not self._looking:
             self._looking = True
-            looked = asyncio.get_running_loop().run_in_executor(
-                self._thread, self._file.check_place
-            )
+            looked = asyncio.get_running_loop().run_in_executor(self._thread, self._file.tick)
             looked.add_done_callback(self._looked)
         now, wall_ahead = self.now(), self._clock.wall_ahead
         due = self._forgotten or now > self._trim_due or is_jump(self._wall_ahead, wall_ahead)

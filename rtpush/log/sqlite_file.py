@@ -17,111 +17,42 @@ import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from ..config.settings import Settings
 from . import sqlite_retained
 from . import sqlite_segments as segments
 from .base import LogError
+from .disk_reserve import DiskReserve
 from .entry import Entry
 from .file_place import FilePlace
-from .idempotency import IDEMPOTENCY_FOR
-from .retained import RetainedRow
 from .sqlite_reader import SELECT_ENTRIES, entry_of_row
+from .sqlite_rows import Kept, Restored, Rows, is_jump
 from .sqlite_schema import SCHEMA_VERSION, check_version, create, is_log
 
-__all__ = ["EntryRow", "Kept", "KeyRow", "Restored", "Rows", "SqliteFile", "is_jump"]
+__all__ = ["SqliteFile"]
 
 # Trimming rides on commits and, in a quiet log, on ticks: this many entries at
 # the most each time, so that no publisher waits for a long deletion.
 TRIM_AT_ONCE: Final = 5_000
+# On a full disk: bytes of one step, which takes as much of the room, and steps of one trimming.
+STEP_IN_NEED: Final = 2 << 20
+STEPS_IN_NEED: Final = 16
 
 # SQLite folds the write-ahead log into the file by itself, but begins it anew only
 # when it meets no reader. Beyond this size a commit waits for the reads under way.
 MAX_WAL_BYTES: Final = 32 << 20
-
-# Seconds by which a wall clock was set rather than adjusted: worth a write.
-_JUMP: Final = 1.0
 
 _NEWEST_FIRST: Final = SELECT_ENTRIES + "ORDER BY seq DESC LIMIT ?"
 _FORGET_KEY: Final = "DELETE FROM idempotency WHERE seq = ?"
 _OLDEST_FIRST: Final = "SELECT seq, time, size FROM entries ORDER BY seq LIMIT ?"
 
 
-class Kept(NamedTuple):
-    """What a commit or trimming left.
-
-    `first` is the oldest number, `due` the time at which there is more to trim, `sealed` the
-    last number in the index by room, `wall_ahead` what the file says of the clocks.
-    """
-
-    first: int
-    due: float
-    sealed: int
-    wall_ahead: float
-
-
-class Restored(NamedTuple):
-    """What a file held when it was opened.
-
-    `newest` is what the tail begins with; `rooms` has the rooms of the entries before it that
-    are behind `sealed`, the last number in the index by room. By `wall_ahead` the log's clock
-    goes on: see `LogClock`.
-    """
-
-    epoch: str
-    wall_ahead: float
-    first: int
-    newest: list[Entry]
-    sealed: int
-    rooms: list[str | None]
-    tasks: list[bytes]
-    retained: list[RetainedRow]
-    keys: list[KeyRow]
-
-
-# An entry's number, by which keys are stored since theirs is random; its key, account and time.
-KeyRow = tuple[int, bytes, str, float]
-EntryRow = tuple[
-    int,
-    float,
-    int,
-    str,
-    str | None,
-    str | None,
-    bytes,
-    str | None,
-    str | None,
-    bool | None,
-    bool | None,
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """A batch in the form that the thread stores: no object that the loop may change."""
-
-    entries: list[EntryRow]
-    replaced: list[tuple[str]]
-    tasks: list[tuple[str, int, float | None, bytes]]
-    retained: list[RetainedRow]
-    keys: list[KeyRow]
-    forgotten: list[int]
-    time: float
-    wall_ahead: float
-
-
-def is_jump(before: float, wall_ahead: float) -> bool:
-    """Was the wall clock set meanwhile?"""
-    return abs(wall_ahead - before) > _JUMP
-
-
 class SqliteFile:
     """The one connection that writes."""
 
-    def __init__(self, path: Path, settings: Settings, segment: int) -> None:
+    def __init__(self, path: Path, settings: Settings, segment: int, reserve: DiskReserve) -> None:
         self._path = path
         self._guard_path = Path(f"{path.resolve()}-lock")
         self._wal_path = Path(f"{path}-wal")
@@ -129,6 +60,7 @@ class SqliteFile:
         self._guard: sqlite3.Connection | None = None
         self._settings = settings
         self._segment = segment
+        self._reserve = reserve
         self._first = 1
         self._last = 0
         self._bytes = 0
@@ -139,39 +71,43 @@ class SqliteFile:
 
     def open(self, wall: float, tail_count: int, tail_bytes: int) -> Restored:
         """`wall` is the wall clock's time. Raises LogError, and then the file is as it was."""
-        known = is_log(self._path)
-        try:
-            self._db = self._connect(self._path)
-        except sqlite3.Error as exc:
-            raise LogError(f"cannot open the log {self._path}: {exc}.") from exc
-        try:
-            self._check(known)
-            self._db.close()
-            self._hold()
-            self._db = self._connect(self._path)
-            self._begin()
-            return self._restore(wall, tail_count, tail_bytes)
-        except sqlite3.Error as exc:
-            self._leave()
-            raise self._explain(exc) from exc
-        except LogError:
-            self._leave()
-            raise
+        while True:
+            known = is_log(self._path)
+            try:
+                self._db = self._connect(self._path)
+            except sqlite3.Error as exc:
+                raise LogError(f"cannot open the log {self._path}: {exc}.") from exc
+            try:
+                self._check(known)
+                self._close_unfolded()
+                self._hold()
+                self._begin()
+                return self._restore(wall, tail_count, tail_bytes)
+            except sqlite3.Error as exc:
+                self._leave()
+                if not (_is_full(exc) and self._reserve.lend()):
+                    raise self._explain(exc) from exc
+            except LogError:
+                self._leave()
+                raise
 
     def _connect(self, path: Path) -> sqlite3.Connection:
         return sqlite3.connect(path, timeout=0.5, isolation_level=None)
 
     def _leave(self) -> None:
-        """Close, and leave the files as they are.
+        """Close, and leave the files as they are, for a person who has to repair them."""
+        self._close_unfolded()
+        self._let_go()
 
-        The last connection to go folds the write-ahead log into the file and
-        removes it, which does not help a person who has to repair a damaged file. An
-        interrupt that nothing has answered yet stops that before its first page.
+    def _close_unfolded(self) -> None:
+        """Close one connection.
+
+        The last one to go folds the write-ahead log into the file and removes it, which takes
+        room. An interrupt that nothing has answered yet stops that before its first page.
         """
         with suppress(sqlite3.ProgrammingError):  # it is closed already
             self._db.interrupt()
         self._db.close()
-        self._let_go()
 
     def _hold(self) -> None:
         """Keep other servers away: readers of our own share the file itself.
@@ -196,6 +132,8 @@ class SqliteFile:
                 f"the log {self._path} is in use by another rtpush server (or another program); "
                 "stop that one, or choose another file with --log sqlite:PATH."
             )
+        if _is_full(exc):
+            return LogError(f"the disk of the log {self._path} is full: make room on it.")
         if isinstance(exc, sqlite3.OperationalError):
             return LogError(
                 f"cannot open the log {self._path}: {exc}. "
@@ -219,6 +157,7 @@ class SqliteFile:
             create(self._db)
 
     def _begin(self) -> None:
+        self._db = self._connect(self._path)
         execute = self._db.execute
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")
@@ -247,8 +186,6 @@ class SqliteFile:
         between = (self._sealed, newest[0].seq if newest else 0)
         # Time does not fall, also when the wall clock says that the newest entry is yet to come.
         ahead = min([self._wall_ahead, *(wall - entry.time for entry in newest[-1:])])
-        before = wall - ahead - IDEMPOTENCY_FOR
-        execute("DELETE FROM idempotency WHERE time < ?", (before,))
         rooms = execute("SELECT room FROM entries WHERE seq > ? AND seq < ? ORDER BY seq", between)
         return Restored(
             epoch,
@@ -304,14 +241,32 @@ class SqliteFile:
                 self._db.execute("PRAGMA wal_checkpoint(RESTART)")
 
     def trim(self, now: float, wall_ahead: float, forgotten: list[int]) -> Kept:
-        """Trim only; likewise."""
+        """Trim only; likewise. On a full disk, with the room that was kept for it."""
+        try:
+            return self._trim_alone(now, wall_ahead, forgotten)
+        except sqlite3.OperationalError as exc:
+            if not (_is_full(exc) and self._has_too_much(now)):
+                raise
+        self._reserve.release()
+        for _ in range(STEPS_IN_NEED):
+            with suppress(sqlite3.OperationalError):
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            kept = self._trim_alone(now, wall_ahead, forgotten, STEP_IN_NEED)
+            if kept.due > now:
+                break
+        return kept
+
+    def _trim_alone(
+        self, now: float, wall_ahead: float, forgotten: list[int], budget: float = math.inf
+    ) -> Kept:
         with self._transaction():
             self._db.executemany(_FORGET_KEY, ((seq,) for seq in forgotten))
-            return self._trim(now, wall_ahead)
+            return self._trim(now, wall_ahead, budget)
 
-    def check_place(self) -> None:
-        """Raises MisplacedError when the file is not where it was opened."""
+    def tick(self) -> None:
+        """Once a second: raises MisplacedError when the file is not where it was opened."""
         self._place.check()
+        self._reserve.keep()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -344,7 +299,7 @@ class SqliteFile:
             self._wall_ahead = wall_ahead
             self._db.execute("UPDATE meta SET value = ? WHERE name = 'wall_ahead'", (wall_ahead,))
 
-    def _trim(self, now: float, wall_ahead: float) -> Kept:
+    def _trim(self, now: float, wall_ahead: float, budget: float = math.inf) -> Kept:
         self._note_clocks(wall_ahead)
         execute = self._db.execute
         execute("DELETE FROM tasks WHERE ended < ?", (now - self._settings.finished_for,))
@@ -361,11 +316,21 @@ class SqliteFile:
                     break
                 self._bytes -= size
                 keep = seq + 1
+                budget -= size
+                if budget < 0:
+                    break
         if keep > self._first:
             execute("DELETE FROM entries WHERE seq < ?", (keep,))
             segments.trim(self._db, keep)
             self._first = keep
         return Kept(keep, due, self._sealed, self._wall_ahead)
+
+    def _has_too_much(self, now: float) -> bool:
+        oldest = self._db.execute(_OLDEST_FIRST, (1,)).fetchone()
+        if oldest is None:
+            return False
+        seq, made, _ = oldest
+        return seq < self._last and self._too_much(seq, made, now)
 
     def _too_much(self, oldest: int, made: float, now: float) -> bool:
         settings = self._settings
@@ -374,3 +339,9 @@ class SqliteFile:
             or self._bytes > settings.retention_bytes
             or made < now - settings.retention_age
         )
+
+
+def _is_full(exc: sqlite3.Error) -> bool:
+    # Errors of the module itself have no code.
+    code = getattr(exc, "sqlite_errorcode", None)
+    return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
