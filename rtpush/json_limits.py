@@ -5,8 +5,7 @@ The functions look at the bytes first: most texts are small or flat, and need no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 __all__ = [
     "LIGHT",
@@ -40,10 +39,14 @@ def has_too_many_containers(raw: bytes | str, containers: int | None = None) -> 
     encoded = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
     if count_containers(encoded) <= MAX_CONTAINERS:
         return False
-    # Brackets in strings build nothing. Without escaped quotes, every other piece
-    # between quotes is outside of a string.
+    # Brackets in strings build nothing.
+    return count_containers(_outside_strings(encoded)) > MAX_CONTAINERS
+
+
+def _outside_strings(encoded: bytes) -> bytes:
+    # Without escaped quotes, every other piece between quotes is outside of a string.
     pieces = encoded.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
-    return count_containers(b"".join(pieces[::2])) > MAX_CONTAINERS
+    return b"".join(pieces[::2])
 
 
 def count_containers(raw: bytes) -> int:
@@ -84,28 +87,28 @@ def _has_more(raw: bytes, byte: bytes, limit: int) -> bool:
     return True
 
 
-def is_too_deep(data: Any, encoded: bytes) -> bool:
-    """Is the data, whose JSON is `encoded`, nested deeper than allowed?"""
-    # Most data has fewer brackets than the limit has levels: no need to walk it.
-    return _may_be_deep(encoded) and _depth(data) > MAX_DEPTH
+def is_too_deep(encoded: bytes) -> bool:
+    """Is a JSON text, which orjson has written, nested deeper than allowed?"""
+    # Most texts have fewer brackets than the limit has levels: no need to look at them.
+    return _may_be_deep(encoded) and _depth(encoded) > MAX_DEPTH
 
 
 def _may_be_deep(encoded: bytes) -> bool:
     return any(_has_more(encoded, byte, MAX_DEPTH // 2) for byte in (b"[", b"{"))
 
 
-# A tuple: a union of types would be built anew for each value that is looked at.
-_CONTAINERS: Final = (dict, list, tuple)
+# Braces become brackets, and everything else is left out.
+_AS_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKET: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def _depth(data: Any) -> int:
-    """Objects and arrays within each other; looks at one level at a time."""
-    depth, level = 0, [data]
-    while level := [value for value in level if isinstance(value, _CONTAINERS)]:
-        depth += 1
-        level = [child for value in level for child in _children(value)]
+def _depth(encoded: bytes) -> int:
+    """Objects and arrays within each other; one more than the limit for all that is deeper.
+
+    Half as long as a walk through the values, which may be a program's own objects.
+    """
+    brackets, depth = _outside_strings(encoded).translate(_AS_BRACKETS, _NO_BRACKET), 0
+    while brackets and depth <= MAX_DEPTH:
+        # The innermost level goes.
+        brackets, depth = brackets.replace(b"[]", b""), depth + 1
     return depth
-
-
-def _children(value: dict[str, Any] | list[Any] | tuple[Any, ...]) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value

@@ -41,6 +41,7 @@ from .log.base import Log, LogError
 from .log.entry import Draft, cancelled
 from .log.factory import make_bus, make_log
 from .metrics import Metrics
+from .payloads import JsonDefault
 from .protocol import Envelope
 from .sessions.runtime import Runtime
 from .signals import StopSignals
@@ -69,8 +70,15 @@ class Lifecycle(Application):
 
     _log: Log
 
-    def __init__(self, settings: Settings, work: Work | None, concurrency: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        work: Work | None,
+        concurrency: int,
+        json_default: JsonDefault | None,
+    ) -> None:
         super().__init__()
+        self._json_default = json_default
         self.settings = settings
         self._work = work
         self._concurrency = concurrency
@@ -147,6 +155,7 @@ class Lifecycle(Application):
             self._spawn,
             metrics,
             settings,
+            self._json_default,
         )
         self._replies = PendingReplies(self._hub, self._nodes)
         self._dispatcher.on_stray_reply = self._replies.take_stray

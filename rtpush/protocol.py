@@ -19,6 +19,7 @@ import orjson
 
 from .errors import RtpushError
 from .json_limits import MAX_CONTAINERS, MAX_DEPTH, has_too_many_containers, is_too_deep
+from .payloads import JsonDefault, encode_payload, is_args
 
 __all__ = [
     "COMMANDS",
@@ -247,9 +248,18 @@ def dumps(value: Any) -> bytes:
     return bytes(memoryview(orjson.dumps(value)))
 
 
-def encode(event: str, data: Any, position: str | None = None, room: str | None = None) -> bytes:
-    """An envelope of the server's own. `position` makes it carry `id`."""
-    envelope = {"event": event, **_fields(data)}
+def encode(
+    event: str,
+    data: Any,
+    position: str | None = None,
+    room: str | None = None,
+    *,
+    args: bool = False,
+) -> bytes:
+    """An envelope of the server's own. `position` makes it carry `id`, `args` several arguments."""
+    envelope = {"event": event, "data": data}
+    if args:
+        envelope["args"] = True
     if room is not None:
         envelope["room"] = room
     if position is not None:
@@ -258,7 +268,7 @@ def encode(event: str, data: Any, position: str | None = None, room: str | None 
 
 
 def _fields(data: Any) -> dict[str, Any]:
-    return {"data": data, "args": True} if isinstance(data, tuple) else {"data": data}
+    return {"data": data, "args": True} if is_args(data) else {"data": data}
 
 
 def encode_logged(
@@ -300,17 +310,15 @@ def encode_retained(
     return dumps(envelope | {"retained": True, "id": id_})
 
 
-def encode_data(data: Any) -> bytes:
-    """JSON of an envelope's data; raises RtpushError (`bad_envelope`).
+def encode_data(data: Any, default: JsonDefault | None = None) -> bytes:
+    """JSON of an envelope's data, as `encode_payload`; raises RtpushError (`bad_envelope`).
 
     orjson decodes deeper nesting than it encodes, so depth is measured where
     it can be refused, before anything is stored.
     """
-    try:
-        encoded = dumps(data)
-    except (orjson.JSONEncodeError, RecursionError) as exc:
-        raise RtpushError("bad_envelope", f"The data cannot be encoded as JSON: {exc}.") from exc
-    if is_too_deep(data, encoded):
+    # In a buffer of its own length: see `dumps`.
+    encoded = bytes(memoryview(encode_payload(data, default)))
+    if is_too_deep(encoded):
         raise RtpushError("bad_envelope", f"The data is nested deeper than {MAX_DEPTH} levels.")
     return encoded
 
@@ -345,9 +353,9 @@ def encode_reply(ack: int | float | str, data: Any) -> bytes:
     return dumps({"ack": ack, **_fields(data)})
 
 
-def encode_answer(data: Any) -> bytes:
-    """A reply that can be kept: the same without its `ack`. Raises JSONEncodeError."""
-    return dumps(_fields(data))
+def encode_answer(data: Any, default: JsonDefault | None = None) -> bytes:
+    """A reply that can be kept: the same without its `ack`. Raises as `encode_payload`."""
+    return bytes(memoryview(encode_payload(_fields(data), default)))
 
 
 def with_ack(answer: bytes, ack: int | float | str) -> bytes:

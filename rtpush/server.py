@@ -26,6 +26,7 @@ from .config.documentation import page
 from .config.settings import Settings
 from .handlers.options import ServerOptions, settings_of
 from .lifecycle import Lifecycle, StartError
+from .payloads import JsonDefault
 from .signals import StopSignals
 from .terminal.banner import banner, explain_bind_error, lan_address
 from .terminal.logs import set_up_logging
@@ -60,6 +61,7 @@ class Server(Lifecycle):
         *,
         work: Work | None = None,
         concurrency: int = 2,
+        json_default: JsonDefault | None = None,
         **options: Unpack[ServerOptions],
     ) -> None:
         """Take the settings; nothing runs yet.
@@ -69,6 +71,8 @@ class Server(Lifecycle):
             work: A function, or a coroutine function, that this server does tasks with. See
                 docs/how-to/use-your-model.md.
             concurrency: How many tasks it does at the same time; the others wait.
+            json_default: Turns a value that JSON does not know, of an event or an answer,
+                into one that it knows; raises TypeError for others.
             **options: Settings by name, which win over `settings`:
                 `Server(port=8080, log="memory:")`. The options of
                 python-socketio's `AsyncServer` are understood, too.
@@ -77,7 +81,9 @@ class Server(Lifecycle):
             ConfigError: An option is unknown, or a value is not allowed. It
                 names every one of them.
         """
-        super().__init__(settings_of(settings or Settings(), options), work, concurrency)
+        super().__init__(
+            settings_of(settings or Settings(), options), work, concurrency, json_default
+        )
 
     @property
     def port(self) -> int:

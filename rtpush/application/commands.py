@@ -6,7 +6,10 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, Protocol
 
+from orjson import Fragment
+
 from ..errors import RtpushError
+from ..payloads import is_args
 from ..protocol import Envelope, check_room, check_size, encode, encode_data
 from ..sessions.rewind import MAX_REWIND, RewindSpec
 from ..sessions.session import Session
@@ -50,10 +53,9 @@ class Commands:
         return self._by_event.get(event)
 
     def _ping(self, _session: Session, envelope: Envelope, responder: Responder) -> None:
-        data = encode_data(envelope.data)
-        args = isinstance(envelope.data, tuple)
+        data, args = encode_data(envelope.data), is_args(envelope.data)
         check_size(self._max_message, "pong", data, args=args, logged=False)
-        responder.send(encode("pong", envelope.data))
+        responder.send(encode("pong", Fragment(data), args=args))
 
     def _join(
         self, session: Session, envelope: Envelope, responder: Responder

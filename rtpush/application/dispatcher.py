@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from inspect import isawaitable
 from typing import Any, Final
 
-from orjson import JSONEncodeError
+from orjson import Fragment
 
 from ..access.auth import OPEN
 from ..access.charges import charge_client, charge_publisher
@@ -39,6 +39,7 @@ from ..log.retained import check_retain
 from ..log.task import ENDS, REQUEUED, TASK_EVENTS, task_key
 from ..log.task_states import SERVER, Sender
 from ..metrics import Metrics
+from ..payloads import JsonDefault, default_of, is_args
 from ..protocol import (
     LOGGED_ONLY,
     RESERVED_EVENTS,
@@ -47,6 +48,7 @@ from ..protocol import (
     Position,
     Reply,
     check_size,
+    encode,
     encode_answer,
     encode_data,
     encode_error,
@@ -82,7 +84,9 @@ class Dispatcher:
         spawn: Spawn,
         metrics: Metrics,
         settings: Settings,
+        json_default: JsonDefault | None = None,
     ) -> None:
+        self._json_default = default_of(json_default)
         self._log = log
         self._hub = hub
         self._nodes = nodes
@@ -256,10 +260,11 @@ class Dispatcher:
     async def _result(self, session: Session, envelope: Envelope) -> bytes | RtpushError:
         try:
             result = await self._handlers.event(envelope.event, session.sid, envelope.data)
-            return encode_answer(result)
         except RtpushError as error:
             return error
-        except JSONEncodeError:
+        try:
+            return encode_answer(result, self._json_default)
+        except RtpushError:
             logger.exception("what the handler of %r returned is not JSON", envelope.event)
             return RtpushError("internal", "The application's answer cannot be sent.")
 
@@ -306,7 +311,8 @@ class Dispatcher:
     ) -> Draft:
         if envelope.retain:
             self._check_retained(envelope, skip, ack)
-        draft = Draft.of(envelope, skip, ack, key_scope, account, sender)
+        default = self._json_default
+        draft = Draft.of(envelope, skip, ack, key_scope, account, sender, default)
         limit, args = self._max_message, draft.args
         check_size(limit, draft.event, draft.encoded, draft.room, draft.key, ack, args=args)
         return draft
@@ -348,11 +354,11 @@ class Dispatcher:
                 "Task events are always logged: leave `volatile` out, here or in the room's rule.",
             )
         _check_not_logged_only(envelope.event)
-        data = encode_data(envelope.data)
-        args = isinstance(envelope.data, tuple)
-        limit, room = self._max_message, envelope.room
-        check_size(limit, envelope.event, data, room, args=args, logged=False)
-        self._nodes.send_volatile(envelope.event, envelope.data, envelope.room, skip)
+        data, args = encode_data(envelope.data, self._json_default), is_args(envelope.data)
+        limit, event, room = self._max_message, envelope.event, envelope.room
+        check_size(limit, event, data, room, args=args, logged=False)
+        encoded = encode(event, Fragment(data), room=room, args=args)
+        self._nodes.send_volatile(encoded, room, skip)
 
 
 def position_of(log: Log, seq: int) -> str:

@@ -24,6 +24,7 @@ from ..errors import ConnectError
 from ..handlers.compat import SocketIOInterface
 from ..handlers.options import forget_options
 from ..handlers.registry import Handler
+from ..payloads import JsonDefault
 from ..protocol import check_name, check_room
 from ..publisher.backoff import Backoff
 from .endpoint import Auth, Endpoint, check_headers, new_http_session, resolve_address
@@ -61,6 +62,7 @@ class Client(SocketIOInterface):
         request_timeout: float = 10,
         http_session: aiohttp.ClientSession | None = None,
         ssl_verify: bool = True,
+        json_default: JsonDefault | None = None,
         **options: Any,
     ) -> None:
         """Nothing is connected yet.
@@ -76,6 +78,8 @@ class Client(SocketIOInterface):
             http_session: A session of yours, for a proxy or certificates; the client
                 does not close it. None makes one for each connection.
             ssl_verify: Whether to check the server's certificate.
+            json_default: Turns a value that JSON does not know into one that it knows; raises
+                TypeError for others.
             **options: Other options of python-socketio's client, which have no effect.
 
         Raises:
@@ -87,7 +91,7 @@ class Client(SocketIOInterface):
         self._backoff = Backoff(reconnection_delay, reconnection_delay_max, randomization_factor)
         self._timeout = request_timeout
         self._http_session, self._ssl_verify = http_session, ssl_verify
-        self._session = Session()
+        self._session = Session(json_default)
 
     def _add_handler(self, event: str, handler: Handler) -> None:
         self._session.dispatcher.add(event, handler)

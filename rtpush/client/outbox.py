@@ -18,10 +18,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, islice
 from typing import Any, Final
 
 from ..errors import RtpushError
+from ..payloads import JsonDefault, default_of
 from ..publisher.request import encode_envelope
 
 __all__ = ["Done", "Outbox"]
@@ -51,7 +53,8 @@ class _Entry:
 class Outbox:
     """Entries by their `ack`, in the order in which they were added."""
 
-    def __init__(self) -> None:
+    def __init__(self, json_default: JsonDefault | None = None) -> None:
+        self.encode = partial(encode_envelope, default=default_of(json_default))
         self._entries: dict[str, _Entry] = {}
         # Bytes of all entries.
         self._bytes = 0
@@ -73,7 +76,7 @@ class Outbox:
         Raises RtpushError (`bad_envelope`) when JSON cannot represent it.
         """
         ack = f"{self._prefix}:{next(self._counter)}"
-        text = encode_envelope({**envelope, "ack": ack, "idempotency_key": ack})
+        text = self.encode({**envelope, "ack": ack, "idempotency_key": ack})
         self._entries[ack] = _Entry(text, done)
         self._bytes += len(text)
         return ack

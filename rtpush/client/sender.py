@@ -6,7 +6,6 @@ import asyncio
 from typing import Any, Final
 
 from ..errors import ConnectError, RtpushError
-from ..publisher.request import encode_envelope
 from .connection import Connection
 from .dispatch import data_of
 from .outbox import Done, Outbox
@@ -74,7 +73,7 @@ class Sender:
     def send_volatile(self, envelope: dict[str, Any]) -> None:
         """Send an event that is dropped when it cannot leave now."""
         if self.connected and self.require_connection().unsent < _MAX_VOLATILE:
-            text = encode_envelope({**envelope, "volatile": True})
+            text = self._outbox.encode({**envelope, "volatile": True})
             self.require_connection().send(text)
 
     async def call(self, envelope: dict[str, Any], timeout: float) -> Any:
@@ -112,7 +111,7 @@ class Sender:
     def reply(self, envelope: dict[str, Any]) -> None:
         """Answer the server."""
         if self.connection is not None:
-            self.connection.reply(encode_envelope(envelope))
+            self.connection.reply(self._outbox.encode(envelope))
 
     async def drain(self) -> None:
         """Wait until every event is answered, or the connection has ended."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ..errors import ConnectError, Reason, RtpushError
+from ..payloads import JsonDefault
 from ..protocol import check_room
 from .connection import Connection, Listener
 from .cursor import Cursor
@@ -39,7 +40,7 @@ _ROOM_TIMEOUT: Final = 60.0
 class Session:
     """The state of one client, and its connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, json_default: JsonDefault | None = None) -> None:
         # The session's secret; None before the first connection.
         self.sid: str | None = None
         self.cursor = Cursor()
@@ -52,7 +53,7 @@ class Session:
         self._placed = False
         # The user that connected last; None before the first attempt.
         self._identity: str | None = None
-        self._outbox = Outbox()
+        self._outbox = Outbox(json_default)
         self.queues = ReceiveQueues(lambda: len(self._outbox) > 0)
         self.sender = Sender(self._outbox, self.queues)
         self.dispatcher = HandlerDispatcher(self.queues, self.sender.reply)

@@ -18,10 +18,13 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
+from orjson import Fragment
+
 from ..access.auth import Grant
 from ..errors import RtpushError
 from ..hub import Hub
 from ..log.bus import Bus
+from ..protocol import dumps
 from ..sessions.handover import dump_session
 from ..sessions.session import Session
 
@@ -160,19 +163,13 @@ class Nodes:
 
     # ----------------------------------------------------------------- volatile
 
-    def send_volatile(
-        self, event: str, data: Any, room: str | None, skip: Collection[str] = ()
-    ) -> None:
+    def send_volatile(self, envelope: bytes, room: str | None, skip: Collection[str] = ()) -> None:
         """To the sessions that are connected to any node, and keep up now."""
-        self._hub.send_volatile(event, data, room, skip)
-        args = isinstance(data, tuple)
-        self.bus.broadcast(
-            "volatile", event=event, data=data, args=args, room=room, skip=list(skip)
-        )
+        self._hub.send_volatile(envelope, room, skip)
+        self.bus.broadcast("volatile", envelope=Fragment(envelope), room=room, skip=list(skip))
 
     async def _hear_volatile(self, fields: dict[str, Any]) -> None:
-        data = tuple(fields["data"]) if fields["args"] else fields["data"]
-        self._hub.send_volatile(fields["event"], data, fields["room"], fields["skip"])
+        self._hub.send_volatile(dumps(fields["envelope"]), fields["room"], fields["skip"])
 
     # ------------------------------------------------------------------- moving
 

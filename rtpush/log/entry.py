@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from ..framing import FRAMINGS, Framing
+from ..payloads import JsonDefault, is_args
 from ..protocol import Envelope, Position, encode_data, encode_logged
 from .accounts import APPLICATION
 from .growth import APPEND
@@ -70,20 +71,26 @@ class Draft:
         key_scope: str = "",
         account: str = APPLICATION,
         sender: Sender = SERVER,
+        default: JsonDefault | None = None,
     ) -> Draft:
         """Raises RtpushError when the data cannot be encoded or names no task.
 
         `key_scope` says whose the envelope's idempotency key is: in another scope the same
-        key is another. What only the server says of a task is left out.
+        key is another. What only the server says of a task is left out. `default` is for
+        `encode_payload`.
         """
-        key, data = envelope.key, own_fields(envelope.event, envelope.data, sender)
-        data = normalize(envelope.event, data)
-        if envelope.event == "task_progress":
-            key = _progress_key(data, key)
-        encoded = encode_data(data)
+        key, encoded, task = envelope.key, encode_data(envelope.data, default), None
+        if envelope.event in TASK_EVENTS:
+            # Decoded: the rules of tasks are about JSON, whatever the program has sent.
+            given = orjson.loads(encoded)
+            task = normalize(envelope.event, own_fields(envelope.event, given, sender))
+            if task != given:
+                encoded = encode_data(task)
+            if envelope.event == "task_progress":
+                key = _progress_key(task, key)
         return cls(
             envelope.event,
-            orjson.loads(encoded) if envelope.event in TASK_EVENTS else None,
+            task,
             envelope.room,
             key,
             _digest(key_scope, envelope.idempotency_key),
@@ -92,7 +99,7 @@ class Draft:
             ack,
             account,
             sender,
-            isinstance(envelope.data, tuple),
+            is_args(envelope.data),
             envelope.retain,
         )
 

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from ..payloads import JsonDefault, default_of
 from .async_http_client import AsyncHttpClient
 from .circuit_breaker import CircuitBreaker
 from .http_client import HttpClient
@@ -42,6 +43,7 @@ class AsyncPublisher:
         timeout: float = 5.0,
         when_away: WhenAway = "raise",
         spool: str | Path | None = None,
+        json_default: JsonDefault | None = None,
     ) -> None:
         """Nothing is sent yet. It may be made before there is an event loop.
 
@@ -52,12 +54,15 @@ class AsyncPublisher:
             timeout: Seconds that one call tries for.
             when_away: What happens to events while the server is away.
             spool: The file for `when_away="spool"`, and only then.
+            json_default: Turns a value that JSON does not know into one that it knows; raises
+                TypeError for others.
 
         Raises:
             ValueError: `url` is not an address, or the options do not fit together.
             sqlite3.Error: The spool cannot be opened.
         """
         check_spool(when_away, spool)
+        self._encode = partial(encode_envelope, default=default_of(json_default))
         self._http = AsyncHttpClient(url, key)
         self._timeout = timeout
         self._when_away = when_away
@@ -94,7 +99,8 @@ class AsyncPublisher:
 
         Args:
             event: Its name.
-            data: Any JSON.
+            data: Any JSON, and what docs/how-to/from-anywhere.md lists: dataclasses, models,
+                dates, arrays. A tuple is several arguments.
             room: The room whose members get it; None: everybody.
             key: For a reader that is behind, a later event with this key replaces it.
             volatile: Send it to those who are connected now, and store it nowhere. It
@@ -116,7 +122,7 @@ class AsyncPublisher:
         envelope: dict[str, Any] = {"event": event, "data": data, "room": room, "key": key}
         envelope["retain"] = retain or None
         if volatile:
-            return (await self._post_now([encode_envelope(envelope | {"volatile": True})]))[0]
+            return (await self._post_now([self._encode(envelope | {"volatile": True})]))[0]
         envelope["idempotency_key"] = idempotency_key
         return (await self.publish_many([envelope]))[0]
 
@@ -133,7 +139,7 @@ class AsyncPublisher:
             RtpushError: As `publish`, for the first that is refused. Others may be
                 stored nevertheless.
         """
-        encoded = [encode_envelope(with_idempotency_key(envelope)) for envelope in envelopes]
+        encoded = [self._encode(with_idempotency_key(envelope)) for envelope in envelopes]
         if self._sender is not None:
             await self._in_thread(partial(self._sender.append, encoded))
             return [None] * len(encoded)

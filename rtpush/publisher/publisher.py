@@ -13,9 +13,11 @@ Rules that hold here:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from ..payloads import JsonDefault, default_of
 from .circuit_breaker import CircuitBreaker
 from .http_client import HttpClient
 from .request import batches, encode_envelope, positions_of, with_idempotency_key
@@ -41,6 +43,7 @@ class Publisher:
         timeout: float = 5.0,
         when_away: WhenAway = "raise",
         spool: str | Path | None = None,
+        json_default: JsonDefault | None = None,
     ) -> None:
         """Nothing is sent yet.
 
@@ -51,12 +54,15 @@ class Publisher:
             timeout: Seconds that one call tries for.
             when_away: What happens to events while the server is away.
             spool: The file for `when_away="spool"`, and only then.
+            json_default: Turns a value that JSON does not know into one that it knows; raises
+                TypeError for others.
 
         Raises:
             ValueError: `url` is not an address, or the options do not fit together.
             sqlite3.Error: The spool cannot be opened.
         """
         check_spool(when_away, spool)
+        self._encode = partial(encode_envelope, default=default_of(json_default))
         self._http = HttpClient(url, key)
         self._timeout = timeout
         self._when_away = when_away
@@ -89,7 +95,8 @@ class Publisher:
 
         Args:
             event: Its name.
-            data: Any JSON.
+            data: Any JSON, and what docs/how-to/from-anywhere.md lists: dataclasses, models,
+                dates, arrays. A tuple is several arguments.
             room: The room whose members get it; None: everybody.
             key: For a reader that is behind, a later event with this key replaces it.
             volatile: Send it to those who are connected now, and store it nowhere. It
@@ -111,7 +118,7 @@ class Publisher:
         envelope: dict[str, Any] = {"event": event, "data": data, "room": room, "key": key}
         envelope["retain"] = retain or None
         if volatile:
-            return self._post_now([encode_envelope(envelope | {"volatile": True})])[0]
+            return self._post_now([self._encode(envelope | {"volatile": True})])[0]
         envelope["idempotency_key"] = idempotency_key
         return self.publish_many([envelope])[0]
 
@@ -128,7 +135,7 @@ class Publisher:
             RtpushError: As `publish`, for the first that is refused. Others may be
                 stored nevertheless.
         """
-        encoded = [encode_envelope(with_idempotency_key(envelope)) for envelope in envelopes]
+        encoded = [self._encode(with_idempotency_key(envelope)) for envelope in envelopes]
         if self._sender is not None:
             self._sender.append(encoded)
             return [None] * len(encoded)

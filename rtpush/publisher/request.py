@@ -17,6 +17,7 @@ import orjson
 from ..access.addresses import is_loopback
 from ..access.key_file import KeyFileError, local_key_file, read_key_file
 from ..errors import RtpushError
+from ..payloads import JsonDefault, encode_payload, is_args
 from .backoff import Backoff
 
 __all__ = [
@@ -110,18 +111,15 @@ def request_headers(key: str | None) -> dict[str, str]:
     return headers if key is None else {**headers, "Authorization": f"Bearer {key}"}
 
 
-def encode_envelope(envelope: Mapping[str, Any]) -> bytes:
-    """JSON without the fields that are None. Raises RtpushError (`bad_envelope`).
+def encode_envelope(envelope: Mapping[str, Any], default: JsonDefault | None = None) -> bytes:
+    """JSON without the fields that are None, as `encode_payload`.
 
-    A tuple as `data` is several arguments.
+    A tuple as `data` is several arguments. Raises RtpushError (`bad_envelope`).
     """
     fields = {name: value for name, value in envelope.items() if value is not None}
-    if isinstance(fields.get("data"), tuple):
+    if is_args(fields.get("data")):
         fields["args"] = True
-    try:
-        return orjson.dumps(fields)
-    except orjson.JSONEncodeError as exc:
-        raise RtpushError("bad_envelope", f"The data cannot be encoded as JSON: {exc}.") from exc
+    return encode_payload(fields, default)
 
 
 def with_idempotency_key(envelope: dict[str, Any]) -> dict[str, Any]:

@@ -19,14 +19,13 @@ import asyncio
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from ..access.room_policy import RoomPolicy
 from ..config.settings import Settings
 from ..framing import Framing
 from ..log.base import Log
 from ..log.entry import Entry
-from ..protocol import encode
 from .catch_up import LOST, WRITE_BYTES, CatchUp
 from .groups import Group
 from .runtime import Runtime
@@ -61,11 +60,8 @@ class Delivery(CatchUp):
         """Go on from the newest entry. Once, when the log is open."""
         self.head = self.log.last
 
-    def send_volatile(
-        self, event: str, data: Any, room: str | None, skip: Collection[str] = ()
-    ) -> None:
+    def send_volatile(self, envelope: bytes, room: str | None, skip: Collection[str] = ()) -> None:
         """To the sessions that are connected and keep up now; no other will see it."""
-        envelope = encode(event, data, room=room)
         alone = self.sessions.get(room or "")
         if alone is not None:
             if alone.live:

@@ -6,7 +6,7 @@ import pytest
 from hubs import House, resyncs, told, x
 
 from rtpush.framing import FRAMINGS, Framing
-from rtpush.protocol import Position
+from rtpush.protocol import Position, encode
 
 
 @pytest.mark.parametrize("framing", FRAMINGS, ids=lambda framing: f"{framing.index}-{framing.name}")
@@ -89,19 +89,19 @@ def test_deliveries_are_counted(house: House) -> None:
     house.publish(x(3, room="b"))
     assert house.hub.deliveries == 2
     house.publish(x(4, room=session.sid))
-    house.hub.send_volatile("x", 5, "a", skip=(session.sid,))
+    house.hub.send_volatile(encode("x", 5, room="a"), "a", skip=(session.sid,))
     assert house.hub.deliveries == 4
 
 
 def test_volatile_events_reach_those_who_keep_up(house: House) -> None:
     (one, first), (two, second), (_, third) = house.open("a"), house.open("a"), house.open()
-    house.hub.send_volatile("x", 1, "a")
-    house.hub.send_volatile("x", 2, None, skip=(one.sid,))
-    house.hub.send_volatile("x", 3, one.sid)
+    house.hub.send_volatile(encode("x", 1, room="a"), "a")
+    house.hub.send_volatile(encode("x", 2), None, skip=(one.sid,))
+    house.hub.send_volatile(encode("x", 3), one.sid)
     house.hub.pause(one)
     house.hub.pause(two)
-    house.hub.send_volatile("x", 4, None)
-    house.hub.send_volatile("x", 5, one.sid)
+    house.hub.send_volatile(encode("x", 4), None)
+    house.hub.send_volatile(encode("x", 5), one.sid)
     assert (told(first), told(second), told(third)) == ([1, 3], [1, 2], [2, 4])
 
 
