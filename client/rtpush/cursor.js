@@ -58,6 +58,8 @@ export class Cursor {
       this.last = null;
       return true;
     }
+    // The `active_tasks` behind it has the same position.
+    if (event === 'state') return true;
     const fresh = id === undefined || this.advance(id);
     return fresh && !(room !== undefined && isBehind(id, this.#rooms.get(room)));
   }

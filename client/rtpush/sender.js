@@ -17,13 +17,13 @@ import { Outbox, errorOf } from './outbox.js';
 /** @typedef {import('./socket.js').Socket} Socket */
 
 /** For the next emit; `timeout` in milliseconds.
- * @typedef {{timeout?: number, volatile?: boolean, room?: string, key?: string}} Flags */
+ * @typedef {{timeout?: number, volatile?: boolean, retain?: boolean, room?: string, key?: string}} Flags */
 
 /** Events that only the socket itself fires; one with such a name from the server is ignored. */
 export const LOCAL = new Set(['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener',
   'reconnect', 'reconnect_attempt', 'reconnect_error', 'reconnect_failed']);
 // Only the server sends these, with a meaning of their own.
-const RESERVED = new Set([...LOCAL, 'active_tasks', 'resync']);
+const RESERVED = new Set([...LOCAL, 'active_tasks', 'state', 'resync']);
 // Only the server sends these without an `id`: a volatile one could not be told from its own.
 const LOGGED_ONLY = new Set(['error', 'pong', 'heartbeat']);
 const MAX_REPLIES = 1000;
@@ -53,11 +53,11 @@ export class Sender {
    * @throws {Error} when the name is reserved
    * @throws {TypeError} when the server would refuse the names or the arguments
    */
-  emit(event, args, { timeout, volatile, ...to }) {
+  emit(event, args, { timeout, volatile, retain, ...to }) {
     for (const [kind, name] of Object.entries({ event, ...to })) checkName(kind, name);
     if (RESERVED.has(event) || (volatile && LOGGED_ONLY.has(event))) throw new Error(`"${event}" is a reserved event name`);
     const callback = typeof args.at(-1) === 'function' ? args.pop() : null;
-    const envelope = { event, ...fieldsOf(args), ...to, volatile };
+    const envelope = { event, ...fieldsOf(args), ...to, volatile, retain };
     // Without a connection a volatile event is dropped, as in Socket.IO.
     if (!volatile || (callback && this.#socket.connected)) this.#add(envelope, callback, timeout);
     else this.#transmit(encode(envelope));

@@ -327,10 +327,18 @@ export class SharedConnection {
     if (this.#receiveQueue !== null) {
       if (this.#receiveQueue.length < MAX_QUEUE) this.#receiveQueue.push(envelope);
     } else if (room === undefined || room === this.sid || this.rooms.has(room)) {
-      this.#deliver(envelope);
-    } else if (envelope.event !== 'active_tasks') {
+      this.#deliver(this.#ofOwnRooms(envelope));
+    } else if (envelope.event !== 'active_tasks' && envelope.event !== 'state') {
       this.cursor.advance(id);
     }
+  }
+
+  /** The leader's `state` also has what the rooms of other tabs retain. @param {Envelope} envelope */
+  #ofOwnRooms(envelope) {
+    const { event, data } = envelope;
+    if (event !== 'state' || !Array.isArray(data?.entries)) return envelope;
+    const isOwn = (/** @type {Envelope} */ { room }) => room === undefined || this.rooms.has(room);
+    return { ...envelope, data: { entries: data.entries.filter(isOwn) } };
   }
 
   /** @param {Envelope} envelope */

@@ -17,6 +17,7 @@ import { connections } from './lifecycle.js';
 import { Manager } from './manager.js';
 import { readOptions } from './options.js';
 import { errorOf } from './outbox.js';
+import { RetainedValues } from './retained.js';
 import { LEFT, LOCAL, Sender, argumentsOf } from './sender.js';
 
 /** @typedef {import('./endpoint.js').Rooms} Rooms */
@@ -55,6 +56,7 @@ export class Socket extends AnyEmitter {
   #rooms = new Map();
   /** Rooms whose `join` is not answered yet. @type {Set<string>} */
   #joining = new Set();
+  #retained = new RetainedValues();
   /** @type {Set<(envelope: Envelope) => void>} */
   #envelopeHandlers = new Set();
 
@@ -259,6 +261,18 @@ export class Socket extends AnyEmitter {
     return this;
   }
 
+  /**
+   * The next emit is kept for clients that come later, until another with the same room, name and
+   * key takes its place; null as its data removes it.
+   *
+   * @param {string} key
+   * @returns {this}
+   */
+  retain(key) {
+    this.#flags.retain = true;
+    return this.keyed(key);
+  }
+
   // ----------------------------------------------------------------- rooms
 
   /**
@@ -297,13 +311,31 @@ export class Socket extends AnyEmitter {
   #forgetRoom(room) {
     this.#rooms.delete(room);
     this.#connection.cursor.leave(room);
+    this.#retained.leave(room);
     return this.#connection.setRooms();
   }
 
   // ------------------------------------------------------------- receiving
 
+  /**
+   * The retained events of a name, as the client knows them now: their data by key. Each also
+   * reaches the event's handlers, null for one that is removed.
+   *
+   * @param {string} event
+   * @param {string} [room] that the client is in; without one, those that are for everybody
+   * @returns {ReadonlyMap<string, any>} the same object until something changes
+   */
+  retained(event, room) {
+    return this.#retained.of(event, room);
+  }
+
   /** @param {Envelope} envelope */
   #onEnvelope(envelope) {
+    this.#retained.take(envelope).forEach((one) => this.#deliver(one));
+  }
+
+  /** @param {Envelope} envelope */
+  #deliver(envelope) {
     const { event, data, ack } = envelope;
     if (typeof event !== 'string' || LOCAL.has(event)) return;
     this.#envelopeHandlers.forEach((handler) => call(handler, [envelope]));

@@ -15,7 +15,7 @@
 export const PING_TIMEOUT = 'ping timeout';
 
 /** One envelope, as PROTOCOL.md describes it. The client trusts no field of it.
- * @typedef {{event?: any, data?: any, args?: any, id?: any, room?: any, key?: any, ack?: any, error?: any}} Envelope */
+ * @typedef {{event?: any, data?: any, args?: any, id?: any, room?: any, key?: any, retain?: any, retained?: any, rewound?: any, ack?: any, error?: any}} Envelope */
 
 /** Why a transport closed: the protocol's close code, and the seconds that the
  * server asks the client to wait.

@@ -37,7 +37,8 @@ __all__ = [
 
 # The data that removes a value.
 NULL: Final = b"null"
-# What a value takes beside its data and its names, with all indexes, as measured.
+# What a value takes beside its data and its names, with all indexes: 500 to 1,150 bytes, the
+# most when it is the only one of its room.
 VALUE_BYTES: Final = 700
 # Changes that one entry can bring, as bits of a place.
 _INDEX_BITS: Final = 20

@@ -4,7 +4,7 @@ export function argumentsOf({ args, data }: import("./transports.js").Envelope):
 /** @typedef {import('./outbox.js').Refusal} Refusal */
 /** @typedef {import('./socket.js').Socket} Socket */
 /** For the next emit; `timeout` in milliseconds.
- * @typedef {{timeout?: number, volatile?: boolean, room?: string, key?: string}} Flags */
+ * @typedef {{timeout?: number, volatile?: boolean, retain?: boolean, room?: string, key?: string}} Flags */
 /** Events that only the socket itself fires; one with such a name from the server is ignored. */
 export const LOCAL: Set<string>;
 /** Why events are not answered after `disconnect`. @type {Refusal} */
@@ -23,7 +23,7 @@ export class Sender {
      * @throws {Error} when the name is reserved
      * @throws {TypeError} when the server would refuse the names or the arguments
      */
-    emit(event: string, args: any[], { timeout, volatile, ...to }: Flags): void;
+    emit(event: string, args: any[], { timeout, volatile, retain, ...to }: Flags): void;
     /**
      * The function by which a handler replies to an event of the server.
      *
@@ -58,6 +58,7 @@ export type Socket = import("./socket.js").Socket;
 export type Flags = {
     timeout?: number;
     volatile?: boolean;
+    retain?: boolean;
     room?: string;
     key?: string;
 };

@@ -88,6 +88,14 @@ export class Socket<ListenEvents extends import("./events.js").EventsMap = impor
     /** @param {string} key of the next emit: a later event of the same room, name and key supersedes it @returns {this} */
     keyed(key: string): this;
     /**
+     * The next emit is kept for clients that come later, until another with the same room, name and
+     * key takes its place; null as its data removes it.
+     *
+     * @param {string} key
+     * @returns {this}
+     */
+    retain(key: string): this;
+    /**
      * Join a room, and join it again after every reconnect.
      *
      * @param {string} room
@@ -106,6 +114,15 @@ export class Socket<ListenEvents extends import("./events.js").EventsMap = impor
      * @returns {Promise<void>} rejected with an RtpushError when the server refuses
      */
     leave(room: string): Promise<void>;
+    /**
+     * The retained events of a name, as the client knows them now: their data by key. Each also
+     * reaches the event's handlers, null for one that is removed.
+     *
+     * @param {string} event
+     * @param {string} [room] that the client is in; without one, those that are for everybody
+     * @returns {ReadonlyMap<string, any>} the same object until something changes
+     */
+    retained(event: string, room?: string): ReadonlyMap<string, any>;
     /**
      * Receive whole envelopes, with `id`, `room` and `key`, before the event's handlers do.
      *

@@ -11,6 +11,7 @@ import { newId } from '../../../client/rtpush/ids.js';
 import { credentialsOf, headersOf, protocolsOf } from '../../../client/rtpush/credentials.js';
 import { readOptions } from '../../../client/rtpush/options.js';
 import { Outbox } from '../../../client/rtpush/outbox.js';
+import { RetainedValues } from '../../../client/rtpush/retained.js';
 import { SseParser } from '../../../client/rtpush/sse_parser.js';
 import { TaskList } from '../../../client/rtpush/tasks.js';
 
@@ -36,6 +37,37 @@ test('a cursor takes each event once, and every unlogged one', () => {
   assert.deepEqual([taken('n', 'e-1'), taken('n', 'e-1'), taken('n', 'e-3'), taken('n', 'e-2'), taken('n'), taken('n', 'odd')], [true, false, true, false, true, true]);
   assert.equal(cursor.last, 'e-3');
   assert.ok(taken('n', 'f-1'));
+});
+
+test('a state moves no cursor', () => {
+  const cursor = new Cursor();
+  cursor.advance('e-5');
+  assert.ok(cursor.take({ event: 'state', id: 'e-9', data: { entries: [] } }));
+  assert.equal(cursor.last, 'e-5');
+});
+
+test('a state is handed on as what it changes', () => {
+  const values = new RetainedValues();
+  const kept = (key, data, seq, more) => ({ event: 'e', key, data, id: `e-${seq}`, ...more });
+  const take = (envelope) => values.take(envelope).filter(({ event }) => event === 'e').map(({ key, data, retained }) => [key, data, retained]);
+  const state = (seq, entries, where) => take({ event: 'state', id: `e-${seq}`, data: { entries: entries.map((one) => ({ ...one, retained: true })) }, ...where });
+  const tasks = (seq, where) => take({ event: 'active_tasks', id: `e-${seq}`, data: {}, ...where });
+  assert.deepEqual(state(2, [kept('x', 1, 1), kept('y', 1, 2)]), [['x', 1, true], ['y', 1, true]]);
+  assert.deepEqual(tasks(2), []);
+  assert.deepEqual(take(kept('x', 2, 3, { retain: true })), [['x', 2, undefined]]);
+  take(kept('x', 9, 4));
+  take(kept('x', 0, 5, { retain: true, rewound: 'e-1' }));
+  const view = values.of('e');
+  assert.deepEqual([...view], [['y', 1], ['x', 2]]);
+  assert.deepEqual(state(6, [kept('r', 1, 6, { room: 'room' })], { room: 'room' }), [['r', 1, true]]);
+  assert.deepEqual(tasks(6, { room: 'room' }), []);
+  assert.deepEqual([...values.of('e', 'room')], [['r', 1]]);
+  assert.deepEqual(state(9, [kept('x', 2, 3), kept('z', 1, 8)]), [['y', null, true], ['r', null, true], ['z', 1, true]]);
+  assert.equal(values.of('e'), values.of('e'));
+  take(kept('r', 1, 10, { room: 'room', retain: true }));
+  values.leave('room');
+  assert.equal(values.of('e', 'room').size, 0);
+  assert.deepEqual(tasks(12), [['x', null, true], ['z', null, true]]);
 });
 
 test('a snapshot moves the cursor, but never back; after a resync, anywhere', () => {

@@ -372,6 +372,22 @@ test('reconnection that a handler turns off allows no further attempt', async ()
   assert.ok(LOCAL.has('reconnect_failed'));
 });
 
+test('retained events reach handlers as if they came now', async () => {
+  const entry = { event: 'weather', key: 'a', data: 1, retained: true, id: 'e-1' };
+  const events = [{ event: 'state', id: 'e-2', data: { entries: [entry] } }, { event: 'active_tasks', id: 'e-2', data: {} }, { event: 'weather', key: 'b', data: 2, retain: true, id: 'e-3' }];
+  serve({ read: (count) => (count === 1 ? Response.json({ events, last: 'e-3' }) : null) });
+  socket = io('http://push.example', { transports: ['poll'] });
+  const heard = [];
+  socket.on('weather', (data) => heard.push(data));
+  await until(() => heard.length === 2);
+  assert.deepEqual([heard, [...socket.retained('weather')]], [[1, 2], [['a', 1], ['b', 2]]]);
+  await new Promise((resolve) => socket.to('r').retain('a').emit('weather', null, resolve));
+  const { room, key, retain, data } = posts.at(-1).envelopes[0];
+  assert.deepEqual([room, key, retain, data], ['r', 'a', true, null]);
+  await socket.emitWithAck('weather', 1);
+  assert.equal(posts.at(-1).envelopes[0].retain, undefined);
+});
+
 test('listeners of every event, of both directions', async () => {
   serve({ read: (count) => (count === 1 ? Response.json({ events: [{ event: 'pair', id: 'e-2', data: [1, 2], args: true }], last: 'e-2' }) : null) });
   socket = io('http://push.example', { transports: ['poll'] });
