@@ -20,6 +20,7 @@ __all__ = [
     "Sent",
     "connections_allowed",
     "file_limit",
+    "files_run_short",
     "raise_file_limit",
     "seconds_passed",
     "sent_over",
@@ -35,6 +36,9 @@ SUPERVISOR_SIGNALS: Final = tuple(
 # Of the files that a process may open, those that connections do not get: the log, the
 # libraries, and requests to `/healthz`, by which a full server shows that it is alive.
 _RESERVED: Final = 100
+# Of those, what connections that have sent no request do not get either: half, or of a low limit
+# a quarter.
+_SPARE: Final = 50
 
 # Where Linux keeps the count of acknowledged bytes in `struct tcp_info`, since version 4.1.
 _BYTES_ACKED: Final = 120
@@ -113,3 +117,12 @@ def connections_allowed(settings: Settings, *, hard: bool = False) -> int:
     if limit is None:
         return settings.max_connections
     return min(settings.max_connections, max(limit - _RESERVED, limit // 2, 1))
+
+
+def files_run_short(descriptor: int) -> bool:
+    """Does the number of a file that was opened just now show that few more can be?
+
+    The system gives the lowest number that is free.
+    """
+    limit = file_limit()
+    return limit is not None and descriptor >= limit - min(_SPARE, limit // 4)

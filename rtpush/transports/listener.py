@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from asyncio import Transport
 from collections.abc import Iterator, Sequence
 from socket import socket
 from ssl import SSLContext
@@ -11,6 +12,7 @@ from typing import Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestHandler
 
 from ..access.callers import Callers
 from ..access.tls import TlsError, load_certificate, make_context
@@ -61,9 +63,23 @@ class Listener:
     async def start(self) -> None:
         """Listen. Raises TlsError, and OSError when the address cannot be used."""
         await self._runner.setup()
+        self._watch_connections()
         self._tls = make_context(self._settings)
         for site in self._sites():
             await site.start()
+
+    def _watch_connections(self) -> None:
+        server = self._runner.server
+        assert server is not None
+        made = server.connection_made
+
+        def connection_made(handler: RequestHandler, transport: Transport) -> None:
+            made(handler, transport)
+            descriptor = transport.get_extra_info("socket").fileno()
+            self._slow_requests.accepted(handler, descriptor, time.monotonic())
+
+        # aiohttp has no other place at which a connection is known before its request.
+        server.connection_made = connection_made  # type: ignore[method-assign]
 
     def _sites(self) -> Iterator[web.BaseSite]:
         if self._sockets is None:
