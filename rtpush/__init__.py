@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .application.worker import AsyncReport, Report, TaskEnded
     from .client.async_client import Client, Event
     from .client.simple_client import SimpleClient
+    from .client.worker import Worker
     from .config.settings import ConfigError, Settings
     from .errors import ConnectError, RtpushError
     from .publisher.async_publisher import AsyncPublisher
     from .publisher.progress import track
     from .publisher.publisher import Publisher
     from .server import Server, StartError
+    from .work.task import AsyncReport, Report, TaskCancelled, TaskEnded, WorkTask
 
 __all__ = [
     "AsyncPublisher",
@@ -36,26 +37,32 @@ __all__ = [
     "Settings",
     "SimpleClient",
     "StartError",
+    "TaskCancelled",
     "TaskEnded",
+    "WorkTask",
+    "Worker",
     "__version__",
     "track",
 ]
 
 _MODULES = {
     "AsyncPublisher": "publisher.async_publisher",
-    "AsyncReport": "application.worker",
+    "AsyncReport": "work.task",
     "Client": "client.async_client",
     "ConfigError": "config.settings",
     "ConnectError": "errors",
     "Event": "client.async_client",
     "Publisher": "publisher.publisher",
-    "Report": "application.worker",
+    "Report": "work.task",
     "RtpushError": "errors",
     "Server": "server",
     "Settings": "config.settings",
     "SimpleClient": "client.simple_client",
     "StartError": "server",
-    "TaskEnded": "application.worker",
+    "TaskCancelled": "work.task",
+    "TaskEnded": "work.task",
+    "WorkTask": "work.task",
+    "Worker": "client.worker",
     "track": "publisher.progress",
 }
 

@@ -61,8 +61,6 @@ class Hub(Greeting):
         # When the log was told that there are as many, by the runtime's clock.
         self._warned_full = -math.inf
         self.on_closed: Callable[[Session, str], None] = lambda _session, _reason: None
-        # Readers of this process, which are no clients.
-        self._peeks: set[Session] = set()
         self._shares = Shares(settings)
         self._expiries: Expiries[Session] = Expiries()
         self._heartbeats = Heartbeats(settings.heartbeat)
@@ -131,21 +129,6 @@ class Hub(Greeting):
         self._attach(session, connection)
         self._begin(session, last, greet=True, head=head)
 
-    def peek(self, connection: Connection, last: str) -> Session:
-        """Let a part of this process read what is for everyone: not greeted, not listed.
-
-        A client never reads like this: nothing admits it, and no share counts it.
-        """
-        session = Session("", False, "", self._runtime.wall())
-        self._peeks.add(session)
-        try:
-            self._attach(session, connection)
-            self._begin(session, last, greet=False)
-        except BaseException:
-            self.close(session)
-            raise
-        return session
-
     def reattach(self, session: Session, connection: Connection, last: str) -> None:
         """Let a session read on at `last` over a new connection; the old one is closed.
 
@@ -180,7 +163,6 @@ class Hub(Greeting):
         self.groups.remove(session)
         self._heartbeats.remove(session)
         if self.sessions.get(session.sid) is not session:
-            self._peeks.discard(session)
             return False
         del self.sessions[session.sid]
         self._expiries.remove(session)
@@ -303,7 +285,7 @@ class Hub(Greeting):
         return self._runtime.clock() + self._settings.session_lease
 
     def _all_sessions(self) -> list[Session]:
-        return [*self.sessions.values(), *self._peeks, *self._lapsed]
+        return [*self.sessions.values(), *self._lapsed]
 
     # ----------------------------------------------------------------- time
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from aiohttp import web
@@ -30,7 +30,7 @@ from .application.leases import LeaseKeeper
 from .application.replies import PendingReplies
 from .application.session_claims import SessionClaims
 from .application.turns import Turns
-from .application.worker import Work, Worker
+from .application.worker import Worker
 from .cluster.nodes import Nodes
 from .cluster.worker_process import WorkerContext
 from .config.settings import Settings
@@ -51,6 +51,7 @@ from .transports.routes import make_application
 from .web.body import BodyReader
 from .web.middleware import AccessControl
 from .web.static import StaticFilesError, check_client_dir
+from .work.task import Work
 
 __all__ = ["Lifecycle", "StartError"]
 
@@ -75,6 +76,7 @@ class Lifecycle(Application):
         settings: Settings,
         work: Work | None,
         concurrency: int,
+        queues: Sequence[str],
         json_default: JsonDefault | None,
     ) -> None:
         super().__init__()
@@ -82,6 +84,7 @@ class Lifecycle(Application):
         self.settings = settings
         self._work = work
         self._concurrency = concurrency
+        self._queues = queues
         self._worker: Worker | None = None
         self._listener: Listener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -119,9 +122,9 @@ class Lifecycle(Application):
         self._tick()
         work = self._work or (draw_picture if self.settings.demo else None)
         if work is not None:
-            self._worker = Worker(self._hub, self._dispatcher, work, self._concurrency)
-            self._worker.start()
-            await self._worker.tick()
+            claims, leases, dispatcher = self._claims, self._leases, self._dispatcher
+            self._worker = Worker(claims, leases, dispatcher, work, self._concurrency, self._queues)
+            self._worker.start(self._bus.node if self._bus.shared else None)
 
     def _build(self) -> web.Application:
         """Put the parts together; nothing runs yet."""
@@ -196,14 +199,14 @@ class Lifecycle(Application):
         self._end_cancelled(now)
         self._claims.offer()
         self._spawn(self._leases.tick(time.monotonic()))
-        if self._worker is not None:
-            self._spawn(self._worker.tick())
 
     def _log_grew(self) -> None:
         """Give new tasks to workers, and tell those of cancelled ones: before any other reader."""
         self._claims.offer()
         for task in self._log.board.index.queues.take_cancelled():
             self._session_claims.cancelled(task)
+            if self._worker is not None:
+                self._worker.cancelled(task)
 
     def _fail_expired(self, now: float) -> None:
         expired = self._log.board.expired(now, self.settings.task_ttl)

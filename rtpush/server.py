@@ -10,7 +10,7 @@ import gc
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Final, Self, Unpack
 
@@ -19,13 +19,13 @@ from aiohttp import web
 from .access.addresses import is_loopback
 from .access.auth import publishers_have_key
 from .access.tls import TlsError
-from .application.worker import Work
 from .cluster.supervisor import Supervisor, SupervisorError
 from .cluster.worker_process import WorkerContext, inherited
 from .config.documentation import page
 from .config.settings import Settings
 from .handlers.options import ServerOptions, settings_of
 from .lifecycle import Lifecycle, StartError
+from .log.task_claims import DEFAULT_QUEUE
 from .payloads import JsonDefault
 from .signals import StopSignals
 from .terminal.banner import banner, explain_bind_error, lan_address
@@ -34,6 +34,7 @@ from .terminal.text import has_colours
 from .threads import DaemonExecutor
 from .transports.listener import BACKLOG, Listener
 from .unix import raise_file_limit
+from .work.task import Work
 
 __all__ = ["IGNORES_RUN", "Server", "StartError", "authenticates_clients", "check_exposure"]
 
@@ -61,6 +62,7 @@ class Server(Lifecycle):
         *,
         work: Work | None = None,
         concurrency: int = 2,
+        queues: Sequence[str] = (DEFAULT_QUEUE,),
         json_default: JsonDefault | None = None,
         **options: Unpack[ServerOptions],
     ) -> None:
@@ -71,6 +73,7 @@ class Server(Lifecycle):
             work: A function, or a coroutine function, that this server does tasks with. See
                 docs/how-to/use-your-model.md.
             concurrency: How many tasks it does at the same time; the others wait.
+            queues: The queues whose tasks it does.
             json_default: Turns a value that JSON does not know, of an event or an answer,
                 into one that it knows; raises TypeError for others.
             **options: Settings by name, which win over `settings`:
@@ -81,9 +84,8 @@ class Server(Lifecycle):
             ConfigError: An option is unknown, or a value is not allowed. It
                 names every one of them.
         """
-        super().__init__(
-            settings_of(settings or Settings(), options), work, concurrency, json_default
-        )
+        settings = settings_of(settings or Settings(), options)
+        super().__init__(settings, work, concurrency, queues, json_default)
 
     @property
     def port(self) -> int:

@@ -41,7 +41,7 @@ class Ask(NamedTuple):
     """What a worker asks for.
 
     `rooms`: also tasks that belong to a room. `account` is the one that waits. `gone` says
-    whether the worker has left, and hears no answer.
+    whether the worker has left, and hears no answer. `owner` is whose claims end together.
     """
 
     worker: str = "worker"
@@ -50,6 +50,7 @@ class Ask(NamedTuple):
     rooms: bool = True
     account: str = ""
     gone: Callable[[], bool] = lambda: False
+    owner: object = None
 
     @classmethod
     def parse(cls, data: Any) -> Ask:
@@ -60,8 +61,8 @@ class Ask(NamedTuple):
         given = {name: fields[name] for name in cls._fields[:3] if fields.get(name) is not None}
         ask = cls(**given)
         check_name("worker", ask.worker, "bad_request")
-        if not isinstance(ask.queues, tuple | list) or not 0 < len(ask.queues) <= MAX_QUEUES:
-            raise _bad(f'"queues" is a list of 1 to {MAX_QUEUES} names.')
+        if not isinstance(ask.queues, tuple | list) or len(ask.queues) > MAX_QUEUES:
+            raise _bad(f'"queues" is a list of up to {MAX_QUEUES} names.')
         for queue in ask.queues:
             check_name("queue", queue, "bad_request")
         number = isinstance(ask.wait, int | float) and not isinstance(ask.wait, bool)
@@ -88,6 +89,9 @@ class Claims:
 
     async def claim(self, ask: Ask) -> dict[str, Any]:
         """The answer to a claim: a task, or none in time. Raises RtpushError."""
+        if not ask.queues:
+            self._end_all_of(ask.owner)
+            return {"task": None}
         until = asyncio.get_running_loop().time() + ask.wait
         task = self._next(ask)
         while True:
@@ -99,6 +103,11 @@ class Claims:
             if answer is not None:
                 return answer
             task = self._next(ask)
+
+    def _end_all_of(self, owner: object) -> None:
+        for waiting, ask in self._waiting.items():
+            if owner is not None and ask.owner is owner and not waiting.done():
+                waiting.set_result(None)
 
     def stop(self) -> None:
         """Give no more tasks: the server stops."""

@@ -63,6 +63,7 @@ class SessionClaims:
             rooms=self._hub.room_policy.reaches_all(session.grant),
             account=charge_client(session.grant, session.address),
             gone=gone,
+            owner=session,
         )
         self._waiting[session] += 1
         try:

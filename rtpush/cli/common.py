@@ -58,6 +58,7 @@ COMMANDS: Final = {
         Command("publish", _CLIENT, "publish an event, or one for each line of a stream"),
         Command("listen", _CLIENT, "print events, one on a line"),
         Command("tasks", _CLIENT, "watch the tasks and their progress"),
+        Command("worker", _CLIENT, "do tasks with a function of yours: rtpush worker app:work"),
         Command("exec", _CLIENT, "run any command as a task, with its progress"),
         Command("completion", _SHELL, "print the completion script for bash, zsh or fish"),
     )

@@ -1,11 +1,11 @@
-"""Import a user's server by its name, `module:server`."""
+"""Import what a user has written by its name, `module:server` or `module:function`."""
 
 from __future__ import annotations
 
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from itertools import takewhile
@@ -14,14 +14,15 @@ from typing import Any, Final
 
 from ..config.kinds import did_you_mean
 from ..server import IGNORES_RUN, Server
+from ..work.task import Work
 
-__all__ = ["ServerImportError", "import_server"]
+__all__ = ["ServerImportError", "import_server", "import_work"]
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 class ServerImportError(Exception):
-    """The server cannot be imported. The message is one sentence that says what to do."""
+    """It cannot be imported. The message is one sentence that says what to do."""
 
     def __init__(self, message: str, details: str = "") -> None:
         super().__init__(message)
@@ -39,9 +40,22 @@ def import_server(target: str, settings: Mapping[str, Any]) -> Server:
     The working directory can be imported from, as with `python -m`. Raises ServerImportError.
     """
     name, _, attribute = target.partition(":")
-    server = _resolve(_import(name), name, attribute)
+    server: Server = _resolve(
+        _import(name), name, attribute, lambda one: isinstance(one, Server), "no rtpush.Server"
+    )
     server.settings = replace(server.settings, **settings)
     return server
+
+
+def import_work(target: str) -> Work:
+    """Import the function of a worker. Raises ServerImportError."""
+    name, _, attribute = target.partition(":")
+    work: Work = _resolve(_import(name), name, attribute, _is_work, "no function")
+    return work
+
+
+def _is_work(found: Any) -> bool:
+    return callable(found) and not isinstance(found, type)
 
 
 def _import(name: str) -> ModuleType:
@@ -96,16 +110,18 @@ def _location(exc: BaseException, frames: TracebackType | None) -> str:
     return f" ({found[-1].filename}, line {found[-1].lineno})" if found else ""
 
 
-def _resolve(module: ModuleType, name: str, attribute: str) -> Server:
+def _resolve(
+    module: ModuleType, name: str, attribute: str, fits: Callable[[Any], bool], wrong: str
+) -> Any:
     found: Any = module
     for part in attribute.split("."):
         found = getattr(found, part, None)
-    if isinstance(found, Server):
+    if fits(found):
         return found
-    servers = [key for key, value in vars(module).items() if isinstance(value, Server)]
+    others = [key for key, value in vars(module).items() if fits(value)]
     if found is not None:
-        problem = f"{name}:{attribute} is no rtpush.Server but of type {type(found).__name__}"
+        problem = f"{name}:{attribute} is {wrong} but of type {type(found).__name__}"
     else:
         problem = f"{name} has no {attribute}"
-    guess = did_you_mean(attribute, servers) or (f"it has {servers[0]}" if servers else "")
+    guess = did_you_mean(attribute, others) or (f"it has {others[0]}" if others else "")
     raise ServerImportError(f"{problem}; {guess}".rstrip("; "))

@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from ..config.settings import ConfigError, Settings
 from ..config.sources import read
 from .common import FAILED, USAGE, fail, print_message
 
-__all__ = ["add_target", "main", "make_parser", "read_target"]
+__all__ = ["add_target", "main", "make_parser", "read_target", "run_with_reload"]
 
 EXAMPLES: Final = """\
 Run the server: WebSocket, Server-Sent Events and long-poll, one port.
@@ -78,7 +79,9 @@ def main(argv: Sequence[str]) -> int:
     if not found.reload:
         return _serve(found.target, given, lambda: None)
     problem = _not_reloadable(found.target, given)
-    return fail([problem], USAGE) if problem else _serve_with_reload(found.target, given)
+    return (
+        fail([problem], USAGE) if problem else run_with_reload(partial(_serve, found.target, given))
+    )
 
 
 def _not_reloadable(target: str | None, given: Mapping[str, Any]) -> str | None:
@@ -105,7 +108,8 @@ def _serve(target: str | None, given: Mapping[str, Any], on_ready: Callable[[], 
     return 0
 
 
-def _serve_with_reload(target: str, given: Mapping[str, Any]) -> int:
+def run_with_reload(run: Callable[[Callable[[], None]], int]) -> int:
+    """Run, and again when a source file changes. What runs is given what to call when it does."""
     from .reloader import Reloader
 
     # The bytecode of a module names its source by the second and the size: of two
@@ -116,7 +120,7 @@ def _serve_with_reload(target: str, given: Mapping[str, Any]) -> int:
     except OSError as exc:
         hint = "raise the system's limit of watched files, or set WATCHFILES_FORCE_POLLING=1"
         return fail([f"--reload cannot watch this directory: {exc}; {hint}"], FAILED)
-    code = _serve(target, given, reloader.start)
+    code = run(reloader.start)
     if code:
         print_message("waiting for a file to change")
         reloader.wait()

@@ -89,6 +89,8 @@ class Connection:
         )
         # For the active transport; what is left in it goes when the transport closes.
         self._send_queue = SendQueue()
+        # The same, of what the server answers when it likes.
+        self._waiting_queue = SendQueue()
         # Answers to the server; what is left goes over the next transport.
         self._replies = SendQueue(_MAX_REPLIES)
         self._refused_tokens = 0
@@ -97,9 +99,9 @@ class Connection:
         self._may_read.set()
         self._ping = orjson.dumps({"event": "ping", "data": secrets.token_hex(4)})
 
-    def send(self, envelope: bytes) -> None:
-        """Send an envelope over the active transport."""
-        self._send_queue.put(envelope)
+    def send(self, envelope: bytes, *, waits: bool = False) -> None:
+        """Send an envelope over the active transport. `waits`: its answer may take its time."""
+        (self._waiting_queue if waits else self._send_queue).put(envelope)
 
     def reply(self, envelope: bytes) -> None:
         """Answer the server, over this transport or the next."""
@@ -180,7 +182,7 @@ class Connection:
             self._replies.remove(len(self._replies))
 
     def _opened(self, name: str, transport: Transport, first: Received) -> None:
-        self._send_queue = SendQueue()
+        self._send_queue, self._waiting_queue = SendQueue(), SendQueue()
         self.transport = name
         self._receive(transport, first)
 
@@ -191,7 +193,9 @@ class Connection:
         read, upgrade = create_task(self._read(transport)), create_task(self._upgrade())
         ping = (lambda: self.send(self._ping)) if transport.needs_ping else None
         others = [
-            create_task(self._send(transport)),
+            create_task(self._send(transport, self._send_queue)),
+            # Over HTTP the answer is that of a POST, which what is sent later must not wait for.
+            create_task(self._send(transport, self._waiting_queue)),
             create_task(self._send_replies(transport)),
             create_task(self.heartbeat.watch(ping)),
         ]
@@ -266,8 +270,7 @@ class Connection:
         self.heartbeat.set_interval(data.get("heartbeat"))
         self._listener.connected(self._sid)
 
-    async def _send(self, transport: Transport) -> None:
-        queue = self._send_queue
+    async def _send(self, transport: Transport, queue: SendQueue) -> None:
         while True:
             batch = await queue.peek()
             # Over HTTP the answers are those of a POST: they show no life of the stream.

@@ -44,6 +44,8 @@ class _Entry:
     # The envelope as JSON.
     text: bytes
     done: Done
+    # Whether the server may take its time to answer: over HTTP it leaves in a request of its own.
+    waits: bool = False
     # How often it was sent.
     tries: int = 0
     # Whether it was sent on the connection that stands.
@@ -70,24 +72,24 @@ class Outbox:
         """Whether the next caller has to wait."""
         return len(self._entries) >= _MAX_ENTRIES or self._bytes >= _MAX_BYTES
 
-    def add(self, envelope: dict[str, Any], done: Done) -> str:
-        """Add an envelope; returns its `ack`.
+    def add(self, envelope: dict[str, Any], done: Done, *, waits: bool = False) -> str:
+        """Add an envelope; returns its `ack`. `waits`: it is answered later than those behind it.
 
         Raises RtpushError (`bad_envelope`) when JSON cannot represent it.
         """
         ack = f"{self._prefix}:{next(self._counter)}"
-        text = self.encode({**envelope, "ack": ack, "idempotency_key": ack})
-        self._entries[ack] = _Entry(text, done)
+        text = self.encode({"idempotency_key": ack, **envelope, "ack": ack})
+        self._entries[ack] = _Entry(text, done, waits)
         self._bytes += len(text)
         return ack
 
-    def take_due(self) -> list[bytes]:
-        """The envelopes to send now. The first entries are the ones in flight."""
+    def take_due(self) -> list[tuple[bytes, bool]]:
+        """The envelopes to send now, and whether each waits. The first are the ones in flight."""
         due = [one for one in islice(self._entries.values(), _MAX_IN_FLIGHT) if not one.sent]
         for entry in due:
             entry.sent = True
             entry.tries += 1
-        return [entry.text for entry in due]
+        return [(entry.text, entry.waits) for entry in due]
 
     def resend(self) -> None:
         """There is a new connection: all entries are due again."""

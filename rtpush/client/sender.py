@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, Final
 
 from ..errors import ConnectError, RtpushError
@@ -53,7 +54,7 @@ class Sender:
             raise ConnectError("unavailable", "The client is not connected; call connect() first.")
         return self.connection
 
-    async def send(self, envelope: dict[str, Any], done: Done) -> str:
+    async def send(self, envelope: dict[str, Any], done: Done, *, waits: bool = False) -> str:
         """Add an event to the outbox, and wait while that is full; returns its `ack`.
 
         Raises ConnectError without a connection, and RtpushError (`too_slow`,
@@ -64,7 +65,8 @@ class Sender:
         while self._outbox.full:
             await self._wait_settled()
         self.require_connection()
-        ack = self._outbox.add(envelope, lambda error, data: self._settle(done, error, data))
+        settle = partial(self._settle, done)
+        ack = self._outbox.add(envelope, settle, waits=waits)
         # The client may have to read again now that a caller waits for an answer.
         self._queues.changed()
         self._send_due()
@@ -76,8 +78,12 @@ class Sender:
             text = self._outbox.encode({**envelope, "volatile": True})
             self.require_connection().send(text)
 
-    async def call(self, envelope: dict[str, Any], timeout: float) -> Any:
+    async def call(
+        self, envelope: dict[str, Any], timeout: float | None, *, waits: bool = False
+    ) -> Any:
         """Send an event, and return its answer.
+
+        `waits`: the server may answer it later than those that are sent behind it.
 
         Raises as `send`; RtpushError when the server refuses; TimeoutError after
         `timeout` seconds.
@@ -93,7 +99,7 @@ class Sender:
                 answered.set_exception(error)
 
         async with asyncio.timeout(timeout):
-            ack = await self.send(envelope, done)
+            ack = await self.send(envelope, done, waits=waits)
             try:
                 return await answered
             finally:
@@ -123,8 +129,8 @@ class Sender:
 
     def _send_due(self) -> None:
         if self.connected:
-            for text in self._outbox.take_due():
-                self.require_connection().send(text)
+            for text, waits in self._outbox.take_due():
+                self.require_connection().send(text, waits=waits)
 
     def _settle(self, done: Done, error: RtpushError | None, data: Any) -> None:
         self._settled.set()

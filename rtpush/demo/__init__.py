@@ -12,7 +12,7 @@ import base64
 import time
 from typing import Any, Final
 
-from ..application.worker import Report
+from ..work.task import Report
 from .art import draw
 
 __all__ = ["draw_picture"]

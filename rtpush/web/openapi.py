@@ -62,7 +62,7 @@ _CLAIM: Final = {
     "type": "object",
     "properties": {
         "worker": {**_NAME, "type": ["string", "null"]},
-        "queues": {"type": ["array", "null"], "items": _NAME, "minItems": 1, "maxItems": 100},
+        "queues": {"type": ["array", "null"], "items": _NAME, "maxItems": 100},
         "wait": {"type": ["number", "null"], "minimum": 0, "maximum": 25},
     },
 }

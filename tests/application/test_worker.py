@@ -6,16 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Event
 from typing import Any
 
 import aiohttp
 import pytest
 
-from rtpush.application.worker import AsyncReport, Report, TaskCancelled, TaskEnded, Work
 from rtpush.config.settings import Settings
 from rtpush.errors import RtpushError
 from rtpush.server import Server
+from rtpush.work.task import AsyncReport, Report, TaskCancelled, TaskEnded, Work, WorkTask
 
 PATIENCE = 10.0
 
@@ -32,8 +33,11 @@ class Watcher:
         data = {"id": id_, "formData": {"prompt": id_}, "mode": "any", **fields}
         await self._ws.send_json({"event": "task_created", "data": data, "room": room})
 
-    async def cancel(self, id_: str) -> None:
-        await self._ws.send_json({"event": "task_cancel", "data": {"id": id_, "reason": "enough"}})
+    async def cancel(self, id_: str, room: str | None = None) -> None:
+        await self.say("task_cancel", {"id": id_, "reason": "enough"}, room)
+
+    async def say(self, event: str, data: dict[str, Any], room: str | None = None) -> None:
+        await self._ws.send_json({"event": event, "data": data, "room": room})
 
     async def wait(self, event: str) -> dict[str, Any]:
         async with asyncio.timeout(PATIENCE):
@@ -45,7 +49,7 @@ class Watcher:
 
 
 @asynccontextmanager
-async def serving(work: Work, log: str = "memory:", **options: int) -> AsyncIterator[Watcher]:
+async def serving(work: Work, log: str = "memory:", **options: Any) -> AsyncIterator[Watcher]:
     server = Server(Settings(port=0, log=log), work=work, **options)
     await server.start()
     async with (
@@ -68,8 +72,10 @@ async def test_progress_and_result_reach_everybody() -> None:
     async with serving(work) as watcher:
         await watcher.ask("a")
         progress = await watcher.wait("task_progress")
-        assert progress == {"id": "a", "progress": 50, "message": "half", "detail": "any"}
-        assert await watcher.wait("task_completed") == {"id": "a", "result": "done"}
+        said = {"progress": 50, "message": "half", "detail": "any"}
+        assert progress == {"id": "a", "attempt": 1} | said
+        ended = {"id": "a", "attempt": 1, "result": "done"}
+        assert await watcher.wait("task_completed") == ended
 
 
 async def test_the_reason_of_a_refusal_is_shown() -> None:
@@ -97,7 +103,7 @@ async def test_a_task_that_somebody_else_does_is_left_alone() -> None:
     async with serving(lambda task, report: "done") as watcher:
         await watcher.ask("theirs", worker="publisher")
         await watcher.ask("ours")
-        assert await watcher.wait("task_completed") == {"id": "ours", "result": "done"}
+        assert (await watcher.wait("task_completed"))["id"] == "ours"
 
 
 async def test_a_cancelled_task_is_dropped_at_its_next_report() -> None:
@@ -123,7 +129,7 @@ async def test_a_cancelled_task_is_dropped_at_its_next_report() -> None:
         assert (await watcher.wait("task_cancel"))["reason"] == "enough"
         cancelled.set()
         await wait_for(cleaned_up)
-        assert await watcher.wait("task_cancelled") == {"id": "a"}
+        assert await watcher.wait("task_cancelled") == {"id": "a", "attempt": 1}
         await watcher.ask("next")
         assert (await watcher.wait("task_completed"))["id"] == "next"
 
@@ -157,7 +163,7 @@ async def test_a_coroutine_is_cancelled_at_once_with_its_task_and_with_the_serve
         await watcher.ask("a")
         await watcher.wait("task_progress")
         await watcher.cancel("a")
-        assert await watcher.wait("task_cancelled") == {"id": "a"}
+        assert await watcher.wait("task_cancelled") == {"id": "a", "attempt": 1}
         assert stopped == ["a"]
         await watcher.ask("b")
         await watcher.wait("task_progress")
@@ -193,7 +199,7 @@ async def test_work_on_a_cancelled_task_does_not_report_on_another_of_its_id() -
     async with serving(work) as watcher:
         await watcher.ask("a")
         await wait_for(begun)
-        await watcher.cancel("a")
+        await watcher.say("task_failed", {"id": "a", "error": "as an operator says"})
         await watcher.ask("a", formData={"prompt": "second"})
         assert (await watcher.wait("task_completed"))["result"] == "of the second"
 
@@ -215,27 +221,50 @@ async def test_what_a_server_left_undone_is_done_by_the_next(tmp_path: Path) -> 
 
     def work(task: dict[str, Any], report: Report) -> str:
         release.wait(PATIENCE)
-        return f"{task['message']}, and ended"
+        return f"attempt {task['attempt']}, {task.get('lost', 0)} lost"
 
     async with serving(work, log) as watcher:
         board = await watcher.wait("active_tasks")
         assert [task["id"] for task in board["tasks"]] == ["a"]
         release.set()
-        assert (await watcher.wait("task_completed"))["result"] == "begun, and ended"
+        assert (await watcher.wait("task_completed"))["result"] == "attempt 2, 0 lost"
     never.set()
 
 
-async def test_tasks_of_a_room_are_left_to_others() -> None:
+async def test_tasks_of_rooms_are_done_and_those_of_other_queues_are_not() -> None:
     seen: list[str] = []
 
     def work(task: dict[str, Any], report: Report) -> None:
+        report(50, "half")
         seen.append(task["id"])
 
-    async with serving(work) as watcher:
+    async with serving(work, queues=("default", "big")) as watcher:
         await watcher.ask("private", room="attic")
+        await watcher.ask("big", queue="big")
+        await watcher.ask("other", queue="other")
         await watcher.ask("public")
-        await watcher.wait("task_completed")
-    assert seen == ["public"]
+        while (await watcher.wait("task_completed"))["id"] != "public":
+            pass
+    assert sorted(seen) == ["big", "private", "public"]
+
+
+async def test_a_thread_learns_of_a_cancel_at_once_and_of_a_stop() -> None:
+    begun, told = Event(), SimpleQueue[tuple[str, bool]]()
+
+    def work(task: WorkTask, report: Report) -> None:
+        begun.set()
+        told.put((task["id"], task.wait_cancelled(PATIENCE)))
+        raise TaskCancelled
+
+    async with serving(work) as watcher:
+        await watcher.ask("a", room="attic")
+        await wait_for(begun)
+        begun.clear()
+        await watcher.cancel("a", room="attic")
+        assert await asyncio.to_thread(told.get, timeout=PATIENCE) == ("a", True)
+        await watcher.ask("b")
+        await wait_for(begun)
+    assert await asyncio.to_thread(told.get, timeout=PATIENCE) == ("b", True)
 
 
 async def test_a_stop_does_not_wait_for_a_log_that_cannot_be_written(
@@ -244,11 +273,11 @@ async def test_a_stop_does_not_wait_for_a_log_that_cannot_be_written(
     """Its threads end with it: the module's own check finds one that stays."""
     refused = Event()
 
-    async def publish(*_: Any) -> list[RtpushError]:
+    async def emit(*_: Any) -> str:
         refused.set()
-        return [RtpushError("unavailable", "The log is away.", retry_after=3600)]
+        raise RtpushError("unavailable", "The log is away.", retry_after=3600)
 
-    monkeypatch.setattr("rtpush.application.dispatcher.Dispatcher.publish", publish)
+    monkeypatch.setattr("rtpush.application.dispatcher.Dispatcher.emit", emit)
     async with serving(lambda task, report: "done") as watcher:
         await watcher.ask("a")
         await wait_for(refused)

@@ -180,13 +180,13 @@ class Told(list[Any]):
 
 
 def said(box: Outbox) -> list[Any]:
-    return [orjson.loads(text)["data"] for text in box.take_due()]
+    return [orjson.loads(text)["data"] for text, _ in box.take_due()]
 
 
 def test_unanswered_events_are_sent_again_in_order() -> None:
     box, told = Outbox(), Told()
     acks = [box.add({"event": "n", "data": number}, told.take) for number in range(3)]
-    texts = [orjson.loads(text) for text in box.take_due()]
+    texts = [orjson.loads(text) for text, _ in box.take_due()]
     assert [envelope["data"] for envelope in texts] == [0, 1, 2]
     assert len({envelope["idempotency_key"] for envelope in texts}) == 3
     assert said(box) == []

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from clients import Client, until
+from processes import pause
 from sites import Site
 
 from rtpush.log.entry import Draft
@@ -249,6 +250,24 @@ async def test_a_claim_waits_for_a_task_beside_what_its_client_sends(
     assert (answer["task"]["id"], answer["task"]["room"]) == (1, "of others")
 
 
+async def test_claims_that_wait_end_with_one_that_names_no_queue(
+    site: Site, kind: type[Client]
+) -> None:
+    worker = await site.open(kind)
+    waiting = asyncio.create_task(worker.accepted(claim(wait=25)))
+    while not waiting.done():
+        await worker_says_no_more(worker)
+    assert await waiting == {"task": None}
+    await site.publish(created(1))
+    assert (await site.get("/api/tasks/1"))["status"] == "queued"
+
+
+async def worker_says_no_more(worker: Client) -> None:
+    """Beside what the client waits for: on a WebSocket, and by a POST of its own."""
+    await asyncio.wait([asyncio.create_task(worker.send(claim(queues=[]) | {"ack": "x"}))])
+    await pause()
+
+
 async def worker_claims(worker: Client) -> dict[str, Any]:
     """Claim, with something sent behind it where the transport has no answers of POSTs."""
     if worker.name == "websocket":
@@ -320,7 +339,6 @@ async def test_a_claim_ends_with_its_worker_and_not_while_that_is_connected(
 @pytest.mark.parametrize(
     "data",
     [
-        {"queues": []},
         {"queues": "default"},
         {"queues": [""]},
         {"queues": ["a"] * 101},

@@ -29,6 +29,7 @@ from browser import chromium
 from needs import needs, program
 from playwright.async_api import Route
 
+from rtpush import Worker
 from rtpush.config.help import markdown_table
 from rtpush.config.settings import Settings
 from rtpush.config.sources import load
@@ -39,7 +40,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("exam
 # Pictures in characters, transcripts, and what has a test of its own (nginx: test_page.py).
 NOT_RUN = {"text", "console", "nginx"}
 # Examples that say how to start a server; the fixture has done so.
-STARTS = {"rtpush --demo\n", "rtpush model:server\n"}
+STARTS = ("rtpush --demo\n", "rtpush model:server\n", "rtpush worker ")
 
 
 class Example(NamedTuple):
@@ -97,7 +98,7 @@ def test_every_kind_of_example_is_run() -> None:
 
 @of_kind("sh")
 async def test_shell_examples(example: Example, server: Server) -> None:
-    if example.text in STARTS:
+    if example.text.startswith(STARTS):
         return
     script = here(example.text, server).replace("curl ", "curl -fsS ")
     # The command `rtpush` is where this Python is.
@@ -190,6 +191,9 @@ async def test_python_examples(example: Example, server: Server, tmp_path: Path)
     if "work=" in example.text:
         await check_work(script)
         return
+    if "Worker(" in example.text:
+        await check_worker(script, server)
+        return
     if "while you were away" in example.text:
         assert await run_script(script) == "True while you were away\n"
         return
@@ -198,12 +202,34 @@ async def test_python_examples(example: Example, server: Server, tmp_path: Path)
     publisher.cancel()
 
 
-async def check_work(script: Path) -> None:
+def loaded(script: Path) -> Any:
     spec = importlib.util.spec_from_file_location("example", script)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+async def check_worker(script: Path, server: Server) -> None:
+    worker = Worker(server.url, queues=["gpu"])
+    working = asyncio.create_task(worker.serve(loaded(script).draw))
+    data = {"id": "t", "formData": {"prompt": "one two"}, "queue": "gpu"}
+    async with (
+        asyncio.timeout(10),
+        aiohttp.ClientSession() as http,
+        http.ws_connect(f"{server.url}ws") as ws,
+    ):
+        await ws.send_json({"event": "task_created", "data": data})
+        while (envelope := await ws.receive_json())["event"] != "task_completed":
+            assert envelope["event"] != "task_failed"
+    assert envelope["data"]["result"] == {"text": "two one"}
+    working.cancel()
+    await asyncio.wait([working])
+
+
+async def check_work(script: Path) -> None:
+    module = loaded(script)
     # As `rtpush model:server` would find it, but for the port.
     server = module.server
     server.settings = replace(server.settings, port=0, log="memory:")

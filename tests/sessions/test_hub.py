@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hubs import Connection, House, keyed, resyncs, start_of, told, x
+from hubs import Connection, House, resyncs, start_of, told, x
 
 from rtpush.access.auth import Grant
 from rtpush.errors import RtpushError
@@ -52,9 +52,8 @@ def test_the_application_is_told_once_and_of_sessions_alone(house: House) -> Non
     ends: list[str] = []
     house.hub.on_closed = lambda session, _reason: ends.append(session.sid)
     session, _ = house.open()
-    reader = house.hub.peek(Connection(house.hub), start_of(house))
     refused = house.hub.prepare()
-    for one in (reader, refused, session, session):
+    for one in (refused, session, session):
         house.hub.close(one)
     assert ends == [session.sid]
 
@@ -90,21 +89,6 @@ def test_a_position_of_another_log_is_answered_with_a_resync(house: House) -> No
     ]
     assert connection.events[0]["data"]["recovered"] is False
     assert connection.events[0]["data"]["position"] == str(house.log.position)
-    assert resyncs(connection) == ["epoch"]
-
-
-def test_a_reader_of_the_process_gets_everything_and_hears_of_a_loss(house: House) -> None:
-    connection = Connection(house.hub, room_for=400)
-    house.publish(x(0))
-    connection.session = house.hub.peek(connection, start_of(house))
-    house.publish(*keyed(1, 2, 3))
-    for _ in range(5):
-        house.turns.settle()
-        connection.drain()
-    assert [data if data == 0 else data[0] for data in told(connection)] == [0, 1, 2, 3]
-    assert connection.events[0]["event"] == "x", "it is not greeted"
-    house.lose_the_log()
-    house.turns.settle()
     assert resyncs(connection) == ["epoch"]
 
 
@@ -255,15 +239,6 @@ def test_a_detached_session_is_where_it_was_live(house: House) -> None:
     house.publish(x(1, room="a"))
     house.hub.detach(session)
     assert house.hub.position_of(session) == house.log.position
-
-
-def test_a_reader_whose_beginning_fails_is_no_reader(house: House) -> None:
-    connection = Connection(house.hub)
-    with pytest.raises(RtpushError, match="bad_position"):
-        house.hub.peek(connection, "nonsense")
-    house.publish(x(1))
-    house.turns.settle()
-    assert connection.written == []
 
 
 # ---- eviction ------------------------------------------------------------------

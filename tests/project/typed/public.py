@@ -25,7 +25,10 @@ from rtpush import (
     Settings,
     SimpleClient,
     StartError,
+    TaskCancelled,
     TaskEnded,
+    Worker,
+    WorkTask,
     track,
 )
 from rtpush.contrib.tqdm import tqdm, trange
@@ -89,7 +92,7 @@ async def run_it(app: web.Application) -> None:
     await server.stop()
 
 
-async def generate_async(task: dict[str, Any], report: AsyncReport) -> str:
+async def generate_async(task: WorkTask, report: AsyncReport) -> str:
     await report(50, "half", append={"text": "word"})
     return "done"
 
@@ -103,10 +106,22 @@ def generate(task: dict[str, Any], report: Report) -> dict[str, Any]:
     return {"text": "done"}
 
 
+def cancellable(task: WorkTask, report: Report) -> int:
+    if task.cancelled or task.wait_cancelled(0.1):
+        raise TaskCancelled
+    return task.attempt
+
+
+async def work_elsewhere() -> None:
+    worker = Worker("http://127.0.0.1", token="t", queues=["gpu"], concurrency=2, name="gpu-1")
+    await worker.serve(cancellable)
+    worker.run(generate_async)
+
+
 def run_for_good() -> None:
     try:
         Server(work=generate).run()
-        Server(work=generate_async, concurrency=8).run()
+        Server(work=generate_async, concurrency=8, queues=["big"]).run()
     except ConfigError as error:
         print(*error.problems, sep="\n")
     except StartError as error:
