@@ -19,7 +19,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from copy import copy
 from itertools import takewhile
 from typing import Any, Final
@@ -209,8 +209,10 @@ class TaskBoard:
     ) -> Task:
         self._number = number = self._number + 1
         growth, written = cost_of(old, changes)
-        # What has ended is nobody's any more.
-        charges = () if ended else charged(() if old is None else old.charges, account, growth)
+        charges = charged(() if old is None else old.charges, account, growth)
+        if ended:
+            # It counts for the account that began it alone: see finished_tasks.py.
+            charges = charges[:1]
         if old is None:
             return Task(key, room, changes, growth, number, number, time, ended, charges)
         size = old.size + growth
@@ -221,7 +223,8 @@ class TaskBoard:
         return Task(key, room, fields, size, old.born, number, time, ended, charges, unfolded)
 
     def _put(self, old: Task | None, task: Task) -> None:
-        self.shares.replace(() if old is None else old.charges, task.charges)
+        before = () if old is None else old.charges
+        self.shares.replace(before, () if task.ended else task.charges)
         if old is None:
             self._forget_finished(task.key)
         self._tasks.put(task)
@@ -246,8 +249,8 @@ class TaskBoard:
 
     def _prune(self, time: float) -> None:
         dropped = self._finished.prune(time)
-        # A fork keeps them, below the floor: without them, `get` would see through
-        # to the parent, where the task may still be active.
+        # A fork keeps what it does not hold: without it, `get` would see through to the
+        # parent, where the task may still be active.
         if self._index is not None:
             for task in dropped:
                 self._tasks.remove(task.key)
@@ -262,8 +265,13 @@ class TaskBoard:
     def get(self, key: str) -> Task | None:
         """The task with this key, active or finished."""
         task = self._tasks.get(key)
-        dropped = task is not None and task.ended and task.number < self._finished.floor
+        dropped = task is not None and task.ended and not self._finished.holds(task)
         return None if dropped else task
+
+    @property
+    def pushed_out(self) -> Iterator[str]:
+        """The keys of finished tasks that this fork let go of, of those above its floor."""
+        return (task.key for task in self._finished.pushed_out.values())
 
     def is_active(self, key: str) -> bool:
         """Is there such a task, and has it not ended?"""

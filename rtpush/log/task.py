@@ -55,7 +55,7 @@ _MAX_INTEGER: Final = 1 << 53
 
 
 # Accounts, each with the bytes of a task that it pays for. The first began the task, and is
-# there even if it pays for none.
+# there even if it pays for none; of a task that has ended, only that one is left.
 Charges = tuple[tuple[str, int], ...]
 
 

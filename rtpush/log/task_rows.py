@@ -60,10 +60,13 @@ def rows_of(board: TaskBoard, changed: Mapping[str, Sequence[TaskRow]]) -> Itera
             yield TaskRow(key, events[-1].number, board.stored(key), True, ended)
         else:
             yield from events
+    for key in board.pushed_out:
+        if key not in changed:
+            yield TaskRow(key, 0, None, True)
 
 
-# A log that stores rows is told which task changed, not which ones the board dropped because
-# of it: those that ended before `floor`.
+# Of what the board dropped because of a change, a store is told only what went from between
+# others: the rest ended before `floor`.
 
 
 def encode_task(task: Task, floor: int) -> bytes:

@@ -552,7 +552,7 @@ class Model:
 
     def __init__(self) -> None:
         self.active: dict[str, dict[str, Any]] = {}
-        self.finished: list[tuple[str, float, dict[str, Any]]] = []
+        self.finished: list[tuple[str, float, dict[str, Any], str]] = []
         # Of each active task: its account, and what each account pays for it.
         self.owners: dict[str, str] = {}
         self.paid: dict[str, Counter[str]] = {}
@@ -579,7 +579,7 @@ class Model:
             if any(type(more) not in (str, list) for more in appends.values()):
                 return "bad_task"
         key = str(data["id"])
-        ended = {k: task for k, _, task in self.finished}
+        ended = {k: task for k, _, task, _ in self.finished}
         known = self.active.get(key) or ended.get(key)
         if known and known.get("room") != room:
             return "bad_task"
@@ -677,20 +677,32 @@ class Model:
             self.finished = [row for row in self.finished if row[0] != key]
             self.pay(key, account, measure(new) - (measure(old) if old else 0))
         else:
+            owner = self.owners.get(key, account)
             for gone in (self.active, self.owners, self.paid):
                 gone.pop(key, None)
             end = {"status": event.removeprefix("task_"), "endTime": now}
-            self.finished.append((key, time, new | end))
+            self.finished.append((key, time, new | end, owner))
         self.finished = [row for row in self.finished if time - row[1] <= 20.0]
-        while len(self.finished) > 1 and (
-            len(self.finished) > 3 or sum(measure(row[2]) for row in self.finished) > 2500
-        ):
-            del self.finished[0]
+        if self.finished and is_client(owner := self.finished[-1][3]):
+            self.push_out(
+                lambda one: one == owner, *((2, 2250) if owner == LOCAL_CLIENTS else (1, 625))
+            )
+            self.push_out(is_client, 2, 2250)
+        self.push_out(lambda _: True, 3, 2500)
         return key
+
+    def push_out(self, wanted: Callable[[str], bool], count: int, size: int) -> None:
+        while True:
+            mine = [row for row in self.finished if wanted(row[3])]
+            if len(mine) <= count and sum(measure(row[2]) for row in mine) <= size:
+                return
+            if mine[0] is self.finished[-1]:
+                return
+            self.finished.remove(mine[0])
 
     def snapshot(self, rooms: tuple[str, ...], now: float) -> dict[str, Any]:
         visible = (None, *rooms)
-        recent = [task for _, time, task in self.finished if now - time <= 20.0]
+        recent = [task for _, time, task, _ in self.finished if now - time <= 20.0]
         return {
             "tasks": [task for task in self.active.values() if task.get("room") in visible],
             "finished": [task for task in reversed(recent) if task.get("room") in visible],
@@ -799,15 +811,20 @@ def assert_shares(board: TaskBoard, active: list[Task]) -> None:
 def store(board: TaskBoard, todo: list[Op], rows: dict[str, list[bytes]]) -> None:
     """Append one batch, and keep the rows of each task as a log does."""
     events: dict[str, list[TaskRow]] = {}
-    for event, data, room, time, account in todo:
-        if refusal(board, event, data, room, account) is None:
-            key = board.apply(event, data, room, time, account)
+    fork, passed = board.fork(), []
+    for one in todo:
+        event, data, room, time, account = one
+        if refusal(fork, event, data, room, account) is None:
+            key = fork.apply(event, data, room, time, account)
+            passed.append(one)
             if key is not None:
                 draft = Draft(event, data, room, encoded=orjson.dumps(data), account=account)
-                events.setdefault(key, []).append(task_row(board, key, draft, time))
-    for row in rows_of(board, events):
+                events.setdefault(key, []).append(task_row(fork, key, draft, time))
+    for row in rows_of(fork, events):
         before = [] if row.replaces else rows[row.key]
         rows[row.key] = before + ([] if row.row is None else [row.row])
+    for event, data, room, time, account in passed:
+        board.apply(event, data, room, time, account)
 
 
 def assert_totals(board: TaskBoard) -> None:

@@ -29,6 +29,7 @@ from rtpush.log.base import Outcome, new_board
 from rtpush.log.board import TaskBoard
 from rtpush.log.board_shares import MAX_PAYERS, charged
 from rtpush.log.entry import Draft
+from rtpush.log.memory import MemoryLog
 from rtpush.protocol import Envelope
 
 ANN, BOB, CY = map(account_of_client, ("ann", "bob", "cy"))
@@ -124,6 +125,36 @@ async def test_bytes_have_shares_too(desk: Desk) -> None:
     assert await say(desk, ANN, "progress", 1, size=KIB) == [3]
     assert await say(desk, ANN, "progress", 2, size=3 * KIB) == [4]
     assert_true(desk.log.board)
+
+
+def finished(desk: Desk) -> list[str]:
+    return [one.key for one in desk.log.board.all_finished(desk.log.now())]
+
+
+async def test_a_client_pushes_out_its_own_results_alone(desk: Desk) -> None:
+    await say(desk, BOB, "completed", "bob")
+    await say(desk, APPLICATION, "completed", "app")
+    await say(desk, ANN, "created", "ann")
+    # It counts for the client that began it, whichever account ends it.
+    await say(desk, APPLICATION, "completed", "ann")
+    for begin in (0, 600):
+        await say(desk, ANN, "completed", *range(begin, begin + 600))
+    kept = [*map(str, range(1199, 1099, -1)), "app", "bob"]
+    assert finished(desk) == kept
+    if not isinstance(desk.log, MemoryLog):
+        await desk.reopen()
+        assert finished(desk) == kept
+    assert await say(desk, ANN, "failed", 1199, "ann") == ["task_finished", 1205]
+    assert finished(desk) == ["ann", *kept[:99], "app", "bob"]
+
+
+async def test_clients_leave_the_application_a_tenth_of_the_results(desk: Desk) -> None:
+    await say(desk, PUBLISHER, "completed", *map("p{}".format, range(100)))
+    await say(desk, LOCAL_CLIENTS, "completed", *range(1000))
+    assert len(finished(desk)) == 1000
+    assert [key for key in finished(desk) if key.startswith("p")] == [
+        f"p{n}" for n in range(99, -1, -1)
+    ]
 
 
 async def test_a_share_holds_the_largest_task(desk: Desk) -> None:
