@@ -108,6 +108,24 @@ class Crowd:
         """The same for data that is small enough for the socket's buffer."""
         self._sockets[0].sendall(data)
 
+    def post(self, texts: Sequence[str]) -> None:
+        """Publish over HTTP, a request for each event, without waiting for anything.
+
+        rtpush alone takes such requests.
+        """
+        head = f"POST /api/publish HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nContent-Length: "
+        data = "".join(f"{head}{len(text)}\r\n\r\n{text}" for text in texts).encode()
+        threading.Thread(target=self._send_over_http, args=(data,), daemon=True).start()
+
+    def _send_over_http(self, data: bytes) -> None:
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as sock:
+            sender = threading.Thread(target=sock.sendall, args=(data,), daemon=True)
+            sender.start()
+            answers = data.count(b"POST ")
+            while answers > 0:
+                answers -= sock.recv(1 << 16).count(b"HTTP/1.1 200")
+            sender.join()
+
     def wait(self, received: int) -> None:
         """Until so many events have arrived, all clients taken together."""
         deadline = time.monotonic() + PATIENCE

@@ -72,15 +72,24 @@ def burst(server: Server, crowd: Crowd, events: int) -> float:
     return 1e6 * (_settled(server) - before) / (events * len(crowd))
 
 
+def stream(server: Server, crowd: Crowd, events: int) -> float:
+    """Microseconds of CPU for each delivery when each event is an HTTP request, pipelined."""
+    before, seen = server.cpu(), crowd.received
+    crowd.post([event_text(number) for number in range(events)])
+    crowd.wait(seen + events * len(crowd))
+    return 1e6 * (_settled(server) - before) / (events * len(crowd))
+
+
 def _settled(server: Server) -> float:
     time.sleep(0.05)
     return server.cpu()
 
 
 def deliveries(found: Sequence[Kind], results: Results, args: argparse.Namespace) -> None:
-    """Both ways to deliver, on servers that run side by side."""
+    """All ways to deliver, on servers that run side by side."""
     for name, measure, clients, events in (
         ("one at a time, µs", one_at_a_time, 2 * args.connections, 20 if args.quick else 100),
+        ("stream, µs", stream, args.connections, 400 if args.quick else 2000),
         ("burst, µs", burst, args.connections, 400 if args.quick else 2000),
     ):
         with ExitStack() as stack:

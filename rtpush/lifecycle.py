@@ -133,7 +133,7 @@ class Lifecycle(Application):
             self._log = make_log(settings)
         except LogError as exc:
             raise StartError(str(exc)) from exc
-        runtime = Runtime(_call_soon, self._spawn, time.monotonic, time.time)
+        runtime = Runtime(_call_soon, _call_later, self._spawn, time.monotonic, time.time)
         room_policy = RoomPolicy(settings, self._handlers)
         self._hub = Hub(self._log, settings, runtime, room_policy)
         self._bus = make_bus(self._log)
@@ -290,3 +290,7 @@ class Lifecycle(Application):
 
 def _call_soon(act: Callable[[], None]) -> object:
     return asyncio.get_running_loop().call_soon(act)
+
+
+def _call_later(seconds: float, act: Callable[[], None]) -> object:
+    return asyncio.get_running_loop().call_later(seconds, act)

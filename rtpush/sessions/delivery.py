@@ -7,6 +7,8 @@ Rules that hold here:
   live reads for itself (catch_up.py).
 - A pass takes what the log has grown by since the last one, builds the bytes
   once for each group, and writes once to each session that is concerned.
+- A single event that comes soon behind a pass may wait for others, at most 2 ms, so
+  that they leave in one write; one that comes alone is sent at once (coalescing.py).
 - A session that an entry names, to be its only reader or not to be one, reads
   for itself: what a group shares holds nothing that is not for all of it.
 - When the log is no longer the one that was read so far (`_lost`), no cursor
@@ -27,6 +29,7 @@ from ..framing import Framing
 from ..log.base import Log
 from ..log.entry import Entry
 from .catch_up import LOST, WRITE_BYTES, CatchUp
+from .coalescing import Coalescing
 from .groups import Group
 from .runtime import Runtime
 from .session import Session
@@ -53,6 +56,7 @@ class Delivery(CatchUp):
         # Told that the log has grown, before any session is.
         self.on_grown: Callable[[], None] = lambda: None
         self._passing: Iterator[None] | None = None
+        self._coalescing = Coalescing()
         log.on_grow = self._grown
         log.on_lost = self._lost
 
@@ -81,9 +85,7 @@ class Delivery(CatchUp):
         self.on_grown()
         self._snapshots.forget()
         if self._passing is None:
-            self.idle.clear()
-            self._passing = self._passes()
-            self._step()
+            self._begin_pass(self._step)
 
     def _lost(self) -> None:
         self._snapshots.forget()
@@ -114,7 +116,18 @@ class Delivery(CatchUp):
             if self._runtime.clock() > yield_at:
                 yield
                 yield_at = self._runtime.clock() + YIELD_AFTER
-        yield from self._passes()
+
+    def _begin_pass(self, at_once: Callable[[], object]) -> None:
+        """Begin a pass: after a rest, or by calling `at_once`."""
+        self.idle.clear()
+        self._passing = self._pass()
+        rest = 0.0
+        if self.log.last - self.head == 1:
+            rest = self._coalescing.rest(self._runtime.clock())
+        if rest:
+            self._runtime.call_later(rest, self._step)
+        else:
+            at_once()
 
     def _step(self) -> None:
         assert self._passing is not None
@@ -126,21 +139,30 @@ class Delivery(CatchUp):
         except Exception:
             # The next growth begins a pass at the same place.
             logger.exception("a pass over the sessions failed")
+            self._end_pass()
+            return
+        if self.head < self.log.last:
+            self._begin_pass(lambda: self._runtime.call_soon(self._step))
+        else:
+            self._end_pass()
+
+    def _end_pass(self) -> None:
         self._passing = None
         self.idle.set()
 
-    def _passes(self) -> Iterator[None]:
-        """Go on until everybody has been given everything; yield to breathe."""
-        while self.head < self.log.last:
-            page = self.log.recent(self.head, WRITE_BYTES)
-            if page is not None:
-                end = page.upto
-                yield from self._fan_out(page.entries, self.head, end)
-            else:
-                # One batch was larger than the log's memory.
-                end = self.log.last
-                self._catch_up_all()
-            self.head = end
+    def _pass(self) -> Iterator[None]:
+        """Give all sessions a page of what the log has grown by; yield to breathe."""
+        began, events = self._runtime.clock(), self.log.last - self.head
+        page = self.log.recent(self.head, WRITE_BYTES)
+        if page is not None:
+            end = page.upto
+            yield from self._fan_out(page.entries, self.head, end)
+        else:
+            # One batch was larger than the log's memory.
+            end = self.log.last
+            self._catch_up_all()
+        self.head = end
+        self._coalescing.passed(began, self._runtime.clock(), events)
 
     def _fan_out(self, entries: Sequence[Entry], start: int, end: int) -> Iterator[None]:
         self._serve_addressed(entries)

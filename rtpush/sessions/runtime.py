@@ -13,10 +13,12 @@ __all__ = ["Runtime"]
 class Runtime:
     """What the hub needs of an event loop; tests own it.
 
-    `clock` is monotonic and `wall` counts since 1970, both in seconds.
+    `clock` is monotonic and `wall` counts since 1970, both in seconds; `call_later`
+    takes seconds, too.
     """
 
     call_soon: Callable[[Callable[[], None]], object]
+    call_later: Callable[[float, Callable[[], None]], object]
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     clock: Callable[[], float]
     wall: Callable[[], float]

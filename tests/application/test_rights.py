@@ -258,7 +258,11 @@ class Rights(RuleBasedStateMachine):
         self.tokens = Tokens()
         auth = cast(Authenticator, self.tokens)
         runtime = Runtime(
-            self.loop.call_soon, self.loop.create_task, lambda: self.now, lambda: self.now
+            self.loop.call_soon,
+            self.loop.call_later,
+            self.loop.create_task,
+            lambda: self.now,
+            lambda: self.now,
         )
         self.log = MemoryLog(config, LogClock(lambda: self.now, lambda: self.now))
         self.hub = Hub(self.log, config, runtime, RoomPolicy(config, handlers))

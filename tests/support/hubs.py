@@ -33,7 +33,11 @@ class Turns:
         self.now = 1000.0
         self.soon: deque[Callable[[], None]] = deque()
         self.spawned: deque[Coroutine[Any, Any, None]] = deque()
-        self.runtime = Runtime(self.soon.append, self.spawned.append, self._tick, lambda: self.now)
+        self.runtime = Runtime(
+            self.soon.append, self._later, self.spawned.append, self._tick, lambda: self.now
+        )
+        # What is due later, with when.
+        self.later: deque[tuple[float, Callable[[], None]]] = deque()
         # Every look at the clock may cost a turn: passes then breathe as often as they can.
         self.step = 0.0
 
@@ -45,16 +49,24 @@ class Turns:
         """The clock of a log that lives in these turns."""
         return LogClock(lambda: self.now, lambda: self.now)
 
+    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+        self.later.append((self.now + seconds, act))
+
     def turn(self) -> None:
         """Do what is due, not what that makes due."""
+        due = [act for when, act in self.later if when <= self.now]
+        self.later = deque(one for one in self.later if one[0] > self.now)
+        self.soon.extend(due)
         for _ in range(len(self.soon)):
             self.soon.popleft()()
         for _ in range(len(self.spawned)):
             finish(self.spawned.popleft())
 
     def settle(self) -> None:
-        """Until nothing is due."""
-        while self.soon or self.spawned:
+        """Until nothing is due, now or later."""
+        while self.soon or self.spawned or self.later:
+            if self.later and not self.soon and not self.spawned:
+                self.now = max(self.now, min(when for when, _ in self.later))
             self.turn()
 
 
