@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import jwt
@@ -22,6 +22,9 @@ from redisserver import RedisServer
 
 from rtpush.config.settings import Settings
 from rtpush.errors import RtpushError
+from rtpush.log.entry import Draft, claimed
+from rtpush.log.redis.log import RedisLog
+from rtpush.protocol import Envelope
 from rtpush.server import Server
 from rtpush.work.task import AsyncReport, Work
 
@@ -308,6 +311,27 @@ async def test_each_task_is_done_by_one_node(redis_server: RedisServer) -> None:
         await until(lambda: len(done) == 3)
     assert sorted(task for _, task in done) == ["a", "b", "c"]
     assert done[2] == (2, "c")
+
+
+async def test_what_comes_in_amid_a_decision_is_heeded(nodes: list[Server]) -> None:
+    """Between the decision about a batch and its way to Redis, a node reads on."""
+    one, other = (cast(RedisLog, node._log) for node in nodes[:2])
+    await one.append([Draft.of(Envelope("task_created", {"id": "a"}))])
+    (task,) = one.board.all_active()
+    await until(lambda: other.board.is_active("a"))
+    assert one._following is not None
+    one._following.cancel()
+    await asyncio.wait([one._following])
+    assert await other.append([claimed(task, "other")]) == [2]
+    news = await one._read_on()
+    loop = asyncio.get_running_loop()
+    claiming = one.append([claimed(task, "one")])
+    # Behind the decision, which waits for the loop, and before what it leads to.
+    loop.call_soon(one._apply, news)
+    one._restart_following()
+    (refused,) = await claiming
+    assert isinstance(refused, RtpushError)
+    assert refused.code == "claim_lost"
 
 
 # ---- moving ------------------------------------------------------------------

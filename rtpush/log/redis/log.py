@@ -26,7 +26,7 @@ from .. import room_index
 from ..base import PAGE_BYTES, Outcome, Page
 from ..clock import LogClock
 from ..entry import Draft
-from ..group_commit import Batch, unavailable
+from ..group_commit import Batch, Call, unavailable
 from ..idempotency import MAX_KEYS
 from ..room_index import Rooms
 from ..task import TASK_EVENTS
@@ -71,6 +71,8 @@ class RedisLog(FollowedLog):
         self._batches = count(1)
         # Idempotency keys of the batch under way that were used before.
         self._known: dict[bytes, int] = {}
+        # What the batch under way was decided on: the epoch, and the newest entry about a task.
+        self._decided_on = "", 0
         self._syncing = False
         self._synced: asyncio.Future[bool] | None = None
 
@@ -94,6 +96,10 @@ class RedisLog(FollowedLog):
         self._known = {}
         super()._finish(batch)
 
+    def _decide(self, calls: Sequence[Call]) -> Batch:
+        self._decided_on = self.epoch, self._last_task
+        return super()._decide(calls)
+
     async def _commit(self, batch: Batch) -> None:
         """Store a batch, deciding anew as often as it takes."""
         losses = 0
@@ -102,7 +108,7 @@ class RedisLog(FollowedLog):
         loop = asyncio.get_running_loop()
         until = loop.time() + UNSURE_FOR
         while True:
-            keys, epoch = self._unknown_keys(batch), self.epoch
+            keys, (epoch, _) = self._unknown_keys(batch), self._decided_on
             again = deadline is not None
             try:
                 answer = await self._send(batch, keys, batch=number, losses=losses, again=again)
@@ -136,6 +142,7 @@ class RedisLog(FollowedLog):
         return [key for key in keys if key not in self._known]
 
     async def _send(self, made: Batch, keys: Sequence[bytes], **fields: Any) -> Any:
+        epoch, last_task = self._decided_on
         about_tasks = [i for i, d in enumerate(made.drafts, 1) if d.event in TASK_EVENTS]
         return await self._call(
             self._writer,
@@ -146,7 +153,9 @@ class RedisLog(FollowedLog):
             retained=len(made.retained_rows()),
             # Also what was refused rests on the board.
             tasks=any(d.event in TASK_EVENTS for call in made.calls for d in call.drafts),
-            task=self._last_task,
+            # Not what is here now: the follower may have had its turn since.
+            epoch=epoch,
+            task=last_task,
             last_task=about_tasks[-1] if about_tasks else 0,
             number=made.board.number,
             now=repr(made.time),
@@ -164,7 +173,7 @@ class RedisLog(FollowedLog):
             if losses > 1:
                 await asyncio.sleep(random.uniform(0, 0.005))
         elif answer[0] == b"lost":
-            epoch = self.epoch
+            epoch, _ = self._decided_on
             self._check_requested.set()
             await self._wait_until(lambda: self.epoch != epoch, backoff(losses))
 
