@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from browser import PATIENCE, in_chromium
 from needs import needs
 from playwright.async_api import Browser, Page, expect
 from processes import ROOT, ServerProcess, nginx, running
+from servers import serving
 
 pytestmark = in_chromium
 
@@ -107,8 +109,24 @@ async def test_a_task_is_watched_live_on_two_devices(browser: Browser, tmp_path:
             }
 
 
+def link_libraries(folder: Path) -> None:
+    """What is installed here, but rtpush: to install it all again would take half a minute."""
+    folder.mkdir()
+    for found in Path(sysconfig.get_paths()["purelib"]).iterdir():
+        if not re.match(r"_editable_impl|rtpush|pip\b|setuptools|.*\.pth$", found.name):
+            (folder / found.name).symlink_to(found)
+
+
 @pytest.mark.timeout(300)
-async def test_a_fresh_clone_needs_one_command(browser: Browser, tmp_path: Path) -> None:
+async def test_a_fresh_clone_needs_one_command(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pip finds all that rtpush asks for (tests/project/test_packages.py), and fetches nothing.
+    link_libraries(tmp_path / "libraries")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "libraries"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    # In pip's language, without an environment of its own for the build.
+    monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")
     checkout = tmp_path / "rtpush"
     git = await asyncio.create_subprocess_exec(
         # The checkout may be another user's.
@@ -129,10 +147,8 @@ async def test_a_fresh_clone_needs_one_command(browser: Browser, tmp_path: Path)
     assert (checkout / "rtpush.db").exists()
 
 
-async def test_a_late_page_shows_active_and_finished_tasks(
-    browser: Browser, tmp_path: Path
-) -> None:
-    async with running(tmp_path) as server:
+async def test_a_late_page_shows_active_and_finished_tasks(browser: Browser) -> None:
+    async with serving() as server:
         fields = {"id": 1, "formData": {"prompt": "early bird"}, "mode": "bloom"}
         await publish(server.url, "task_created", fields)
         await publish(server.url, "task_progress", {"id": 1, "progress": 40, "message": "roots"})
@@ -165,8 +181,8 @@ async def test_kill_9_in_the_middle_loses_nothing(browser: Browser, tmp_path: Pa
             assert seen.problems == []
 
 
-async def test_cancel_and_retry(browser: Browser, tmp_path: Path) -> None:
-    async with running(tmp_path) as server:
+async def test_cancel_and_retry(browser: Browser) -> None:
+    async with serving() as server:
         desk = await device(browser, server.url)
         await desk.wait_online("websocket")
         await desk.ask_for("second thoughts")
@@ -179,10 +195,8 @@ async def test_cancel_and_retry(browser: Browser, tmp_path: Path) -> None:
         await expect(active).to_contain_text("second thoughts")
 
 
-async def test_only_its_own_program_can_begin_a_task_again(
-    browser: Browser, tmp_path: Path
-) -> None:
-    async with running(tmp_path) as server:
+async def test_only_its_own_program_can_begin_a_task_again(browser: Browser) -> None:
+    async with serving() as server:
         desk = await device(browser, server.url)
         backup = {"id": 1, "formData": {"prompt": "rsync"}, "mode": "exec", "worker": "exec"}
         await publish(server.url, "task_created", backup)
@@ -191,8 +205,8 @@ async def test_only_its_own_program_can_begin_a_task_again(
         await expect(desk.card("rsync").get_by_role("button", name="Try again")).to_be_hidden()
 
 
-async def test_a_card_says_that_no_program_takes_tasks(browser: Browser, tmp_path: Path) -> None:
-    async with running(tmp_path) as server:
+async def test_a_card_says_that_no_program_takes_tasks(browser: Browser) -> None:
+    async with serving() as server:
         desk = await device(browser, server.url)
         await desk.wait_online("websocket")
         await desk.ask_for("a lake")
@@ -206,10 +220,8 @@ async def test_a_card_says_that_no_program_takes_tasks(browser: Browser, tmp_pat
         await expect(desk.card("a pond")).to_contain_text("Waiting for its turn")
 
 
-async def test_stages_are_told_in_the_language_of_the_page(
-    browser: Browser, tmp_path: Path
-) -> None:
-    async with running(tmp_path) as server:
+async def test_stages_are_told_in_the_language_of_the_page(browser: Browser) -> None:
+    async with serving() as server:
         desk = await device(browser, server.url)
         await publish(server.url, "task_created", {"id": "t", "title": "hills"})
         stage = {"name": "range", "n": 2, "of": 6}
@@ -223,8 +235,8 @@ async def test_stages_are_told_in_the_language_of_the_page(
         await expect(desk.card("hills")).to_contain_text("one's own words")
 
 
-async def test_what_does_not_fit_a_card_can_be_read(browser: Browser, tmp_path: Path) -> None:
-    async with running(tmp_path) as server:
+async def test_what_does_not_fit_a_card_can_be_read(browser: Browser) -> None:
+    async with serving() as server:
         desk = await device(browser, server.url)
         error = "the oven is cold " * 12 + "and that is all"
         await publish(server.url, "task_created", {"id": "bread"})
@@ -241,8 +253,8 @@ async def test_what_does_not_fit_a_card_can_be_read(browser: Browser, tmp_path: 
         await expect(desk.card("short").locator(".more")).to_be_hidden()
 
 
-async def test_a_phone_shows_the_new_card(browser: Browser, tmp_path: Path) -> None:
-    async with running(tmp_path) as server:
+async def test_a_phone_shows_the_new_card(browser: Browser) -> None:
+    async with serving() as server:
         for number in range(3):
             await publish(server.url, "task_created", {"id": f"before {number}"})
         phone = await device(
@@ -269,8 +281,8 @@ async def test_a_phone_shows_the_new_card(browser: Browser, tmp_path: Path) -> N
         assert all(side >= 44 for size in sizes for side in size), sizes
 
 
-async def test_the_page_links_to_documentation_and_api(browser: Browser, tmp_path: Path) -> None:
-    async with running(tmp_path) as server:
+async def test_the_page_links_to_documentation_and_api(browser: Browser) -> None:
+    async with serving() as server:
         desk = await device(browser, server.url)
         links = await desk.page.locator("footer a").evaluate_all(
             "(links) => links.map((link) => link.href)"
@@ -283,8 +295,8 @@ async def test_the_page_links_to_documentation_and_api(browser: Browser, tmp_pat
                     assert answer.content_type in ("text/plain", "application/json")
 
 
-async def test_languages_and_themes(browser: Browser, tmp_path: Path) -> None:
-    async with running(tmp_path) as server:
+async def test_languages_and_themes(browser: Browser) -> None:
+    async with serving() as server:
         desk = await device(browser, server.url, color_scheme="light")
         root = desk.page.locator("html")
         await expect(root).to_have_attribute("lang", "en")
@@ -303,8 +315,8 @@ async def test_languages_and_themes(browser: Browser, tmp_path: Path) -> None:
 MARKUP = "<img src=x onerror='window.pwned=1'><script>window.pwned=1</script>"
 
 
-async def test_a_task_is_never_markup(browser: Browser, tmp_path: Path) -> None:
-    async with running(tmp_path) as server:
+async def test_a_task_is_never_markup(browser: Browser) -> None:
+    async with serving() as server:
         desk = await device(browser, server.url)
         await desk.wait_online("websocket")
         hostile = {

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import socket
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -20,6 +23,34 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return folder
+
+
+def imported(path: Path) -> set[str]:
+    """The libraries that a module imports, also inside functions."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [n.module or "" for n in nodes if isinstance(n, ast.ImportFrom) and not n.level]
+    return {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+
+
+def required(requirements: list[str]) -> set[str]:
+    names = {re.match(r"[\w-]+", one)[0] for one in requirements}  # type: ignore[index]
+    return {NAMED_OTHERWISE.get(name, name.replace("-", "_")) for name in names}
+
+
+# Libraries that are imported by another name than they are installed by.
+NAMED_OTHERWISE = {"pyjwt": "jwt"}
+# What others bring: aiohttp, and the program that is used with the module.
+BROUGHT = {"yarl", "multidict", "socketio", "engineio"}
+
+
+def test_what_is_imported_is_asked_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    users = {name: required(extras[name]) for name in ("cli", "jwt", "redis", "tqdm")}
+    asked = required(project["dependencies"]).union(*users.values())
+    found = set().union(*(imported(path) for path in (ROOT / "rtpush").rglob("*.py")))
+    assert found - {"rtpush"} - BROUGHT <= asked
 
 
 def test_a_busy_port_under_make_says_what_to_type(tmp_path: Path) -> None:
