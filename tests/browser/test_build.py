@@ -16,8 +16,8 @@ import pytest
 from browser import in_chromium
 from needs import needs, program
 from playwright.async_api import Browser
-from processes import ROOT, ServerProcess, running
-from servers import Local
+from processes import ROOT, ServerProcess
+from servers import Local, serving
 from tabs import PAGES, Tab
 
 # npm may have to install the tools first.
@@ -136,7 +136,7 @@ async def test_react_hooks(browser: Browser, tmp_path: Path) -> None:
     await npm(
         "exec", "--", "esbuild", "tests/browser/js/react.jsx", *words, f"--outfile={pages}/app.js"
     )
-    async with running(tmp_path, f"--client={pages}") as server:
+    async with serving(client=pages) as server:
         tab = await Tab.open(browser, server.url, begin=False)
         await tab.until("window.socket?.connected === true")
         # The first snapshot has come and gone before anybody asked for tasks.

@@ -23,7 +23,7 @@ from playwright.async_api import Browser
 from playwright.async_api import Error as PlaywrightError
 from processes import ServerProcess, nginx, running
 from relay import relay
-from servers import Local
+from servers import Local, serving
 from tabs import CLIENT, PAGES, SECRET, Tab, keeping, numbers, token
 
 from rtpush.server import Server
@@ -591,7 +591,7 @@ async def test_hostile_events_are_ignored(browser: Browser, local: Local) -> Non
     assert tab.problems == []
 
 
-async def test_invalid_envelopes_are_ignored(browser: Browser, tmp_path: Path) -> None:
+async def test_invalid_envelopes_are_ignored(browser: Browser) -> None:
     """A server that speaks nonsense: nothing is thrown, nothing believed."""
     nonsense = [
         "", "null", "7", "[]", '"x"', "{}", '{"event":7}', '{"event":null,"id":{}}',
@@ -602,7 +602,7 @@ async def test_invalid_envelopes_are_ignored(browser: Browser, tmp_path: Path) -
         '{"event":"n","id":"e-7","data":6}', '{"event":"n","id":"e-4","data":7}',
         '{"event":"n","id":"nonsense","data":8}',
     ]  # fmt: skip
-    async with running(tmp_path, CLIENT) as server:
+    async with serving(client=PAGES) as server:
         tab = await Tab.open(browser, server.url, begin=False)
         await tab.run(
             """lines => {

@@ -14,7 +14,7 @@ import jwt
 from browser import in_chromium
 from playwright.async_api import Browser
 from processes import ServerProcess, running
-from servers import Local
+from servers import Local, serving
 from tabs import CLIENT, PAGES, SECRET, Tab, keeping, numbers, token
 
 from rtpush.server import Server
@@ -131,8 +131,8 @@ async def test_a_room_is_kept_while_a_tab_is_in_it(browser: Browser, local: Loca
     assert await members() == 0
 
 
-async def test_a_room_with_a_token_belongs_to_one_tab(browser: Browser, tmp_path: Path) -> None:
-    async with running(tmp_path, CLIENT, f"--auth-secret={SECRET}") as server:
+async def test_a_room_with_a_token_belongs_to_one_tab(browser: Browser) -> None:
+    async with serving(client=PAGES, auth_secret=SECRET) as server:
         claims = {"exp": time.time() + 600}
         own = jwt.encode({**claims, "sub": "ada", "rooms": []}, SECRET, "HS256")
         key = jwt.encode({**claims, "rooms": ["private"]}, SECRET, "HS256")
@@ -268,8 +268,8 @@ async def test_a_silent_leader_loses_the_lock(browser: Browser, local: Local) ->
         assert lost == [(await tab.life()).count("disconnect") for tab in (follower, other)]
 
 
-async def test_two_people_in_one_browser_share_nothing(browser: Browser, tmp_path: Path) -> None:
-    async with running(tmp_path, CLIENT, f"--auth-secret={SECRET}") as server:
+async def test_two_people_in_one_browser_share_nothing(browser: Browser) -> None:
+    async with serving(client=PAGES, auth_secret=SECRET) as server:
         context = await browser.new_context()
         names = ["ada", "bob", "ada"]
         tabs = [await Tab.open(context, server.url, begin=False) for _ in names]

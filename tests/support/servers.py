@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, NamedTuple
 
 from processes import PATIENCE
 
@@ -23,6 +23,13 @@ class Local(NamedTuple):
     @classmethod
     def of(cls, server: Server) -> Local:
         return cls(server.url.rstrip("/"), server.port)
+
+
+@asynccontextmanager
+async def serving(**options: Any) -> AsyncIterator[Local]:
+    """A server with these settings, on the loop of the test."""
+    async with Server(port=0, **{"log": "memory:"} | options) as server:
+        yield Local.of(server)
 
 
 @contextmanager

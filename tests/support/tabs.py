@@ -91,6 +91,8 @@ class Numbers:
                 await self._publish(http, number)
                 self.published = number
                 self._grown.set()
+                # Leaves the processor to the pages, which are to come back meanwhile.
+                await asyncio.sleep(0.005)
 
     async def _publish(self, http: aiohttp.ClientSession, number: int) -> None:
         body = {"event": "n", "data": number, "idempotency_key": f"{id(self)}-{number}"}
