@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +21,9 @@ from tabs import CLIENT, PAGES
 from rtpush.server import Server
 
 pytest_plugins = ["hangs", "leaks"]
+
+# Collecting the tests makes a million objects that stay: see `pytest_collection_finish`.
+gc.disable()
 
 # Some containers set it. Hundreds of programs are started here, and each would compile anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -47,6 +51,12 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest: one that began last would run beside idle cores."""
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from now on, and only among what is made from now on."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
