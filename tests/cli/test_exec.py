@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import forkserver
 import pytest
 from aiohttp import web
 from boards import active, board, ended
@@ -59,8 +60,7 @@ print("\nsaved", file=sys.stderr)
 
 
 async def test_a_command_is_a_task(url: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *RTPUSH,
+    process = await forkserver.start(
         *("exec", "--title", "Training", "--id", "t-1", "--room", "r", "--"),
         *python(BAR),
         env=environment(url),
@@ -132,8 +132,7 @@ async def test_a_command_may_run_again_under_its_id(url: str) -> None:
 async def test_a_server_that_starts_late_gets_the_task(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path)
     server.port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        *RTPUSH,
+    process = await forkserver.start(
         "exec",
         "--",
         *python(BAR),
@@ -156,8 +155,7 @@ async def test_a_server_that_starts_late_gets_the_task(tmp_path: Path) -> None:
 
 async def test_output_passes_through() -> None:
     script = r"import os; os.write(1, b'\x00out\xff\r\n' * 9_999); os.write(2, b'\033[1merr\r')"
-    process = await asyncio.create_subprocess_exec(
-        *RTPUSH,
+    process = await forkserver.start(
         "exec",
         "--",
         *python(script),
@@ -197,8 +195,7 @@ async def test_background_processes_are_not_waited_for() -> None:
 
 async def test_a_signal_that_comes_too_late_changes_nothing(url: str) -> None:
     """The command has ended, and what it has left behind goes on printing."""
-    process = await asyncio.create_subprocess_exec(
-        *RTPUSH,
+    process = await forkserver.start(
         *("exec", "--", "sh", "-c", "yes & echo $$ >&2; read line; exit 4"),
         env=environment(url),
         stdin=asyncio.subprocess.PIPE,
@@ -237,8 +234,7 @@ print("ready", flush=True)
 while True:
     signal.pause()
 """
-    process = await asyncio.create_subprocess_exec(
-        *RTPUSH,
+    process = await forkserver.start(
         *("exec", "--"),
         *python(script),
         env=environment(NOBODY),

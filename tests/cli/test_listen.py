@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import forkserver
 import pytest
 from processes import PATIENCE, running
 from terminals import RTPUSH, Terminal, environment, run
@@ -54,7 +55,7 @@ async def connected(http: aiohttp.ClientSession, url: str, count: int = 1) -> No
 class Listening:
     """`rtpush listen` in pipes."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: forkserver.Program) -> None:
         self.process = process
 
     async def line(self) -> str:
@@ -73,8 +74,7 @@ class Listening:
 
 @asynccontextmanager
 async def listening(url: str, *args: str) -> AsyncIterator[Listening]:
-    process = await asyncio.create_subprocess_exec(
-        *RTPUSH,
+    process = await forkserver.start(
         "listen",
         *args,
         env=environment(url),
@@ -155,8 +155,7 @@ async def test_a_closed_pipe_ends_it_quietly(url: str, http: aiohttp.ClientSessi
         await publish(http, url, "one")
         await listener.line()
         # What `head -1` does.
-        transport: Any = listener.process._transport  # type: ignore[attr-defined]
-        transport.get_pipe_transport(1).close()
+        listener.process.pipes["stdout"].close()
         while listener.process.returncode is None:
             await publish(http, url, "more")
         assert listener.process.returncode == 141

@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import aiohttp
+import forkserver
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from clients import WebSocket
 from processes import PATIENCE
-from terminals import RTPUSH, environment, run
+from terminals import environment, run
 
 from rtpush import RtpushError, Server
 from rtpush.cli.main import main
@@ -195,8 +196,7 @@ async def test_a_refusal_of_all_lines_ends_the_stream(url: str) -> None:
 
 
 async def test_a_line_is_published_as_soon_as_it_is_read(url: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *RTPUSH,
+    process = await forkserver.start(
         *("publish", "log", "-", "--text"),
         env=environment(url),
         stdin=asyncio.subprocess.PIPE,

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import forkserver
 import pytest
 import pytest_asyncio
 
@@ -37,10 +38,15 @@ class Leaks:
         self.temporary: Path | None = None
         self._allowed: set[object] = set()
         self._left_by: dict[object, str] = {}
+        self._signature: object = None
 
     def things(self) -> Things:
         """Everything that can be left behind."""
-        return _threads() | _children() | _open_files() | self._temporary_files()
+        found = _threads() | _children() | _open_files() | self._temporary_files()
+        # What starts programs is one for all tests.
+        forker = forkserver.forker()
+        ours = () if forker is None else (f"process {forker.pid}", f"socket:[{forker.socket}]")
+        return {key: what for key, what in found.items() if key not in ours}
 
     def allow(self, things: Things) -> None:
         """These may stay to the end of the session."""
@@ -48,8 +54,17 @@ class Leaks:
 
     def blame(self, test: str) -> None:
         """Remember that a test left what was not there after the one before it."""
+        before, self._signature = self._signature, self._sign()
+        if before == self._signature:
+            return
         here = self.things().keys()
         self._left_by = {key: self._left_by.get(key, test) for key in here}
+
+    def _sign(self) -> object:
+        """What is another one where something is left behind, and costs little."""
+        files = os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd") else []
+        threads = [thread.ident for thread in threading.enumerate()]
+        return files, threads, _children(), self._temporary_files()
 
     def remaining(self, before: Things) -> list[str]:
         """What stays of what was not there before; waits for what ends by itself."""
@@ -84,7 +99,9 @@ def _threads() -> Things:
 
 def _children() -> Things:
     found = {}
-    for thread in _entries("/proc/self/task"):
+    forker = forkserver.forker()
+    theirs = [] if forker is None else _entries(f"/proc/{forker.pid}/task")
+    for thread in (*_entries("/proc/self/task"), *theirs):
         with suppress(OSError), open(f"{thread}/children") as children:
             found |= {f"process {pid}": f"the process {pid}" for pid in children.read().split()}
     return found

@@ -8,11 +8,11 @@ import re
 import signal
 import socket
 import ssl
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import forkserver
 from needs import program
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ class ServerProcess:
         self.make = make
         self.port = 0
         self.banner = ""
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | forkserver.Program | None = None
 
     @property
     def url(self) -> str:
@@ -65,22 +65,26 @@ class ServerProcess:
     async def start(self) -> None:
         """Start it, the second time on the same port; returns when it answers."""
         flags = [f"--port={self.port}", *self.flags]
-        command = [sys.executable, "-m", "rtpush", *flags]
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
         if self.make:
-            command = ["make", "run", f"ARGS={' '.join(flags)}"]
-            # Python compiles what it imports; pip would compile everything.
-            environment |= {"PIP_NO_COMPILE": "1", "SSL_CERT_FILE": CERTIFICATES}
+            self._process = await asyncio.create_subprocess_exec(
+                *("make", "run", f"ARGS={' '.join(flags)}"),
+                cwd=self.folder,
+                # Python compiles what it imports; pip would compile everything.
+                env=environment | {"PIP_NO_COMPILE": "1", "SSL_CERT_FILE": CERTIFICATES},
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
         else:
-            environment |= {"PYTHONPATH": str(ROOT)}
-        self._process = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=self.folder,
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+            self._process = await forkserver.start(
+                *flags,
+                cwd=self.folder,
+                env=environment | {"PYTHONPATH": str(ROOT)},
+                session=True,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
         patience = INSTALL_PATIENCE if self.make else PATIENCE
         self.banner = await asyncio.wait_for(self._read_banner(), patience)
         found = re.search(r"https?://127\.0\.0\.1:(\d+)/", self.banner)
@@ -126,10 +130,7 @@ class ServerProcess:
 
 async def refusal(folder: Path, *flags: str) -> str:
     """What a server says that cannot start: one line on stderr, and exit code 1."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "rtpush",
+    process = await forkserver.start(
         *flags,
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import forkserver
 from processes import PATIENCE, ROOT
 
 RTPUSH = (sys.executable, "-m", "rtpush")
@@ -41,8 +42,7 @@ async def run(
     *args: str, url: str | None = None, cwd: Path | None = None, given: str = ""
 ) -> Outcome:
     """Run `rtpush` in pipes, until it ends."""
-    process = await asyncio.create_subprocess_exec(
-        *RTPUSH,
+    process = await forkserver.start(
         *args,
         cwd=cwd,
         env=environment(url),
