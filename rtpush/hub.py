@@ -64,7 +64,9 @@ class Hub(Greeting):
         self._shares = Shares(settings)
         self._expiries: Expiries[Session] = Expiries()
         self._heartbeats = Heartbeats(settings.heartbeat)
-        self._lapsed = LapsedSessions(settings.session_lease, MAX_LAPSED_SESSIONS)
+        self._lapsed = LapsedSessions(
+            settings.session_lease, MAX_LAPSED_SESSIONS, self.presence.hide_all
+        )
 
     # -------------------------------------------------------------- opening
 
@@ -94,6 +96,7 @@ class Hub(Greeting):
         session.admitted = False
         session.lease_until = None
         self._leave_lost_rooms(session)
+        self.presence.show_all(session)
         self._register(session)
         return session
 
@@ -154,6 +157,9 @@ class Hub(Greeting):
     def close(self, session: Session, reason: str = Reason.TRANSPORT_CLOSE) -> None:
         """End a session; its client may take it up again for a while. Idempotent."""
         if self._forget(session):
+            if reason == Reason.CLIENT_DISCONNECT:
+                # It has said goodbye; it may come back all the same.
+                self.presence.hide_all(session)
             self._lapsed.add(session, self._runtime.clock())
             self.on_closed(session, reason)
 
@@ -168,6 +174,9 @@ class Hub(Greeting):
         self._expiries.remove(session)
         self._unwatch_rooms(session)
         self._shares.remove(session)
+        if not session.admitted:
+            # It was taken up again, and not let in.
+            self.presence.hide_all(session)
         return session.admitted
 
     def find(self, sid: str) -> Session | None:
@@ -185,11 +194,13 @@ class Hub(Greeting):
             session.connection.close(1000, "another connection took over")
         self._forget(session)
         self._lapsed.take(session.sid)
+        self.presence.hand_over(session)
 
     def adopt(self, sid: str, moved: dict[str, Any], address: str, grant: Grant) -> Session:
         """Go on with a session of another node, which has no connection here yet."""
         session = load_session(sid, moved, address, grant)
         self._leave_lost_rooms(session)
+        self.presence.show_all(session)
         if moved["lapsed"]:
             self._lapsed.add(session, self._runtime.clock())
         else:
@@ -212,6 +223,7 @@ class Hub(Greeting):
             }
             self.send(session, encode("disconnect", data))
         if self._forget(session):
+            self.presence.hide_all(session)
             self.on_closed(session, Reason.SERVER_DISCONNECT)
         if connection is not None:
             connection.close(error.meaning.close, error.code)
@@ -279,6 +291,11 @@ class Hub(Greeting):
             session.grant = grant
             self._expiries.set(session, grant.expires)
             self._leave_lost_rooms(session)
+            self.presence.show_all(session)
+
+    def _lost(self) -> None:
+        super()._lost()
+        self.presence.recheck()
 
     def lease(self) -> float:
         """When a session that has no connection now is forgotten."""

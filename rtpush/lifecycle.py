@@ -27,6 +27,7 @@ from .application.deadline import Deadline
 from .application.dispatcher import Dispatcher
 from .application.history import ClientHistory
 from .application.leases import LeaseKeeper
+from .application.presence import PresenceTeller
 from .application.replies import PendingReplies
 from .application.session_claims import SessionClaims
 from .application.turns import Turns
@@ -119,6 +120,7 @@ class Lifecycle(Application):
         self._hub.begin()
         await self._bus.open()
         self._home.begin()
+        await self._presence.begin()
         self._tick()
         work = self._work or (draw_picture if self.settings.demo else None)
         if work is not None:
@@ -161,6 +163,7 @@ class Lifecycle(Application):
             self._json_default,
         )
         self._replies = PendingReplies(self._hub, self._nodes)
+        self._presence = PresenceTeller(self._hub, self._bus)
         self._dispatcher.on_stray_reply = self._replies.take_stray
         self._transport_context = TransportContext(
             self._hub,
@@ -192,6 +195,7 @@ class Lifecycle(Application):
         self._hub.tick()
         self._log.tick()
         self._bus.tick()
+        self._presence.tick()
         if self._listener is not None:
             self._listener.tick()
         now = self._log.now()
@@ -257,6 +261,7 @@ class Lifecycle(Application):
         self._hub.disconnect_all(RtpushError("going_away", "The server is stopping; reconnect."))
         await self._transport_context.wait_closed(until.left)
         await self._finish(until)
+        self._presence.stop()
         if self._timer is not None:
             self._timer.cancel()
         await self._close(Deadline(until.left + closing))

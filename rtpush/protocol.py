@@ -64,7 +64,10 @@ COMMANDS: Final = frozenset({"ping", "join", "leave", "auth"})
 # Only the server says these: a client that could send them would forge the
 # server's own voice to other clients.
 RESERVED_EVENTS: Final = frozenset(
-    {"connect", "connect_error", "disconnect", "active_tasks", "state", "resync", "task_claimed"}
+    {
+        *("connect", "connect_error", "disconnect", "resync"),
+        *("active_tasks", "task_claimed", "state", "presence"),
+    }
 )
 # The server says these without an `id`; an application's have one, so they are logged.
 LOGGED_ONLY: Final = frozenset({"error", "pong", "heartbeat"})

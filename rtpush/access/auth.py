@@ -19,8 +19,8 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -72,7 +72,8 @@ class Grant:
     `rooms` and `emit` are patterns (`*` stands for any characters) of rooms that the
     client may enter, and of events that it may send. `rooms` is None when the token says
     nothing of rooms. `publish` allows the HTTP API. `expires` is when the server stops to
-    accept the token, its leeway included, in seconds since 1970; None for never.
+    accept the token, its leeway included, in seconds since 1970; None for never. `presence` is
+    what members of its rooms are told of the client; None: the token makes it no member.
     """
 
     subject: str | None = None
@@ -80,6 +81,7 @@ class Grant:
     emit: tuple[str, ...] = ("*",)
     publish: bool = False
     expires: float | None = None
+    presence: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @property
     def key_scope(self) -> str:
@@ -205,6 +207,7 @@ class Authenticator:
             claims.get("publish") is True,
             # What is let in within the leeway must not be cut before the leeway is over.
             float(claims["exp"]) + self._settings.auth_leeway,
+            _presence(claims),
         )
 
     def _decode(self, token: str, keys: Sequence[tuple[Any, str]]) -> Grant:
@@ -337,3 +340,10 @@ def _patterns(claims: dict[str, Any], name: str) -> tuple[str, ...] | None:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     raise RtpushError("not_authenticated", f"The token's `{name}` is not a list of names.")
+
+
+def _presence(claims: dict[str, Any]) -> Mapping[str, Any] | None:
+    value = claims.get("presence")
+    if value is None or isinstance(value, dict):
+        return value
+    raise RtpushError("not_authenticated", "The token's `presence` is not an object.")

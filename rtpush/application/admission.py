@@ -22,6 +22,7 @@ from ..errors import Reason, RtpushError
 from ..handlers.registry import HandlerRegistry
 from ..hub import Hub
 from ..protocol import Position
+from ..sessions.presence import member_id
 from ..sessions.session import Session
 from .turns import Turns
 
@@ -80,7 +81,7 @@ class Admission:
             )
         if self._hub.sessions.get(session.sid) is not session:
             raise RtpushError("forbidden", "The application ended the connection.")
-        session.admitted = True
+        self._hub.admit(session)
 
     async def _decide(
         self,
@@ -167,6 +168,16 @@ class Admission:
         self._check(session, room, grant)
         until = None if grant is None else grant.expires
         return self._hub.join(session, room, until, rewinds=rewinds)
+
+    def check_presence(self, session: Session, room: str, info: dict[str, Any]) -> None:
+        """Raises RtpushError when a client may not be a member of a room, were it in it."""
+        self._hub.room_policy.check_presence(room)
+        self._hub.presence.check(session, room, info)
+
+    def show(self, session: Session, room: str, info: dict[str, Any]) -> str:
+        """Make a client a member of a room that it is in; returns its public id."""
+        self._hub.show(session, room, info)
+        return member_id(session.sid)
 
     async def _ask(
         self, session: Session, room: str, data: Any, room_grant: Grant | None = None

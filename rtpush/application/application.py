@@ -26,6 +26,7 @@ from ..log.task import TASK_EVENTS
 from ..protocol import Envelope, Reply, check_name, check_room
 from .dispatcher import Dispatcher
 from .home_loop import on_home_loop
+from .presence import members_of
 from .replies import PendingReplies
 from .session_access import SessionAccess
 
@@ -253,6 +254,20 @@ class Application(SessionAccess):
             room: A room, on all nodes.
         """
         await self._nodes.close_room(room)
+
+    @on_home_loop
+    async def presence(self, room: str) -> list[dict[str, Any]]:
+        """Who is present in a room, on all nodes.
+
+        Args:
+            room: A room; an empty list when nobody is present in it.
+
+        Returns:
+            The members in the order of their last changes, each with its public `id`, the
+            `subject` of its token if it has one, and its `info`.
+        """
+        await self._hub.log.sync()
+        return members_of(self._hub, room)
 
     # ------------------------------------------------------------- sessions
 

@@ -11,6 +11,7 @@ from orjson import Fragment
 from ..errors import RtpushError
 from ..payloads import is_args
 from ..protocol import Envelope, check_room, check_size, encode, encode_data
+from ..sessions.presence import check_info
 from ..sessions.rewind import MAX_REWIND, RewindSpec
 from ..sessions.session import Session
 from .admission import Admission
@@ -61,8 +62,9 @@ class Commands:
         self, session: Session, envelope: Envelope, responder: Responder
     ) -> dict[str, str] | Awaitable[dict[str, Any]]:
         room = _room_of(envelope)
-        if isinstance(envelope.data, dict) and envelope.data.get("rewind") is not None:
-            return self._join_and_rewind(session, room, envelope.data, responder)
+        data = envelope.data if isinstance(envelope.data, dict) else {}
+        if data.get("rewind") is not None or data.get("presence") is not None:
+            return self._join_with_more(session, room, data, responder)
         if self._admission.must_ask(session, room, envelope.data):
             return self._ask_and_join(session, room, envelope, responder)
         _answer(responder, self._admission.join(session, room))
@@ -75,18 +77,28 @@ class Commands:
         _answer(responder, await self._admission.ask_and_join(session, room, data))
         return {"room": room}
 
-    async def _join_and_rewind(
+    async def _join_with_more(
         self, session: Session, room: str, data: dict[str, Any], responder: Responder
     ) -> dict[str, Any]:
-        spec = RewindSpec.parse(data["rewind"])
-        self._history.check_rewind(room)
-        self._history.charge(session, spec.count or MAX_REWIND, monotonic())
+        """Join, rewind, and be present, as the data asks for. Raises RtpushError."""
+        spec = info = None
+        if data.get("rewind") is not None:
+            spec = RewindSpec.parse(data["rewind"])
+            self._history.check_rewind(room)
+            self._history.charge(session, spec.count or MAX_REWIND, monotonic())
+        if data.get("presence") is not None:
+            info = check_info(data["presence"])
+            self._admission.check_presence(session, room, info)
+        rewinds = spec is not None
         if self._admission.must_ask(session, room, data):
-            snapshot = await self._admission.ask_and_join(session, room, data, rewinds=True)
+            snapshot = await self._admission.ask_and_join(session, room, data, rewinds=rewinds)
         else:
-            snapshot = self._admission.join(session, room, rewinds=True)
+            snapshot = self._admission.join(session, room, rewinds=rewinds)
+        reply: dict[str, Any] = {"room": room}
+        if info is not None:
+            reply["presence"] = {"id": self._admission.show(session, room, info)}
         _answer(responder, snapshot)
-        return {"room": room} | await self._history.rewind(session, room, spec)
+        return reply | (await self._history.rewind(session, room, spec) if spec else {})
 
     def _leave(
         self, session: Session, envelope: Envelope, _responder: Responder

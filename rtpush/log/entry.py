@@ -13,7 +13,7 @@ from ..payloads import JsonDefault, is_args
 from ..protocol import Envelope, Position, encode_data, encode_logged
 from .accounts import APPLICATION
 from .growth import APPEND
-from .retained import Change, Name
+from .retained import PRESENCE, Change, Name, changes_by_presence
 from .task import CLAIMED, REQUEUED, TASK_EVENTS, Task, fields_of, key_of, normalize
 from .task_claims import requeued
 from .task_states import SERVER, Sender, own_fields
@@ -108,6 +108,8 @@ def changes_of(
     event: str, room: str | None, key: str | None, data: bytes, args: bool, retain: bool
 ) -> tuple[Change, ...]:
     """What an event does to retained values; `data` is JSON."""
+    if event == PRESENCE:
+        return changes_by_presence(room, data)
     if not retain or key is None:
         return ()
     return (Change(Name(room, event, key), data, args),)

@@ -16,25 +16,31 @@ from copy import copy
 from sys import intern
 from typing import Final, NamedTuple
 
+import orjson
+
 from ..errors import RtpushError
-from ..protocol import Position, encode_retained
+from ..protocol import Position, dumps, encode_retained
 from .accounts import APPLICATION, Shares
 from .holdings import Holdings
 from .pages import Outdated, Page, Pages
 
 __all__ = [
     "NULL",
+    "PRESENCE",
     "Change",
     "Name",
     "Retained",
     "RetainedEvents",
     "RetainedRow",
+    "changes_by_presence",
     "check_retain",
     "index_of",
     "place_of",
     "seq_of",
 ]
 
+# The event that tells of the members of a room: each is a value by its id.
+PRESENCE: Final = "presence"
 # The data that removes a value.
 NULL: Final = b"null"
 # What a value takes beside its data and its names, with all indexes: 500 to 1,150 bytes, the
@@ -80,6 +86,16 @@ class Change(NamedTuple):
             return 0
         names = sum(len(part.encode(errors="surrogatepass")) for part in self.name if part)
         return VALUE_BYTES + len(self.data) + names
+
+
+def changes_by_presence(room: str | None, data: bytes) -> tuple[Change, ...]:
+    """What an event `presence` does: a value for each member, none for those that left."""
+    told = orjson.loads(data)
+    there = [*told.get("joined", ()), *told.get("changed", ())]
+    return (
+        *(Change(Name(room, PRESENCE, one["id"]), dumps(one)) for one in there),
+        *(Change(Name(room, PRESENCE, one["id"]), NULL) for one in told.get("left", ())),
+    )
 
 
 class Retained(NamedTuple):
@@ -136,6 +152,8 @@ class RetainedEvents:
         limits = Shares.of(max_count), Shares.of(max_size, max_value)
         self.shares = Holdings("retained_full", REFUSALS, *limits)
         self.outdated = Outdated()
+        # How many of them are members of rooms.
+        self.members = 0
         self._base: RetainedEvents | None = None
         self._values: dict[Name, Retained | None] = {}
         # A fork has none: nobody is shown what is not stored.
@@ -192,6 +210,7 @@ class RetainedEvents:
         value = Retained(name, place, json, account, change.cost)
         self._values[name] = value
         self.shares.add(account, 1, value.cost)
+        self.members += event == PRESENCE
         if self._rooms is not None:
             pages = self._rooms.get(name.room)
             if pages is None:
@@ -200,6 +219,7 @@ class RetainedEvents:
 
     def _remove(self, old: Retained) -> None:
         self.shares.add(old.account, -1, -old.cost)
+        self.members -= old.name.event == PRESENCE
         if self._rooms is not None:
             del self._values[old.name]
             pages = self._rooms[old.name.room]
@@ -220,6 +240,10 @@ class RetainedEvents:
                 return events._values[name]
             events = events._base
         return None
+
+    def count(self, room: str | None) -> int:
+        """How many values a room has."""
+        return sum(len(page.items) for page in self.pages(room))
 
     def size(self, room: str | None) -> int:
         """The length of the JSON of a room's values."""
@@ -247,7 +271,7 @@ class RetainedEvents:
     def restore(self, rows: Iterable[RetainedRow], epoch: str) -> None:
         """Become what a store has kept."""
         self.shares.clear()
-        self._values, self._rooms = {}, {}
+        self._values, self._rooms, self.members = {}, {}, 0
         for change, place, account in sorted(rows, key=lambda row: row.place):
             id_ = str(Position(epoch, seq_of(place)))
             self._put(change, place, account, id_)

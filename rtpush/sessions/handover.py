@@ -39,6 +39,7 @@ def dump_session(session: Session) -> dict[str, Any]:
         ],
         "rewound": sorted(session.rewound),
         "began": session.began,
+        "presence": session.presence,
         "unconfirmed": session.unconfirmed,
         "receipt": session.receipt,
         "notices": [notice.decode() for notice in session.notices],
@@ -58,6 +59,8 @@ def load_session(sid: str, moved: dict[str, Any], address: str, grant: Grant) ->
     session.rewinds = tuple(Rewind(*one) for one in moved["rewinds"])
     session.rewound = frozenset(moved["rewound"])
     session.began = moved["began"]
+    for room, info in moved["presence"].items():
+        session.show(room, info)
     session.unconfirmed = moved["unconfirmed"]
     session.receipt = moved["receipt"]
     session.notices = tuple(notice.encode() for notice in moved["notices"])

@@ -11,7 +11,8 @@ Rules that hold here:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
 from ..access.room_policy import FOREVER, RoomPolicy
 from ..config.settings import Settings
@@ -20,6 +21,7 @@ from ..framing import JSON
 from ..log.base import Log
 from ..protocol import check_room, encode
 from .delivery import Delivery
+from .presence import PresenceBook
 from .runtime import Runtime
 from .session import Session
 from .timers import Expiries
@@ -40,6 +42,7 @@ class Membership(Delivery):
         self, log: Log, settings: Settings, runtime: Runtime, room_policy: RoomPolicy
     ) -> None:
         super().__init__(log, settings, runtime, room_policy)
+        self.presence = PresenceBook(settings)
         self.on_expelled: Callable[[Session, str], None] = lambda _session, _room: None
         self._settings = settings
         # When sessions have to leave rooms that they entered with a token for the room.
@@ -65,11 +68,31 @@ class Membership(Delivery):
             # what lies before its position.
             session.rooms[room] = self.log.last if session.admitted else 0
             self._regroup(session)
+            if session.admitted:
+                self._show_by_token(session, room)
         elif until is not None and room not in session.kept_until:
             self._note_consent(session, room)
         if until is not None:
             session.keep_in(room, until)
             self._room_expiries.set((session, room), session.kept_until[room])
+
+    def admit(self, session: Session) -> None:
+        """Let a session in, in the rooms that it has entered."""
+        session.admitted = True
+        for room in session.rooms:
+            self._show_by_token(session, room)
+
+    def show(self, session: Session, room: str, info: dict[str, Any]) -> None:
+        """Make a session a member of a room that it is in. Raises RtpushError."""
+        self.room_policy.check_presence(room)
+        self.presence.show(session, room, info)
+
+    def _show_by_token(self, session: Session, room: str) -> None:
+        if session.grant.presence is None or room in session.presence:
+            return
+        # It has not asked for it: what hinders it is no refusal of what it asks for.
+        with suppress(RtpushError):
+            self.show(session, room, {})
 
     def _note_consent(self, session: Session, room: str) -> None:
         """A session brings a token for a room that it is in by its grant alone."""
@@ -116,6 +139,7 @@ class Membership(Delivery):
             session.consented -= {room}
             session.unconfirmed.pop(room, None)
             session.end_rewind(room)
+            self.presence.hide(session, room)
             if session.kept_until.pop(room, None) is not None:
                 self._room_expiries.remove((session, room))
             self._regroup(session)

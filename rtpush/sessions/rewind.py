@@ -5,6 +5,7 @@ Rules that hold here:
 - A rewind goes up to the number after which the session sees the room, so that what it gives
   and what follows meet: nothing is missing between them, and nothing comes twice.
 - While a rewind is on its way the session is not live: what is newer waits behind it.
+- Who came and went is left out: who is present now is told by `state`.
 - A session holds no events of it, but a cursor: the log is read again as the connection
   takes more.
 """
@@ -19,6 +20,7 @@ from ..errors import RtpushError
 from ..framing import Framing
 from ..log.base import Log, Page
 from ..log.entry import Entry
+from ..log.retained import PRESENCE
 from ..protocol import Position
 
 __all__ = ["MAX_REWIND", "Rewind", "RewindSpec", "find_start"]
@@ -94,7 +96,7 @@ class Rewind:
         return [
             framing.frame(_rewound(entry), None)
             for entry in page.entries
-            if entry.seq <= self.upto and sid not in entry.skip
+            if entry.seq <= self.upto and sid not in entry.skip and entry.event != PRESENCE
         ]
 
     def confirm(self, had: bool) -> None:
@@ -137,7 +139,7 @@ async def find_start(
                 rewind.begin(entry.seq)
                 return _is_complete(log, spec, entry.seq)
             size += len(entry.json)
-        left -= len(page.entries)
+        left -= sum(entry.event != PRESENCE for entry in page.entries)
         before = page.upto
     rewind.begin(before - 1)
     if before <= oldest + 1:

@@ -35,6 +35,7 @@ MAX_RESULT_BYTES: Final = 16 << 10
 _NONE: Final[dict[str, bytes | RtpushError]] = {}
 _NOT_KEPT: Final[dict[str, float]] = {}
 _NONE_GIVEN: Final[dict[str, int]] = {}
+_NOT_PRESENT: Final[dict[str, dict[str, Any]]] = {}
 _NO_CLAIMS: Final[dict[str, int]] = {}
 # Times that a room's snapshot goes out to a long-poll client that confirms no answer.
 MAX_GIVEN: Final = 4
@@ -93,6 +94,7 @@ class Session:
         "paused",
         "pending_replies",
         "pending_snapshots",
+        "presence",
         "rate_limits",
         "reading",
         "receipt",
@@ -196,6 +198,8 @@ class Session:
         self.began: int | None = None
         # Rooms whose earlier events it is given before anything that is newer.
         self.rewinds: tuple[Rewind, ...] = ()
+        # The rooms that it is a member of, and what it says of itself there.
+        self.presence: dict[str, dict[str, Any]] = _NOT_PRESENT
         # Envelopes that told it of a room which it had to leave while the client was away.
         self.notices: tuple[bytes, ...] = ()
 
@@ -204,6 +208,12 @@ class Session:
         if self.kept_until is _NOT_KEPT:
             self.kept_until = {}
         self.kept_until[room] = max(until, self.kept_until.get(room, until))
+
+    def show(self, room: str, info: dict[str, Any]) -> None:
+        """It is a member of a room."""
+        if self.presence is _NOT_PRESENT:
+            self.presence = {}
+        self.presence[room] = info
 
     def notice(self, envelope: bytes) -> None:
         """Keep an envelope for the client's return."""

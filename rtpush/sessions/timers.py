@@ -11,7 +11,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from math import ceil, isfinite
 from typing import Generic, TypeVar
 
@@ -47,12 +47,14 @@ class Heartbeats:
 class LapsedSessions:
     """Sessions whose connection was lost, for as long as they can be taken up again.
 
-    `most` bounds how many are kept: those that were lost last.
+    `most` bounds how many are kept: those that were lost last. `on_gone` is told of each
+    session that no longer is.
     """
 
-    def __init__(self, seconds: float, most: int) -> None:
+    def __init__(self, seconds: float, most: int, on_gone: Callable[[Session], None]) -> None:
         self._seconds = seconds
         self._most = most
+        self._on_gone = on_gone
         # Ordered by time.
         self._until: dict[str, tuple[float, Session]] = {}
 
@@ -66,7 +68,7 @@ class LapsedSessions:
         """The session is gone, from now."""
         self._until[session.sid] = now + self._seconds, session
         if len(self._until) > self._most:
-            del self._until[next(iter(self._until))]
+            self._drop_oldest()
 
     def get(self, sid: str) -> Session | None:
         """The session with this secret, if it can still be taken up."""
@@ -82,10 +84,14 @@ class LapsedSessions:
     def tick(self, now: float) -> None:
         """Let go of those whose time is over."""
         while self._until:
-            sid, (until, _) = next(iter(self._until.items()))
+            until, _ = next(iter(self._until.values()))
             if until > now:
                 return
-            del self._until[sid]
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, session = self._until.pop(next(iter(self._until)))
+        self._on_gone(session)
 
 
 class Expiries(Generic[K]):

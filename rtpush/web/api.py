@@ -24,6 +24,7 @@ from ..access.rate_limits import owners_of
 from ..application.claims import Ask, Claims
 from ..application.dispatcher import Dispatcher, position_of
 from ..application.history import API_LIMITS, HistoryQuery, read_history
+from ..application.presence import members_of
 from ..cluster.nodes import Nodes
 from ..config.settings import Settings
 from ..errors import RtpushError
@@ -142,6 +143,7 @@ class Api:
             web.get("/api/tasks/{id}", guarded(self.task)),
             web.get("/api/history", guarded(self.history)),
             web.get("/api/state", guarded(self.state)),
+            web.get("/api/presence", guarded(self.presence)),
             web.get("/api/rooms", guarded(self.rooms)),
             web.get("/api/rooms/{room}", guarded(self.room)),
             web.get("/api/connections", guarded(self.connections)),
@@ -243,6 +245,13 @@ class Api:
             raise RtpushError("unavailable", "The log cannot be read now; try again.")
         entries = [orjson.Fragment(value.json) for value in self._log.retained.values(rooms)]
         return _json({"entries": entries, "position": str(self._log.position)})
+
+    async def presence(self, request: web.Request) -> web.Response:
+        """The members of a room."""
+        room = check_room(request.query.get("room"))
+        await self._log.sync()
+        position = str(self._log.position)
+        return _json({"room": room, "members": members_of(self._hub, room), "position": position})
 
     async def rooms(self, _request: web.Request) -> web.Response:
         """Every room that somebody is in."""

@@ -109,6 +109,7 @@ _OPERATIONS: Final = (
     ("get", "/api/tasks/{id}", "One task", (), False),
     ("get", "/api/history", "Logged events", ("room", "after", "before", "order", "limit"), False),
     ("get", "/api/state", "Retained events", ("room",), False),
+    ("get", "/api/presence", "The members of a room", ("room",), False),
     ("get", "/api/rooms", "Rooms that somebody is in", (), False),
     ("get", "/api/rooms/{room}", "Who is in a room", (), False),
     ("get", "/api/connections", "Open sessions", (), False),

@@ -108,7 +108,7 @@ async def test_error_pong_and_heartbeat_are_names_like_any_other(
     server: Server, client: Client
 ) -> None:
     heard: asyncio.Queue[Any] = asyncio.Queue()
-    for name in ("error", "pong", "heartbeat", "presence"):
+    for name in ("error", "pong", "heartbeat", "typing"):
         client.on(name, lambda data, name=name: heard.put_nowait((name, data)))
         await server.emit(name, 1)
         assert await within(heard.get()) == (name, 1)

@@ -18,7 +18,7 @@ import rtpush
 SHOWN = {
     "Server": """
         attach call close_room disconnect emit enter_room event get_session leave_room on port
-        reason rooms run save_session send serve session settings sleep start
+        presence reason rooms run save_session send serve session settings sleep start
         start_background_task stop transport url
     """,
     "Client": """

@@ -423,7 +423,7 @@ test('the whole of auth travels when the client connects, and not with a POST', 
 });
 
 test('error, pong and heartbeat are events like any other when they are logged', async () => {
-  const events = ['error', 'pong', 'heartbeat', 'presence'].map((event, index) => ({ event, id: `e-${index + 2}`, data: { own: event } }));
+  const events = ['error', 'pong', 'heartbeat', 'typing'].map((event, index) => ({ event, id: `e-${index + 2}`, data: { own: event } }));
   serve({ read: (count) => (count === 1 ? Response.json({ events, last: 'e-5' }) : null) });
   socket = io('http://push.example', { transports: ['poll'] });
   const heard = [];

@@ -55,6 +55,7 @@ async def connect(sid: str, environ: dict[str, Any], auth: Any) -> bool | None:
     if auth is None:
         return False
     await server.save_session(sid, {"name": environ["rtpush.subject"]})
+    assert_type(await server.presence("lobby"), list[dict[str, Any]])
     await server.enter_room(sid, "lobby")
     return None
 
@@ -82,6 +83,7 @@ async def run_it(app: web.Application) -> None:
     server.attach(app, "/push")
     await server.leave_room("sid", "lobby")
     await server.close_room("lobby")
+    assert_type(await server.presence("lobby"), list[dict[str, Any]])
     await server.disconnect("sid")
     server.start_background_task(server.sleep, 1)
     async with server:
