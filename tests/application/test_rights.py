@@ -18,9 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from rtpush.access.auth import Authenticator, Grant
 from rtpush.access.room_policy import RoomPolicy
 from rtpush.application.admission import Admission
+from rtpush.application.claims import Claims
 from rtpush.application.commands import Commands
 from rtpush.application.dispatcher import Dispatcher
 from rtpush.application.history import ClientHistory
+from rtpush.application.session_claims import SessionClaims
 from rtpush.application.turns import Turns
 from rtpush.cluster.nodes import Nodes
 from rtpush.config.settings import Settings
@@ -279,6 +281,8 @@ class Rights(RuleBasedStateMachine):
                 config.max_message,
             ),
             turns,
+            SessionClaims(Claims(self.log, lambda: self.now, config), self.hub),
+            self.loop.create_task,
             Metrics(),
             config,
         )
