@@ -18,12 +18,14 @@ import { Cursor } from './cursor.js';
 import { addressOf, prepare, readAddressOf, roomsWithoutToken } from './endpoint.js';
 import { Fallback, backoff } from './fallback.js';
 import { Heartbeat, RESUME_TIMEOUT } from './heartbeat.js';
+import { partingOf } from './parting.js';
 import { PING_TIMEOUT } from './transports.js';
 
 /** @typedef {import('./transports.js').Envelope} Envelope */
 /** @typedef {import('./transports.js').CloseDetails} CloseDetails */
 /** @typedef {import('./transports.js').TransportName} TransportName */
 /** @typedef {import('./transports.js').Transport} Transport */
+/** @typedef {import('./parting.js').Parting} Parting */
 /** @typedef {import('./endpoint.js').Rooms} Rooms */
 /** @typedef {import('./options.js').Options} Options */
 
@@ -37,6 +39,7 @@ import { PING_TIMEOUT } from './transports.js';
  * @property {(attempt: number) => void} attempt an attempt to reconnect begins
  * @property {(details: CloseDetails, attempt: number) => void} error an attempt has failed
  * @property {() => void} failed there will be no more attempts
+ * @property {() => void} suspended the browser puts the page away: what is sent now may still arrive
  * @property {(reconnecting: boolean) => void} replaced another person has logged in; `reconnecting`: since the connection was lost, without a `start`
  * @property {(envelope: Envelope) => void} envelope each logged event once, in order
  * @property {(reply: Envelope) => void} reply the server's answer to an event
@@ -63,6 +66,8 @@ export class Connection {
   #transport = null;
   /** The transport that is connecting. @type {Transport|null} */
   #candidate = null;
+  /** Takes what is sent while the browser puts the page away. @type {Parting|null} */
+  #parting = null;
   /** Settles the candidate's attempt: null when it has connected. @type {(details: CloseDetails|null) => void} */
   #settle = () => {};
   /** Rises on each start and stop: code that awaited something compares it, and stops when it is stale. */
@@ -109,6 +114,7 @@ export class Connection {
   /** Disconnect. `start` connects again and resumes at the cursor. */
   stop() {
     this.active = false;
+    this.#parting = null;
     this.#generation += 1;
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#upgradeTimer);
@@ -122,11 +128,12 @@ export class Connection {
 
   /**
    * @param {string[]} texts envelopes as JSON
-   * @returns {boolean} whether there is an active transport
+   * @returns {boolean} whether they were sent; without an active transport they are not
    */
   send(texts) {
-    if (texts.length > 0) this.#transport?.send(texts);
-    return this.#transport !== null;
+    const way = this.#parting ?? this.#transport;
+    if (texts.length > 0) way?.send(texts);
+    return way !== null;
   }
 
   /** The owner has changed the rooms. @returns {boolean} whether this tells the server; if not, the owner must */
@@ -142,7 +149,10 @@ export class Connection {
 
   /** The browser puts the page away; it calls `resume` when the page is shown again. */
   suspend() {
-    this.#transport?.closeWith(1001, 'the page was hidden');
+    if (this.#transport === null) return;
+    this.#parting = partingOf(this.#options, this, this.#credentials);
+    this.#listener.suspended();
+    this.#transport.closeWith(1001, 'the page was hidden');
   }
 
   /** There is no network: the transport is lost, however long it would take to notice. */
@@ -156,6 +166,7 @@ export class Connection {
 
   async #connect() {
     this.#retryTimer = undefined;
+    this.#parting = null;
     const generation = ++this.#generation;
     /** @type {CloseDetails} */
     let details = { code: 1006, message: '' };

@@ -85,7 +85,7 @@ export class Sender {
 
   /** @param {string} text @returns {boolean} whether there was a connection to send on */
   #transmit(text) {
-    return this.#socket.connected && this.#send([text]);
+    return this.#send([text]);
   }
 
   /**

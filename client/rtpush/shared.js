@@ -17,11 +17,12 @@
  *   channel holds a digest of the token's subject. Two people may use one browser.
  */
 
-import { identityOf } from './credentials.js';
+import { NO_CREDENTIALS, identityOf } from './credentials.js';
 import { Cursor, isBehind } from './cursor.js';
 import { readLog, roomsWithoutToken } from './endpoint.js';
 import { newId } from './ids.js';
 import { Leader } from './leader.js';
+import { partingOf } from './parting.js';
 
 /** @typedef {import('./transports.js').Envelope} Envelope */
 /** @typedef {import('./transports.js').CloseDetails} CloseDetails */
@@ -71,6 +72,9 @@ export class SharedConnection {
   /** Aborted to release the lock. */
   #release = new AbortController();
   #connected = false;
+  #credentials = NO_CREDENTIALS;
+  /** Takes what is sent while the browser puts the page away. @type {import('./parting.js').Parting|null} */
+  #parting = null;
   /** @type {any} */
   #silenceTimer;
 
@@ -101,9 +105,11 @@ export class SharedConnection {
     this.stop();
     this.active = true;
     this.#connected = false;
+    this.#parting = null;
     const { signal } = this.#release = new AbortController();
     try {
-      const name = await this.#nameFor(await this.getCredentials());
+      this.#credentials = await this.getCredentials();
+      const name = await this.#nameFor(this.#credentials);
       if (!signal.aborted && this.name !== '' && this.name !== name) this.#forget(reconnecting);
       if (!signal.aborted) this.#open(name);
     } catch (error) {
@@ -154,8 +160,10 @@ export class SharedConnection {
    * @returns {boolean} whether there is a connected leader
    */
   send(texts) {
-    if (texts.length > 0) this.#post('send', texts);
-    return this.#connected;
+    const connected = this.#connected && this.#channel !== null;
+    if (texts.length > 0 && this.#parting) this.#parting.send(texts);
+    else if (texts.length > 0 && connected) this.#post('send', texts);
+    return this.#parting !== null || connected;
   }
 
   /** The owner has changed the rooms. The leader tells the server: it knows which rooms other tabs are in. @returns {boolean} */
@@ -178,6 +186,10 @@ export class SharedConnection {
   /** The browser puts the page away: another tab has to lead, and an open channel would keep the page out of the cache. */
   suspend() {
     if (!this.active) return;
+    if (this.#connected) {
+      this.#parting = partingOf(this.options, this, this.#credentials);
+      this.listener.suspended();
+    }
     this.#disconnected('transport close', { code: 1001, message: 'the page was hidden' });
     this.stop();
     this.active = true;

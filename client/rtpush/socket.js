@@ -87,6 +87,7 @@ export class Socket extends AnyEmitter {
       attempt: (attempt) => this.#fireOnBoth('reconnect_attempt', attempt),
       error: (details, attempt) => this.#onError(details, attempt),
       failed: () => this.#onFailed(),
+      suspended: () => this.#sender.outbox.resend(),
       replaced: (reconnecting) => this.#onReplaced(reconnecting),
       envelope: (envelope) => this.#onEnvelope(envelope),
       reply: (envelope) => this.#sender.settle(envelope),

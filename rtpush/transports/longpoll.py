@@ -162,7 +162,7 @@ class LongPollTransport:
         sid = request.query.get("sid", "")
         session = self._hub.sessions.get(sid)
         if session is None:
-            body = await self._forward(request, sid)
+            body = await self._post_elsewhere(request, sid)
         else:
             await self._context.check_owner(request, session)
             body = await self._post(session, self._reading(request, session.grant))
@@ -192,12 +192,31 @@ class LongPollTransport:
             session.connection.close(1000, "the client disconnected")
         self._hub.close(session, Reason.CLIENT_DISCONNECT)
 
-    async def _forward(self, request: web.Request, sid: str) -> bytes:
+    async def _post_elsewhere(self, request: web.Request, sid: str) -> bytes:
+        """Take what a client sends whose session is on another node, or has lost its connection."""
+        node = await self._context.nodes.bus.ask_any("where", sid=sid) if sid else None
+        if node is not None:
+            return await self._forward(request, sid, node)
+        if not request.query.get("last"):
+            raise _no_session()
+        return await self._resume_and_post(request)
+
+    async def _resume_and_post(self, request: web.Request) -> bytes:
+        """Go on with a session for these envelopes alone: its page is being closed."""
+        self._context.charge_request(request)
+        asked = await self._context.read_connect_request(request)
+        session = await self._context.admit(request, asked)
+        session.lease_until = self._hub.lease()
+        try:
+            return await self._post(session, self._reading(request, session.grant))
+        finally:
+            # Unless its client has come back meanwhile.
+            if session.connection is None:
+                self._hub.close(session)
+
+    async def _forward(self, request: web.Request, sid: str, node: str) -> bytes:
         """Have the node that has the session take what its client sends here."""
         bus = self._context.nodes.bus
-        node = await bus.ask_any("where", sid=sid) if sid else None
-        if node is None:
-            raise _no_session()
         grant, _ = await self._context.access.grant(request)
         async with self._reading(request, grant) as body:
             fields = {"sid": sid, "subject": grant.subject, "body": b64encode(body).decode()}

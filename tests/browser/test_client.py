@@ -320,6 +320,27 @@ async def test_the_back_forward_cache(local: Local) -> None:
         assert await tab.run("socket.recovered")
 
 
+async def test_what_a_page_says_while_it_is_closed(browser: Browser, local: Local) -> None:
+    names, transports = ("pagehide", "visibilitychange", "unload"), ("websocket", "sse", "poll")
+    for transport in transports:
+        tab = await Tab.open(browser, local.url, transports=[transport])
+        await tab.wait_online(transport)
+        await tab.run(
+            """([names, transport]) => {
+              for (const name of names) addEventListener(name, () => socket.emit(name, transport));
+            }""",
+            [names, transport],
+        )
+        await tab.page.close()
+    expected = sorted((name, transport) for name in names for transport in transports)
+    async with asyncio.timeout(20), aiohttp.ClientSession() as http:
+        said: list[Any] = []
+        while len(said) < len(expected):
+            async with http.get(f"{local.url}/api/history") as history:
+                said = [(one["event"], one["data"]) for one in (await history.json())["events"]]
+    assert sorted(said) == expected
+
+
 async def test_an_expired_token_is_renewed(browser: Browser, tmp_path: Path) -> None:
     async with running(tmp_path, CLIENT, f"--auth-secret={SECRET}") as server:
         tab = await Tab.open(browser, server.url, begin=False)

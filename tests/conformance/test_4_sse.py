@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
-from clients import PATIENCE, LongPoll, Sse, _Posting
+from clients import KINDS, PATIENCE, Client, LongPoll, Sse, WebSocket, _Posting
 from processes import pause
 from sites import Site
 
@@ -97,6 +97,27 @@ async def test_a_pong_shows_that_the_stream_is_not_held_back(site: Site) -> None
     # It waits for a reader that is slow, so it must not be large.
     large = {"event": "ping", "data": "x" * 1100}
     assert await client.post(json.dumps(large)) == [large | {"event": "pong"}]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+async def test_a_page_that_is_being_closed_has_a_last_word(site: Site, kind: type[Client]) -> None:
+    client = await site.open(kind, ["a"])
+    rest = await site.open(WebSocket, ["a"])
+    await client.close()
+    # To a session that has no connection, or lives by long-poll, or is not known at all.
+    for number, sid in enumerate((client.sid, client.sid, "unknown")):
+        query = {"sid": sid, "last": client.position}
+        said = json.dumps({"event": "said", "data": number, "ack": 1})
+        status, answers, _ = await site.call("POST", "/poll", said, **query)
+        assert (status, answers[0]["ack"]) == (200, 1)
+    assert [one["data"] for one in await rest.take(3)] == [0, 1, 2]
+    assert (await site.call("POST", "/poll", "[]", sid="unknown"))[0] == 404
+    # It goes on, in its rooms, when it comes back.
+    again = await kind.open(site.url, site.http, (), client.position, sid=client.sid)
+    assert again.sid == client.sid
+    await site.publish({"event": "end", "room": "a"})
+    await again.until("end")
+    await again.close()
 
 
 @POSTING

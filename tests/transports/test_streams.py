@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 
+import aiohttp
 from clients import until
 from frames import Raw
 
@@ -14,6 +16,34 @@ async def fill_board(server: Server) -> None:
     """More than the buffers of a connection take."""
     for number in range(40):
         await server.emit("task_created", {"id": number, "text": "x" * 500_000})
+
+
+async def test_the_newest_pong_waits_for_a_reader_that_is_slow() -> None:
+    async with Server(port=0, log="memory:") as server, aiohttp.ClientSession() as http:
+        await fill_board(server)
+        async with http.get(f"{server.url}sse") as stream:
+            sessions = server._hub.sessions
+            await until(lambda: any(one.snapshot and one.paused for one in sessions.values()))
+            for number in range(3):
+                ping = {"event": "ping", "data": number}
+                params = {"sid": next(iter(sessions))}
+                async with http.post(f"{server.url}poll", params=params, json=ping) as answer:
+                    assert await answer.json() == []
+            pongs: list[int] = []
+            async for line in lines(stream):
+                envelope = json.loads(line[6:]) if line.startswith(b"data: ") else {}
+                if envelope.get("event") == "pong":
+                    pongs.append(envelope["data"])
+                    break
+    assert pongs == [2]
+
+
+async def lines(stream: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    rest = b""
+    async for chunk in stream.content.iter_any():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line
 
 
 async def test_a_client_that_is_put_out_amid_a_snapshot_is_told_over_sse() -> None:

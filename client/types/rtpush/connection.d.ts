@@ -17,7 +17,7 @@ export class Connection {
     stop(): void;
     /**
      * @param {string[]} texts envelopes as JSON
-     * @returns {boolean} whether there is an active transport
+     * @returns {boolean} whether they were sent; without an active transport they are not
      */
     send(texts: string[]): boolean;
     /** The owner has changed the rooms. @returns {boolean} whether this tells the server; if not, the owner must */
@@ -34,6 +34,7 @@ export type Envelope = import("./transports.js").Envelope;
 export type CloseDetails = import("./transports.js").CloseDetails;
 export type TransportName = import("./transports.js").TransportName;
 export type Transport = import("./transports.js").Transport;
+export type Parting = import("./parting.js").Parting;
 export type Rooms = import("./endpoint.js").Rooms;
 export type Options = import("./options.js").Options;
 /**
@@ -65,6 +66,10 @@ export type Listener = {
      * there will be no more attempts
      */
     failed: () => void;
+    /**
+     * the browser puts the page away: what is sent now may still arrive
+     */
+    suspended: () => void;
     /**
      * another person has logged in; `reconnecting`: since the connection was lost, without a `start`
      */

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 
 import { io } from '../../../client/rtpush.js';
+import { connections } from '../../../client/rtpush/lifecycle.js';
 import { LOCAL } from '../../../client/rtpush/sender.js';
 
 const CONNECT = { event: 'connect', data: { sid: 's1', heartbeat: 25, recovered: false } };
@@ -286,6 +287,32 @@ test('rooms that are too long for an address go ahead of it', async () => {
   assert.deepEqual([socket.id, socket.recovered], ['s2', true]);
 });
 
+test('what is said while the page is put away leaves by requests that outlive it', async () => {
+  let held;
+  serve({ take: (envelopes, { url }) => (url.searchParams.has('last') ? envelopes.map(({ ack }) => ({ ack })) : new Promise((resolve) => { held = resolve; })) });
+  await open({ auth: { token: 't', name: 'Ada' }, query: { app: 'x' }, reconnectionDelay: 60_000, reconnectionDelayMax: 60_000 });
+  socket.emit('unanswered');
+  await until(() => held);
+  socket.once('disconnect', () => socket.emit('while it closes'));
+  const connection = [...connections].at(-1);
+  connection.suspend();
+  await until(() => posts.length === 2);
+  socket.emit('two').volatile.emit('three');
+  socket.emit('too large', 'x'.repeat(60_000));
+  await until(() => posts.length === 3);
+  assert.deepEqual(posts.map(({ envelopes }) => envelopes.map(({ event }) => event)), [['unanswered'], ['unanswered', 'while it closes'], ['two', 'three']]);
+  for (const { url, options } of posts.slice(1)) {
+    assert.deepEqual([...url.searchParams], [['app', 'x'], ['sid', 's1'], ['last', 'e-1']]);
+    assert.deepEqual([options.keepalive, options.headers.authorization, typeof options.headers['rtpush-auth']], [true, 'Bearer t', 'string']);
+  }
+  assert.equal(posts[0].envelopes[0].idempotency_key, posts[1].envelopes[0].idempotency_key);
+  // The page comes back: the answers are still to come.
+  serve();
+  connection.resume();
+  await socket.emitWithAck('back');
+  assert.deepEqual(posts.flatMap(({ envelopes }) => envelopes.map(({ event }) => event)), ['unanswered', 'while it closes', 'two', 'too large', 'back']);
+});
+
 test('another person who logs in begins anew, and gets nothing of what the last one left', async () => {
   const jwt = (sub, more) => ['{}', JSON.stringify({ sub, more }), ''].map((text) => Buffer.from(text).toString('base64url')).join('.');
   const others = { 'by the subject': jwt('ben'), 'by a token that is no JWT': 'x', 'by another field': { token: jwt('ada', 'renewed'), name: 'Ben' } };
@@ -327,6 +354,7 @@ test('another person who logs in begins anew, and gets nothing of what the last 
     await joined;
     assert.deepEqual([queries.at(-1).get('sid'), socket.rooms], [null, ['t']]);
     socket.disconnect();
+    fail.forEach((answer) => answer());
     mock.restoreAll();
   }
 });
