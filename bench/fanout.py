@@ -1,6 +1,7 @@
 """What a delivery, a handshake and an idle connection cost; rtpush beside others.
 
-`make bench`, or `python bench/fanout.py [--quick] [--json]`. Linux only.
+`make bench`, or `python bench/fanout.py [--quick] [--json]`. Linux only. `--asgi` compares
+rtpush by itself, rtpush behind uvicorn and python-socketio behind uvicorn.
 
 Every server is a process of its own on 127.0.0.1; this process is all of its
 clients. What is measured is the CPU time of the server's process as the kernel
@@ -23,7 +24,7 @@ from importlib import metadata
 from pathlib import Path
 
 from crowd import Crowd, event_text, frame
-from servers import Kind, Server, kinds, raise_file_limit
+from servers import Kind, Server, behind_uvicorn, kinds, raise_file_limit
 
 RTPUSH, FLOOR = "rtpush", "C epoll send()"
 
@@ -144,7 +145,7 @@ def machine() -> dict[str, str]:
         platform.machine(),
     )
     found = {"cpu": model, "kernel": platform.release(), "python": platform.python_version()}
-    for package in ("uvloop", "websockets", "aiohttp", "orjson", "python-socketio"):
+    for package in ("uvloop", "websockets", "aiohttp", "orjson", "python-socketio", "uvicorn"):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -175,6 +176,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=None)
     parser.add_argument("--quick", action="store_true", help="fewer of everything")
+    parser.add_argument("--asgi", action="store_true", help="what an ASGI server costs")
     parser.add_argument("--json", action="store_true", help="print figures for a program")
     args = parser.parse_args()
     args.rounds = args.rounds or (3 if args.quick else 5)
@@ -183,8 +185,8 @@ def main() -> None:
     raise_file_limit(20_000)
     results: Results = {}
     with tempfile.TemporaryDirectory() as build:
-        found = kinds(Path(build))
-        if FLOOR not in [kind.name for kind in found]:
+        found = behind_uvicorn() if args.asgi else kinds(Path(build))
+        if not args.asgi and FLOOR not in [kind.name for kind in found]:
             say("bench: there is no C compiler (cc); the C server is left out")
         deliveries(found, results, args)
         connections(found, results, args)

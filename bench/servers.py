@@ -1,6 +1,6 @@
 """The servers that are compared, each in a process of its own.
 
-`python bench/servers.py websockets|socketio PORT` is what such a process runs.
+`python bench/servers.py websockets|socketio|… PORT` is what such a process runs.
 Heartbeats are off, as far as a server allows: the clients do not answer them.
 """
 
@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -37,33 +38,51 @@ class Kind:
     wrap: str = "{}"
 
 
-def kinds(build: Path) -> list[Kind]:
-    """Those that this machine can run; `build` is where the C one is compiled to."""
+def kinds_of_python() -> list[Kind]:
+    """Those that need nothing else."""
     python = [sys.executable]
     rtpush = [*python, "-m", "rtpush", "--log", "memory:", "--log-level", "error"]
     # One client publishes for all.
     rtpush += ["--rate-messages", "1000000", "--rate-bytes", "1GiB"]
     rtpush += ["--heartbeat", "10m", "--port"]
-    found = [
+    return [
         Kind("rtpush", rtpush, "/ws?conflate=0"),
         Kind("websockets", [*python, str(HERE / "servers.py"), "websockets"]),
     ]
+
+
+def kinds(build: Path) -> list[Kind]:
+    """Those that this machine can run; `build` is where the C one is compiled to."""
+    found = kinds_of_python()
     compiler = shutil.which("cc")
     if compiler:
         binary = str(build / "epoll_send")
         subprocess.run([compiler, "-O2", "-o", binary, HERE / "epoll_send.c"], check=True)
         found.append(Kind("C epoll send()", [binary]))
     if importlib.util.find_spec("socketio"):
-        found.append(
-            Kind(
-                "python-socketio",
-                [*python, str(HERE / "servers.py"), "socketio"],
-                "/socket.io/?EIO=4&transport=websocket",
-                [b"\x81\x82" + bytes(4) + b"40"],
-                '42["news",{}]',
-            )
-        )
+        found.append(_socketio("python-socketio", "socketio"))
     return found
+
+
+def behind_uvicorn() -> list[Kind]:
+    """rtpush by itself, and rtpush and python-socketio behind the same ASGI server."""
+    rtpush = kinds_of_python()[0]
+    own = [sys.executable, str(HERE / "servers.py"), "rtpush-asgi"]
+    return [
+        rtpush,
+        Kind("rtpush/uvicorn", own, rtpush.path),
+        _socketio("socketio/uvicorn", "socketio-asgi"),
+    ]
+
+
+def _socketio(name: str, what: str) -> Kind:
+    return Kind(
+        name,
+        [sys.executable, str(HERE / "servers.py"), what],
+        "/socket.io/?EIO=4&transport=websocket",
+        [b"\x81\x82" + bytes(4) + b"40"],
+        '42["news",{}]',
+    )
 
 
 class Server:
@@ -174,10 +193,45 @@ async def serve_socketio(port: int, redis: str | None = None) -> None:
     await asyncio.Future()
 
 
+async def serve_rtpush_asgi(port: int) -> None:
+    """rtpush behind uvicorn, with the settings of the one that has a port of its own."""
+    import rtpush
+
+    server = rtpush.Server(
+        log="memory:", rate_messages=1_000_000, rate_bytes="1GiB", heartbeat="10m"
+    )
+    await _serve_uvicorn(rtpush.ASGIApp(server, prefix=""), port)
+
+
+async def serve_socketio_asgi(port: int) -> None:
+    """python-socketio behind uvicorn."""
+    import socketio
+
+    server = socketio.AsyncServer(async_mode="asgi", ping_interval=600)
+
+    @server.event
+    async def news(_sid: str, data: object) -> None:
+        await server.emit("news", data)
+
+    await _serve_uvicorn(socketio.ASGIApp(server), port)
+
+
+async def _serve_uvicorn(app: Any, port: int) -> None:
+    import uvicorn
+
+    options = {"log_config": None, "access_log": False, "ws_ping_interval": None}
+    await uvicorn.Server(uvicorn.Config(app, port=port, **options)).serve()
+
+
 if __name__ == "__main__":
     import uvloop
 
     # The end of the run resets every connection; that is no news.
     logging.disable()
-    serve_one = {"websockets": serve_websockets, "socketio": serve_socketio}[sys.argv[1]]
+    serve_one = {
+        "websockets": serve_websockets,
+        "socketio": serve_socketio,
+        "rtpush-asgi": serve_rtpush_asgi,
+        "socketio-asgi": serve_socketio_asgi,
+    }[sys.argv[1]]
     uvloop.run(serve_one(int(sys.argv[2]), *sys.argv[3:]))

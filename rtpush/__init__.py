@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .asgi.app import ASGIApp
     from .client.async_client import Client, Event
     from .client.simple_client import SimpleClient
     from .client.worker import Worker
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .work.task import AsyncReport, Report, TaskCancelled, TaskEnded, WorkTask
 
 __all__ = [
+    "ASGIApp",
     "AsyncPublisher",
     "AsyncReport",
     "Client",
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ASGIApp": "asgi.app",
     "AsyncPublisher": "publisher.async_publisher",
     "AsyncReport": "work.task",
     "Client": "client.async_client",

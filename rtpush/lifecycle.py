@@ -47,7 +47,7 @@ from .protocol import Envelope
 from .sessions.runtime import Runtime
 from .signals import StopSignals
 from .transports.context import TransportContext
-from .transports.listener import Listener
+from .transports.door import Door
 from .transports.routes import make_application
 from .web.body import BodyReader
 from .web.middleware import AccessControl
@@ -87,7 +87,8 @@ class Lifecycle(Application):
         self._concurrency = concurrency
         self._queues = queues
         self._worker: Worker | None = None
-        self._listener: Listener | None = None
+        # None as a part of an aiohttp application, which has its own.
+        self._door: Door | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._worker_context: WorkerContext | None = None
@@ -127,6 +128,18 @@ class Lifecycle(Application):
             claims, leases, dispatcher = self._claims, self._leases, self._dispatcher
             self._worker = Worker(claims, leases, dispatcher, work, self._concurrency, self._queues)
             self._worker.start(self._bus.node if self._bus.shared else None)
+
+    async def _start_behind_asgi(self) -> Door:
+        """Start without a port, for connections that an ASGI server accepts; see ASGIApp.
+
+        Raises:
+            StartError: The server cannot start. Nothing is left open.
+        """
+        self._check_not_running()
+        self._door = Door(self._build(), self.settings)
+        await self._begin()
+        await self._door.start()
+        return self._door
 
     def _build(self) -> web.Application:
         """Put the parts together; nothing runs yet."""
@@ -196,8 +209,8 @@ class Lifecycle(Application):
         self._log.tick()
         self._bus.tick()
         self._presence.tick()
-        if self._listener is not None:
-            self._listener.tick()
+        if self._door is not None:
+            self._door.tick()
         now = self._log.now()
         self._fail_expired(now)
         self._end_cancelled(now)
@@ -270,8 +283,8 @@ class Lifecycle(Application):
         """Take nothing new, and wait until what was accepted is stored and sent."""
         if self._worker is not None:
             await until.wait(self._worker.stop())
-        if self._listener is not None:
-            await until.wait(self._listener.stop_accepting())
+        if self._door is not None:
+            await until.wait(self._door.stop_accepting())
         if not await until.wait(self._log.wait_idle()):
             logger.error("the log has not answered; what waits for it is not stored")
         await until.wait(self._hub.idle.wait())
@@ -284,8 +297,8 @@ class Lifecycle(Application):
             task.cancel()
 
     async def _close(self, until: Deadline) -> None:
-        if self._listener is not None:
-            await self._listener.close(until.left / 2)
+        if self._door is not None:
+            await self._door.close(until.left / 2)
         self._handlers.close()
         self._home.end()
         await until.wait(self._bus.close())

@@ -51,9 +51,9 @@ _DEFAULT_THREADS: Final = 32
 class Server(Lifecycle):
     """An rtpush server and the application in it. Use it on one event loop, once.
 
-    Three ways to run it: `server.run()`, `async with server:` in a loop that
-    runs already, and `server.attach(app)` beside the routes of an aiohttp
-    application.
+    Four ways to run it: `server.run()`, `async with server:` in a loop that
+    runs already, `server.attach(app)` beside the routes of an aiohttp
+    application, and `rtpush.ASGIApp(server, app)` under any ASGI server.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Server(Lifecycle):
     @property
     def port(self) -> int:
         """The port in use."""
-        return self._listener.port if self._listener else self.settings.port
+        return self._door.port if self._door else self.settings.port
 
     @property
     def url(self) -> str:
@@ -201,11 +201,11 @@ class Server(Lifecycle):
         """
         self._check_not_running()
         sockets = self._worker_context.sockets if self._worker_context else None
-        self._listener = Listener(self._build(), self.settings, sockets)
+        self._door = Listener(self._build(), self.settings, sockets)
         check_exposure(self)
         await self._begin()
         try:
-            await self._listener.start()
+            await self._door.start()
         except TlsError as exc:
             await self.stop()
             raise StartError(str(exc)) from exc
@@ -225,8 +225,8 @@ class Server(Lifecycle):
         """
         raise_file_limit()
         await self.start()
-        assert self._listener is not None
-        signals = StopSignals(self._transport_context.abort, self._listener.reload_certificate)
+        assert isinstance(self._door, Listener)
+        signals = StopSignals(self._transport_context.abort, self._door.reload_certificate)
         self._signals = signals
         context = self._worker_context
         signals.watch(None if context is None else context.supervisor_pipe)

@@ -62,6 +62,11 @@ def environ_of(request: web.Request, subject: str | None) -> dict[str, Any]:
         "rtpush.subject": subject,
         "aiohttp.request": request,
     }
+    scope = request.transport and request.transport.get_extra_info("asgi.scope")
+    if scope:
+        # Where middleware of the application has left its session and its user.
+        environ["asgi.scope"] = scope
+        environ["SCRIPT_NAME"] = scope["path"].removesuffix(request.path)
     for name, value in request.headers.items():
         key = "HTTP_" + name.upper().replace("-", "_")
         environ[key] = f"{environ[key]},{value}" if key in environ else value

@@ -11,13 +11,13 @@ from ssl import SSLContext
 from typing import Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from ..access.callers import Callers
 from ..access.tls import TlsError, load_certificate, make_context
 from ..config.settings import Settings
-from .slow_requests import KEPT_SECONDS, SlowRequests
+from .door import Door
+from .slow_requests import SlowRequests
 
 __all__ = ["BACKLOG", "Listener"]
 
@@ -28,30 +28,17 @@ logger = logging.getLogger("rtpush.server")
 BACKLOG: Final = 4096
 
 
-class Listener:
+class Listener(Door):
     """Listens where the settings say, or on `sockets` that are bound already."""
 
     def __init__(
         self, app: web.Application, settings: Settings, sockets: Sequence[socket] | None
     ) -> None:
-        self._settings = settings
+        super().__init__(app, settings)
         self._sockets = sockets
         self._tls: SSLContext | None = None
         self._slow_requests = SlowRequests(
             settings.request_timeout, settings.max_per_address, Callers(settings).is_shared
-        )
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            logger=_http_logger(),
-            # Our own heartbeats find the dead sooner; a system call less for each connection.
-            tcp_keepalive=False,
-            # Compressed bodies are refused; what has come of one need not be inflated for it.
-            auto_decompress=False,
-            keepalive_timeout=KEPT_SECONDS,
-            handler_cancellation=True,
-            # `close` has waited already.
-            shutdown_timeout=0.1,
         )
 
     @property
@@ -62,7 +49,7 @@ class Listener:
 
     async def start(self) -> None:
         """Listen. Raises TlsError, and OSError when the address cannot be used."""
-        await self._runner.setup()
+        await super().start()
         self._watch_connections()
         self._tls = make_context(self._settings)
         for site in self._sites():
@@ -110,26 +97,3 @@ class Listener:
         """Take no new connections; those that are open go on."""
         for site in list(self._runner.sites):
             await site.stop()
-
-    async def close(self, seconds: float) -> None:
-        """Wait for the requests that are under way, then end what is left of the connections."""
-        if self._runner.server is not None:
-            # Kept connections on which no request is under way have nothing to wait for.
-            self._runner.server.pre_shutdown()
-            # aiohttp waits twice: for the request, and for what its cancellation does.
-            await self._runner.server.shutdown(seconds / 2)
-        await self._runner.cleanup()
-
-
-def _http_logger() -> logging.Logger:
-    """aiohttp's messages without a traceback for each request that is no HTTP.
-
-    Anybody can send those, as fast as a disk can be filled.
-    """
-    http = logging.getLogger("rtpush.http")
-    http.addFilter(_is_ours)
-    return http
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))

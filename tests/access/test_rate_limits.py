@@ -174,12 +174,12 @@ async def ask_again(raw: Raw) -> None:
 
 def shift(server: Server, monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
     """Let the server look at its connections as it would after so long."""
-    assert server._listener is not None
+    assert server._door is not None
     begin = time.monotonic()
     for one in (0.0, *seconds):
         clock = SimpleNamespace(monotonic=lambda one=one: begin + one)
         monkeypatch.setattr(listener, "time", clock)
-        server._listener.tick()
+        server._door.tick()
 
 
 async def test_a_connection_is_kept_for_longer_than_balancers_keep_theirs(

@@ -1,7 +1,7 @@
 """What the conformance tests share: a server over every log, and clients over every transport.
 
-`site` is a running server; `@pytest.mark.settings(max_rooms=3)` changes its settings.
-`kind` runs a test over each transport.
+`site` is a running server: with the memory log behind uvicorn, else with a port of its own.
+`@pytest.mark.settings(max_rooms=3)` changes its settings. `kind` runs a test over each transport.
 
 Not every triple of log, transport and case is run; the random order says which:
 
@@ -21,12 +21,14 @@ from typing import NamedTuple
 import aiohttp
 import pytest
 from clients import KINDS, PATIENCE, Client
+from doors import AsgiServer
 from needs import needs
 from redisserver import RedisServer
 from sites import Site
 
 from rtpush.config.settings import Settings
 from rtpush.log.redis import bus, connection, follower
+from rtpush.server import Server
 
 HERE = Path(__file__).parent
 
@@ -122,7 +124,9 @@ async def site(
     # Three where there can be more than one, unless the test looks into the server.
     inside = request.node.get_closest_marker("one_node") is not None
     nodes = 3 if request.param == "redis" and not inside else 1
-    site = Site(Settings(port=0, log=log, **(mark.kwargs if mark else {})), http, nodes)
+    settings = Settings(port=0, log=log, **(mark.kwargs if mark else {}))
+    make = AsgiServer if request.param == "memory" else Server
+    site = Site(settings, http, nodes, make)
     await site.start()
     yield site
     await site.stop()

@@ -297,7 +297,7 @@ async def test_the_description_names_every_route_and_no_other(site: Site) -> Non
     }
     served = {
         (route.method.lower(), route.resource.canonical)
-        for route in site.server._listener._runner.app.router.routes()
+        for route in site.server._door._runner.app.router.routes()
         if route.method != "HEAD" and "{path" not in route.resource.canonical
     }
     # A handshake is no operation that OpenAPI could describe, and the description not either.

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 from browser import chromium
+from doors import on_uvicorn
 from needs import needs, program
 from playwright.async_api import Route
 
@@ -185,7 +186,9 @@ async def publish_news(server: Server) -> None:
 
 
 @of_kind("python")
-async def test_python_examples(example: Example, server: Server, tmp_path: Path) -> None:
+async def test_python_examples(
+    example: Example, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script = tmp_path / "example.py"
     script.write_text(here(example.text, server))
     if "work=" in example.text:
@@ -193,6 +196,9 @@ async def test_python_examples(example: Example, server: Server, tmp_path: Path)
         return
     if "Worker(" in example.text:
         await check_worker(script, server)
+        return
+    if "rtpush.ASGIApp(" in example.text:
+        await check_asgi(script, monkeypatch)
         return
     if "while you were away" in example.text:
         assert await run_script(script) == "True while you were away\n"
@@ -207,6 +213,8 @@ def loaded(script: Path) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # Frameworks look up where their functions are from.
+    sys.modules["example"] = module
     spec.loader.exec_module(module)
     return module
 
@@ -226,6 +234,24 @@ async def check_worker(script: Path, server: Server) -> None:
     assert envelope["data"]["result"] == {"text": "two one"}
     working.cancel()
     await asyncio.wait([working])
+
+
+async def check_asgi(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event goes from an application's endpoint to a client of the server in it."""
+    monkeypatch.chdir(script.parent)
+    module = loaded(script)
+    app = getattr(module, "app", None) or module.application
+    async with (
+        on_uvicorn(app, lifespan="on") as url,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{url}/rtpush/ws") as ws,
+    ):
+        async with session.post(f"{url}/news", params={"text": "hello"}) as answer:
+            assert answer.ok, await answer.text()
+        async with asyncio.timeout(10):
+            while (envelope := await ws.receive_json())["event"] != "news":
+                pass
+    assert envelope["data"] == {"text": "hello"}
 
 
 async def check_work(script: Path) -> None:

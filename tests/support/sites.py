@@ -21,11 +21,18 @@ class Site:
     client's conversation.
     """
 
-    def __init__(self, settings: Settings, http: aiohttp.ClientSession, nodes: int = 1) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        http: aiohttp.ClientSession,
+        nodes: int = 1,
+        make: type[Server] = Server,
+    ) -> None:
         self.settings = settings
         self.http = http
-        self.server = Server(settings)
-        self._others = [Server(settings) for _ in range(nodes - 1)]
+        self._make = make
+        self.server = make(settings)
+        self._others = [make(settings) for _ in range(nodes - 1)]
         self._clients: list[Client] = []
         self._turn = itertools.count()
 
@@ -105,7 +112,7 @@ class Site:
             },
             port=port,
         )
-        self.server, self._others = Server(settings), []
+        self.server, self._others = self._make(settings), []
         await self.server.start()
 
     async def stop(self) -> None:

@@ -46,7 +46,7 @@ async def test_a_client_that_leaves_at_once_leaves_nothing(
         raw.send(HEAD % b"/healthz")
         assert (await raw.head()).startswith(b"HTTP/1.1 200 ")
         raw.abort()
-        listener = server._listener._runner.server
+        listener = server._door._runner.server
         assert listener is not None
         await until(lambda: not listener.connections and not server._hub.sessions)
         assert not server._transport_context.connections

@@ -12,6 +12,7 @@ from aiohttp import ClientSession, web
 
 import rtpush
 from rtpush import (
+    ASGIApp,
     AsyncPublisher,
     AsyncReport,
     Client,
@@ -81,6 +82,9 @@ async def chat(sid: str, data: dict[str, str]) -> str:
 async def run_it(app: web.Application) -> None:
     server.on("leave", chat)
     server.attach(app, "/push")
+    asgi = ASGIApp(server, ASGIApp(server, prefix=""), prefix="/push")
+    async with asgi.lifespan(app):
+        assert_type(asgi.server, Server)
     await server.leave_room("sid", "lobby")
     await server.close_room("lobby")
     assert_type(await server.presence("lobby"), list[dict[str, Any]])

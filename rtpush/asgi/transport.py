@@ -1,0 +1,249 @@
+"""A transport in memory, whose far end is ASGI's `receive` and `send`.
+
+Rules that hold here:
+
+- What is above it does not know: aiohttp and the connections take it for a socket's.
+- One task receives. Another one sends, and is there only while there is something to send.
+- Written bytes count until the ASGI server has taken them, so a slow client is seen as on a
+  socket: by `pause_writing`.
+- The coroutine that serves the client ends with the transport, and the transport with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, Final, Generic, TypeVar
+
+from .types import Event, Receive, Scope, Send
+
+__all__ = ["AsgiTransport"]
+
+logger = logging.getLogger("rtpush.asgi")
+
+# As asyncio's own transports.
+_HIGH_WATER: Final = 64 << 10
+
+# What a write becomes on its way.
+T = TypeVar("T")
+
+
+class AsgiTransport(asyncio.Transport, ABC, Generic[T]):
+    """One request or WebSocket of an ASGI server as an `asyncio.Transport`."""
+
+    __slots__ = (
+        "_check_due",
+        "_closing",
+        "_high",
+        "_lost",
+        "_low",
+        "_over",
+        "_protocol",
+        "_queue",
+        "_readable",
+        "_scope",
+        "_send",
+        "_sender",
+        "_unsent",
+        "_writing_paused",
+    )
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        super().__init__()
+        self._scope = scope
+        self._send = send
+        self._protocol: asyncio.Protocol = asyncio.Protocol()
+        # Set while reading is paused.
+        self._readable: asyncio.Future[None] | None = None
+        # Writes on their way, each with its bytes.
+        self._queue: deque[tuple[T, int]] = deque()
+        self._sender: asyncio.Task[None] | None = None
+        # Bytes written that the ASGI server has not taken.
+        self._unsent = 0
+        self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
+        self._writing_paused = False
+        # Is the next turn of the loop to see whether there are too many?
+        self._check_due = False
+        # Nothing more is taken to write.
+        self._closing = False
+        self._lost = False
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    # ------------------------------------------------------- the far end
+
+    async def serve(self, protocol: asyncio.Protocol, head: bytes, receive: Receive) -> None:
+        """Be the connection of one client, until it ends on either side."""
+        self._protocol = protocol
+        protocol.connection_made(self)
+        protocol.data_received(head)
+        receiver = asyncio.get_running_loop().create_task(self._receive(receive))
+        try:
+            await self._over
+        finally:
+            self._lose(None)
+            tasks = [receiver] if self._sender is None else [receiver, self._sender]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _receive(self, receive: Receive) -> None:
+        try:
+            while True:
+                event = await receive()
+                while self._readable is not None and not self._closing:
+                    await self._readable
+                if not self._take(event):
+                    break
+        except Exception:
+            logger.exception("a connection failed; it is closed")
+        self._lose(None)
+
+    @abstractmethod
+    def _take(self, event: Event) -> bool:
+        """Hand an event to the protocol; is there more to come?"""
+
+    async def _send_queue(self) -> None:
+        """Send what was written, until there is no more."""
+        while self._queue:
+            item, size = self._queue.popleft()
+            if not await self._is_sent(self._send_item(item)):
+                return
+            self._unsent -= size
+            if self._writing_paused and self._unsent <= self._low:
+                self._writing_paused = False
+                self._protocol.resume_writing()
+        if self._closing:
+            await self._is_sent(self._send_end())
+            self._lose(None)
+        self._sender = None
+
+    async def _is_sent(self, sending: Coroutine[Any, Any, None]) -> bool:
+        try:
+            await sending
+        except OSError as exc:
+            # What ASGI servers raise for a client that is gone.
+            self._lose(exc)
+        except Exception as exc:
+            logger.exception("a connection failed; it is closed")
+            self._lose(exc)
+        return not self._lost
+
+    @abstractmethod
+    async def _send_item(self, item: T) -> None:
+        """Send what one write became."""
+
+    @abstractmethod
+    async def _send_end(self) -> None:
+        """Say that there is no more."""
+
+    @abstractmethod
+    def _translate(self, data: bytes) -> T:
+        """What becomes of a write."""
+
+    def _lose(self, exc: Exception | None) -> None:
+        """The connection is over. Idempotent."""
+        if self._lost:
+            return
+        self._lost = self._closing = True
+        # A task that was cancelled has cancelled what it waits for.
+        if not self._over.done():
+            self._over.set_result(None)
+        self._queue.clear()
+        if self._readable is not None:
+            self.resume_reading()
+        self._protocol.connection_lost(exc)
+
+    # --------------------------------------------------- asyncio.Transport
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """See asyncio.WriteTransport."""
+        if self._closing:
+            return
+        if not isinstance(data, bytes):
+            data = bytes(data)
+        self._queue.append((self._translate(data), len(data)))
+        self._unsent += len(data)
+        self._start_sending()
+        if self._unsent > self._high and not self._check_due:
+            # Behind the sender's turn: what the ASGI server takes at once makes nobody slow.
+            self._check_due = True
+            asyncio.get_running_loop().call_soon(self._check_full)
+
+    def _check_full(self) -> None:
+        self._check_due = False
+        if self._unsent > self._high and not self._writing_paused and not self._lost:
+            self._writing_paused = True
+            self._protocol.pause_writing()
+
+    def _start_sending(self) -> None:
+        if self._sender is None:
+            self._sender = asyncio.get_running_loop().create_task(self._send_queue())
+
+    def close(self) -> None:
+        """See asyncio.BaseTransport."""
+        if not self._closing:
+            self._closing = True
+            self._start_sending()
+
+    def abort(self) -> None:
+        """See asyncio.WriteTransport."""
+        self._closing = True
+        asyncio.get_running_loop().call_soon(self._lose, None)
+
+    def is_closing(self) -> bool:
+        """See asyncio.BaseTransport."""
+        return self._closing
+
+    def pause_reading(self) -> None:
+        """See asyncio.ReadTransport."""
+        if self._readable is None and not self._closing:
+            self._readable = asyncio.get_running_loop().create_future()
+
+    def resume_reading(self) -> None:
+        """See asyncio.ReadTransport."""
+        readable, self._readable = self._readable, None
+        if readable is not None and not readable.done():
+            readable.set_result(None)
+
+    def is_reading(self) -> bool:
+        """See asyncio.ReadTransport."""
+        return self._readable is None and not self._closing
+
+    def can_write_eof(self) -> bool:
+        """See asyncio.WriteTransport."""
+        return False
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """See asyncio.BaseTransport."""
+        return self._protocol
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """See asyncio.BaseTransport."""
+        assert isinstance(protocol, asyncio.Protocol)
+        self._protocol = protocol
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """See asyncio.WriteTransport."""
+        self._high = _HIGH_WATER if high is None else high
+        self._low = self._high // 4 if low is None else low
+
+    def get_write_buffer_size(self) -> int:
+        """See asyncio.WriteTransport."""
+        return self._unsent
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """See asyncio.BaseTransport. `asgi.scope` is the scope."""
+        if name == "peername":
+            return self._scope.get("client") or default
+        if name == "sslcontext" and self._scope.get("scheme") in ("https", "wss"):
+            # aiohttp asks whether there is one.
+            return True
+        return self._scope if name == "asgi.scope" else default
+
+    @property
+    def _sendfile_compatible(self) -> bool:
+        """asyncio asks before `loop.sendfile`; aiohttp then reads the file itself."""
+        raise NotImplementedError
