@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from hypothesis import settings
@@ -35,6 +36,7 @@ from rtpush.log.clock import LogClock
 from rtpush.log.memory import MemoryLog
 from rtpush.metrics import Metrics
 from rtpush.protocol import Envelope
+from rtpush.sessions.rewind import RewindSpec
 from rtpush.sessions.runtime import Runtime
 from rtpush.sessions.session import Session
 
@@ -50,6 +52,11 @@ listed = st.none() | st.lists(rooms, max_size=3, unique=True)
 # Of a session's token; most outlive the test, or there would be little between two ends.
 lifetimes = st.sampled_from([10_000.0, 10_000.0, 10_000.0, 30.0])
 room_lifetimes = st.sampled_from([2.0, 30.0, 1000.0])
+# For which the server knows a session that has gone.
+LEASE = Settings().session_lease
+THROWN_OUT = RtpushError("forbidden", "Thrown out.")
+# Events of a room that a rewind asks for.
+REWIND = 3
 
 
 class Tokens:
@@ -139,8 +146,14 @@ class Client:
         self.consented: set[str] = set()
         # The rooms that the client is in, by the model.
         self.model: set[str] = set()
+        # Those that have been rewound in this stay.
+        self.rewound: set[str] = set()
         self.grant = Grant(subject)
         self.reader = Reader(JSON)
+        # What the client left behind when it went, and until when the server knows that it was
+        # thrown out meanwhile.
+        self.away: Session | None = None
+        self.evicted_until = 0.0
 
     def admits(self, room: str) -> bool:
         """Do the token and the settings allow the client to ask?"""
@@ -166,9 +179,20 @@ class Client:
         return until > self.house.now or room == OPEN_ROOM or room in (self.grant.rooms or ())
 
     def forget(self, room: str) -> None:
-        self.model.discard(room)
+        for held in (self.model, self.consented, self.rewound):
+            held.discard(room)
         self.kept.pop(room, None)
-        self.consented.discard(room)
+
+    def forget_all(self) -> None:
+        self.model, self.kept, self.consented, self.rewound = set(), {}, set(), set()
+
+    def heard(self, begin: int = 0, *, rewound: bool = False) -> list[tuple[str, int]]:
+        """The room and the number of each event, live ones or those of the room's past."""
+        return [
+            (event["room"], event["data"])
+            for event in self.reader.events[begin:]
+            if event["event"] == "x" and ("rewound" in event) is rewound
+        ]
 
     def say(self, envelope: Envelope) -> dict[str, Any]:
         answer = Answer()
@@ -181,8 +205,22 @@ class Client:
         self.house.run(dispatch())
         return answer.reply
 
+    def prepare(self) -> Session | None:
+        try:
+            return self.house.hub.prepare(self.last, sid=self.sid, grant=self.grant)
+        except RtpushError as error:
+            if error is not THROWN_OUT:
+                raise
+            return None
+
     def connect(
-        self, framing: Framing, grant: list[str] | None, seconds: float, rooms: list[str]
+        self,
+        framing: Framing,
+        grant: list[str] | None,
+        seconds: float,
+        rooms: list[str],
+        *,
+        rewinds: bool = False,
     ) -> None:
         token = self.house.tokens.make(self.subject, grant, self.house.now + seconds)
         known = self.sid is not None and self.last is not None and self.house.hub.knows(self.sid)
@@ -190,8 +228,14 @@ class Client:
         if known:
             self.narrow()
         else:
-            self.model, self.kept, self.consented = set(), {}, set()
-        session = self.house.hub.prepare(self.last, sid=self.sid, grant=self.grant)
+            self.forget_all()
+        session = self.prepare()
+        if self.last is not None and self.house.now < self.evicted_until:
+            assert session is None
+            return
+        assert session is not None
+        self.away, self.evicted_until = None, 0.0
+        session.rewind = RewindSpec(count=REWIND) if rewinds else None
         allowed = all(self.may_enter(room) for room in rooms)
         try:
             self.house.run(self.house.admission.admit(session, rooms, dict, None))
@@ -199,7 +243,7 @@ class Client:
             self.house.hub.close(session)
             assert not allowed
             self.session = self.sid = None
-            self.model, self.kept, self.consented = set(), {}, set()
+            self.forget_all()
             return
         assert allowed
         self.model |= set(rooms)
@@ -208,8 +252,11 @@ class Client:
         self.session, self.sid = session, session.sid
         self.check()
         # What it missed, too, is only of rooms where it may be now.
-        missed = {event["room"] for event in self.reader.events if event["event"] == "x"}
-        assert missed <= self.model
+        assert {room for room, _ in self.heard()} <= self.model
+        fresh = self.model if rewinds and self.last is None else set()
+        past = [one for room in fresh for one in self.house.past(room)]
+        assert sorted(self.heard(rewound=True)) == sorted(past)
+        self.rewound |= fresh
 
     def time_has_passed(self) -> None:
         if self.session is None:
@@ -240,6 +287,8 @@ class Rights(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.now = 1000.0
         self.numbers = 0
+        # The room and the number of each logged event.
+        self.logged: list[tuple[str, int]] = []
 
     def teardown(self) -> None:
         self.loop.close()
@@ -290,6 +339,21 @@ class Rights(RuleBasedStateMachine):
         for client, framing in zip(self.clients, FRAMINGS, strict=True):
             client.connect(framing, grant, 10_000.0, [r for r in ROOMS[:2] if r in (grant or ())])
 
+    def past(self, room: str) -> list[tuple[str, int]]:
+        """What a rewind of a room gives."""
+        return [one for one in self.logged if one[0] == room][-REWIND:]
+
+    @contextmanager
+    def heard_by_those_in(self, room: str) -> Iterator[int]:
+        """The number of an event that is sent to a room meanwhile, if it is."""
+        self.numbers += 1
+        before, number = [len(one.reader.events) for one in self.clients], self.numbers
+        yield number
+        sent = self.numbers == number
+        for one, begin in zip(self.clients, before, strict=True):
+            hears = sent and one.session is not None and room in one.model
+            assert one.heard(begin) == ([(room, number)] if hears else [])
+
     # ---- what happens ---------------------------------------------------------
 
     def run(self, work: Any) -> Any:
@@ -308,6 +372,7 @@ class Rights(RuleBasedStateMachine):
         seconds=lifetimes,
         wanted=st.lists(rooms, max_size=2),
         recovers=st.booleans(),
+        rewinds=st.booleans(),
     )
     def come_back(
         self,
@@ -317,6 +382,7 @@ class Rights(RuleBasedStateMachine):
         seconds: float,
         wanted: list[str],
         recovers: bool,
+        rewinds: bool,
     ) -> None:
         """Over any transport: a connection that it still has is taken over."""
         one = self.clients[client]
@@ -326,7 +392,7 @@ class Rights(RuleBasedStateMachine):
             if one.session is not None:
                 self.hub.close(one.session)
             one.last = None
-        one.connect(framing, grant, seconds, wanted)
+        one.connect(framing, grant, seconds, wanted, rewinds=rewinds)
 
     @rule(client=clients)
     def go_away(self, client: int) -> None:
@@ -334,15 +400,27 @@ class Rights(RuleBasedStateMachine):
         if one.session is not None:
             one.last = str(self.hub.position_of(one.session))
             self.hub.close(one.session)
-            one.session = None
+            one.away, one.session = one.session, None
 
     @rule(client=clients)
     def kick(self, client: int) -> None:
+        """It may come back as any other; if it has not heard of it, it is told once more."""
         one = self.clients[client]
         if one.session is not None:
-            self.hub.evict(one.session, RtpushError("forbidden", "Thrown out."))
+            one.last = str(self.hub.position_of(one.session))
+            self.hub.evict(one.session, THROWN_OUT)
             assert one.reader.events[-1]["event"] == "disconnect"
-            one.session = one.sid = None
+            one.session = None
+        elif one.away is not None and self.hub.knows(one.away.sid):
+            self.hub.evict(one.away, THROWN_OUT)
+            one.evicted_until = self.now + LEASE
+
+    @rule(client=clients, framing=framings)
+    def kick_while_away(self, client: int, framing: Framing) -> None:
+        """The steps that chance seldom takes one after the other."""
+        self.go_away(client)
+        self.kick(client)
+        self.come_back(client, framing, [], 10_000.0, [], recovers=True, rewinds=False)
 
     @rule(thief=clients, owner=clients, framing=framings)
     def use_the_sid_of_another(self, thief: int, owner: int, framing: Framing) -> None:
@@ -357,16 +435,17 @@ class Rights(RuleBasedStateMachine):
         self.hub.close(session)
         of.check()
 
-    @rule(client=clients, room=rooms, own=st.none() | room_lifetimes)
-    def join(self, client: int, room: str, own: float | None) -> None:
+    @rule(client=clients, room=rooms, own=st.none() | room_lifetimes, rewinds=st.booleans())
+    def join(self, client: int, room: str, own: float | None, rewinds: bool = False) -> None:
         one = self.clients[client]
         if one.session is None:
             return
-        data: dict[str, Any] = {"room": room}
+        data: dict[str, Any] = {"room": room} | ({"rewind": REWIND} if rewinds else {})
         expires = self.now + (own or 0)
         if own is not None:
             data["token"] = self.tokens.make(one.subject, [room], expires)
         allowed = one.may_enter(room, by_token=own is not None)
+        fresh, begin = room not in one.model, len(one.reader.events)
         answer = one.say(Envelope("join", data, ack=1))
         assert ("error" not in answer) is allowed, (answer, data, one.model)
         if allowed:
@@ -376,6 +455,15 @@ class Rights(RuleBasedStateMachine):
             if own is not None:
                 one.kept[room] = max(expires, one.kept.get(room, 0.0))
         one.check()
+        past = one.heard(begin, rewound=True)
+        assert ("rewind" in answer.get("data", {})) is (
+            allowed and rewinds and room not in one.rewound
+        )
+        if fresh:
+            assert past == (self.past(room) if allowed and rewinds else [])
+        # Of a room where it was already: what was logged before it came.
+        assert {name for name, _ in past} <= {room}
+        one.rewound |= {room} if allowed and rewinds else set()
 
     @rule(client=clients, room=rooms)
     def a_room_token_ends(self, client: int, room: str) -> None:
@@ -429,20 +517,22 @@ class Rights(RuleBasedStateMachine):
 
     @rule(room=rooms)
     def somebody_publishes(self, room: str) -> None:
-        self.numbers += 1
-        before = [len(one.reader.events) for one in self.clients]
-        self.run(self.dispatcher.publish([Envelope("x", self.numbers, room)]))
-        for one, begin in zip(self.clients, before, strict=True):
-            heard = [event["data"] for event in one.reader.events[begin:] if event["event"] == "x"]
-            assert heard == ([self.numbers] if one.session and room in one.model else [])
+        with self.heard_by_those_in(room) as number:
+            self.run(self.dispatcher.publish([Envelope("x", number, room)]))
+        self.logged.append((room, number))
 
     @rule(client=clients, room=rooms, volatile=st.booleans())
     def send(self, client: int, room: str, volatile: bool) -> None:
         one = self.clients[client]
         if one.session is None:
             return
-        answer = one.say(Envelope("x", "from the client", room, ack=1, volatile=volatile))
-        assert ("error" not in answer) is (room in one.model or room == OPEN_ROOM)
+        allowed = room in one.model or room == OPEN_ROOM
+        with self.heard_by_those_in(room) as number:
+            answer = one.say(Envelope("x", number, room, ack=1, volatile=volatile))
+            assert ("error" not in answer) is allowed
+            self.numbers += not allowed
+        if allowed and not volatile:
+            self.logged.append((room, number))
         assert "error" in one.say(Envelope("y", None, room, ack=1))
 
 
