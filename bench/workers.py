@@ -1,6 +1,6 @@
 """What becomes of tasks whose workers are killed, and how soon a worker hears of a cancel.
 
-`python bench/workers.py [--tasks 1000] [--workers 8] [--every 0.5]`. Needs Redis.
+`python bench/workers.py [--tasks 1000] [--workers 8] [--every 1]`. Needs Redis.
 
 Three nodes share a log in Redis. Workers in processes of their own claim tasks from them, and
 are killed with `kill -9` at random, one every so many seconds, and started again. A worker
@@ -130,9 +130,9 @@ async def run(
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(Server(**settings)) for _ in range(NODES)]
         urls = [node.url.rstrip("/") for node in nodes]
+        created = (nodes[n % NODES].emit("task_created", {"id": n}) for n in range(tasks))
+        await asyncio.gather(*created)
         async with working(urls, folder, workers) as processes:
-            for number in range(tasks):
-                await nodes[number % NODES].emit("task_created", {"id": number})
             rng = random.Random(seed)
             killing = asyncio.create_task(
                 kill_at_random(urls, folder, processes, outcome, rng, every, most)
@@ -263,7 +263,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--every", type=float, default=0.5, help="seconds between two kills")
+    parser.add_argument("--every", type=float, default=1.0, help="seconds between two kills")
     parser.add_argument("--work", nargs=2, metavar=("URL", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:

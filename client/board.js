@@ -32,6 +32,8 @@
  * @property {string|null} picture   a data URL: the result, or a preview of it
  * @property {string} text           the result as text, or what there is of it
  * @property {string} error
+ * @property {number|null} place     in its queue, from 1; null: not known, or not queued
+ * @property {number|null} eta       when it is likely to end, in milliseconds; null: not known
  * @property {boolean} draft         created in this tab and not yet confirmed by the server
  */
 
@@ -58,6 +60,7 @@ export function applyEvent(board, envelope, now) {
   const data = asObject(envelope.data);
   if (data === null) return false;
   if (envelope.event === 'active_tasks') return applySnapshot(board, data, envelope.room, now);
+  if (envelope.event === 'task_estimates') return applyEstimates(board, data.tasks);
   const id = taskId(data.id);
   const handler = id !== null && HANDLERS.get(envelope.event);
   return handler ? handler(board, id, withRoom(data, envelope.room), now) : false;
@@ -176,7 +179,16 @@ function applySnapshot(board, data, room, now) {
   // The server sends the latest end first; the Map is in the order of the ends.
   for (const raw of asList(data.finished).reverse()) addFinished(board, withRoom(raw, room), now);
   for (const raw of asList(data.tasks)) addActive(board, withRoom(raw, room), before, now);
+  applyEstimates(board, data.estimates);
   trimFinished(board);
+  return true;
+}
+
+function applyEstimates(board, estimates) {
+  for (const { id, place, eta } of asList(estimates)) {
+    const known = board.tasks.get(taskId(id));
+    if (known) board.tasks.set(known.id, { ...known, place: asCount(place), eta: asCount(eta) });
+  }
   return true;
 }
 
@@ -199,6 +211,7 @@ function newTask(id, data, now, startedAt = now) {
   const blank = {
     id, status: 'active', prompt: '', mode: '', worker: null, formData: null, room: null, startedAt, endedAt: null,
     progress: 0, taken: false, claimed: false, message: '', stage: null, picture: null, text: '', error: '', draft: false,
+    place: null, eta: null,
   };
   return merge(blank, data, now);
 }
@@ -217,6 +230,7 @@ function merge(task, data, now) {
     room: asText(data.room) ?? task.room,
     startedAt: asTime(data.startTime, now) ?? task.startedAt,
     progress: asPercent(data.progress) ?? task.progress,
+    place: claimed || message !== null || data.progress !== undefined ? null : task.place,
     taken: task.taken || claimed || message !== null || data.progress !== undefined,
     claimed,
     message: message ?? task.message,
@@ -283,6 +297,10 @@ function asText(value) {
 
 function asPercent(value) {
   return Number.isFinite(value) ? Math.min(100, Math.max(0, value)) : null;
+}
+
+function asCount(value) {
+  return Number.isFinite(value) && value > 0 ? value : null;
 }
 
 /** Accepts seconds too. A time in the future becomes now: the clocks of devices differ. */

@@ -25,6 +25,7 @@ from .application.claims import Claims
 from .application.commands import Commands
 from .application.deadline import Deadline
 from .application.dispatcher import Dispatcher
+from .application.estimates import Estimates
 from .application.history import ClientHistory
 from .application.leases import LeaseKeeper
 from .application.presence import PresenceTeller
@@ -161,6 +162,7 @@ class Lifecycle(Application):
         self._claims = Claims(self._log, time.time, settings)
         self._session_claims = SessionClaims(self._claims, self._hub)
         self._hub.on_grown = self._log_grew
+        self._estimates = Estimates(self._log, self._hub, time.time)
         self._leases = LeaseKeeper(self._log, self._hub, self._bus, settings)
         self._dispatcher = Dispatcher(
             self._log,
@@ -205,6 +207,7 @@ class Lifecycle(Application):
         self._timer = loop.call_later(1.0, self._tick)
         if self._worker_context is not None:
             self._worker_context.beat()
+        self._estimates.tick()
         self._hub.tick()
         self._log.tick()
         self._bus.tick()

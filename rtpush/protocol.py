@@ -66,7 +66,7 @@ COMMANDS: Final = frozenset({"ping", "join", "leave", "auth"})
 RESERVED_EVENTS: Final = frozenset(
     {
         *("connect", "connect_error", "disconnect", "resync"),
-        *("active_tasks", "task_claimed", "state", "presence"),
+        *("active_tasks", "task_claimed", "task_estimates", "state", "presence"),
     }
 )
 # The server says these without an `id`; an application's have one, so they are logged.

@@ -37,6 +37,7 @@ export class TaskList {
     const { event, data, room } = envelope;
     if (typeof data !== 'object' || data === null) return false;
     if (event === 'active_tasks') return this.#applySnapshot(envelope);
+    if (event === 'task_estimates') return this.#applyEstimates(data.tasks);
     if (!ACTIVE_STATUS.has(event) && !FINAL_STATUS.has(event)) return false;
     if (this.#pending !== null) this.#pending.push(envelope);
     else if (!isBehind(envelope.id, this.#position)) return this.#applyEvent(event, room === undefined ? data : { ...data, room });
@@ -48,12 +49,21 @@ export class TaskList {
     const { tasks, finished } = this.value;
     const kept = (/** @type {Task} */ task) => room !== undefined && task.room !== room;
     this.value = { tasks: [...tasks.filter(kept), ...listOf(data.tasks)], finished: [...listOf(data.finished), ...finished.filter(kept)] };
+    this.#applyEstimates(data.estimates);
     if (room !== undefined) return true;
     this.#position = id;
     const pending = this.#pending ?? [];
     this.#pending = null;
     pending.forEach((envelope) => this.apply(envelope));
     return true;
+  }
+
+  /** @param {unknown} estimates */
+  #applyEstimates(estimates) {
+    const told = new Map(listOf(estimates).map(({ id, place, eta }) => [String(id), { place, eta }]));
+    const tasks = this.value.tasks.map((task) => ({ ...task, ...told.get(String(task.id)) }));
+    if (told.size > 0) this.value = { ...this.value, tasks };
+    return told.size > 0;
   }
 
   /**
@@ -67,6 +77,7 @@ export class TaskList {
     const status = FINAL_STATUS.get(event);
     const merged = { ...changed(known, data), status: status ?? ACTIVE_STATUS.get(event) };
     if (merged.status === 'running') merged.startedAt ??= Date.now();
+    if (merged.status !== 'queued' && 'place' in merged) merged.place = null;
     if (status !== undefined) {
       this.value = { tasks: tasks.filter((task) => !same(task)), finished: [{ ...merged, endTime: Date.now() }, ...finished.filter((task) => !same(task))].slice(0, MAX_FINISHED) };
     } else if (tasks.some(same)) {

@@ -1,4 +1,4 @@
-"""Queues: the tasks of a board that wait for a worker, and those that one has; pure.
+"""Queues: the tasks of a board that wait for a worker, and those that run; pure.
 
 Rules that hold here:
 
@@ -26,10 +26,11 @@ _MAX_CANCELS: Final = 1000
 
 
 class TaskQueues:
-    """The waiting tasks by queue, and the claimed ones by key."""
+    """The waiting tasks by queue; those that run, and of them the claimed ones, by key."""
 
     def __init__(self) -> None:
         self.claimed: dict[str, Task] = {}
+        self.running: dict[str, Task] = {}
         self._cancelled: deque[Task] = deque(maxlen=_MAX_CANCELS)
         # The numbers by which the tasks of each line are ordered, ascending.
         self._lines: dict[_Line, list[int]] = {}
@@ -39,8 +40,17 @@ class TaskQueues:
         """The number of tasks that wait."""
         return len(self._waiting)
 
+    @property
+    def names(self) -> set[str]:
+        """The queues in which tasks wait."""
+        return {queue for queue, _ in self._lines}
+
     def put(self, task: Task) -> None:
         """Add a new version of an active task."""
+        if task.fields.get("status") == "queued":
+            self.running.pop(task.key, None)
+        else:
+            self.running[task.key] = task
         if attempt_of(task) is None:
             self.claimed.pop(task.key, None)
         else:
@@ -59,6 +69,7 @@ class TaskQueues:
     def remove(self, task: Task) -> None:
         """Take an active task out."""
         self.claimed.pop(task.key, None)
+        self.running.pop(task.key, None)
         if task.born in self._waiting:
             self._leave(task.born)
 

@@ -31,7 +31,7 @@ from .merging import merge_appends
 from .rewind import MAX_REWIND, Rewind, RewindSpec, find_start
 from .runtime import Runtime
 from .session import Connection, Session
-from .snapshots import SnapshotReaders, Snapshots
+from .snapshots import EstimatesOf, SnapshotReaders, Snapshots
 from .timers import StalledWriters
 
 __all__ = ["LOST", "WRITE_BYTES", "CatchUp"]
@@ -97,6 +97,10 @@ class CatchUp(ABC):
                 return
             after = page.upto
             yield from (e.framed(framing) for e in page.entries if e.seq <= session.cursor)
+
+    def add_estimates(self, of_rooms: EstimatesOf) -> None:
+        """Have snapshots tell what this says of the tasks of their rooms."""
+        self._snapshots.estimates = of_rooms
 
     def send(self, session: Session, *envelopes: bytes) -> None:
         """Unlogged envelopes to one session, if it has a connection."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from sys import getsizeof
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from orjson import Fragment
 
@@ -31,7 +31,7 @@ from ..protocol import PROTOCOL_VERSION, Position, dumps, encode
 from ..version import __version__
 from .session import Session
 
-__all__ = ["SnapshotReaders", "SnapshotStream", "Snapshots", "connect"]
+__all__ = ["EstimatesOf", "SnapshotReaders", "SnapshotStream", "Snapshots", "connect"]
 
 # Small snapshots that are kept framed until the log grows, and pages that are kept
 # framed until others need the room: as much as the largest board, in one framing.
@@ -61,6 +61,8 @@ def connect(session: Session, position: Position, heartbeat: float, *, recovered
 
 
 T = TypeVar("T", bound=Sized)
+# What is estimated of the tasks of some rooms.
+EstimatesOf = Callable[[Iterable[str | None]], list[dict[str, Any]]]
 
 
 class _Bounded:
@@ -97,6 +99,7 @@ class Snapshots:
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        self.estimates: EstimatesOf = lambda _rooms: []
         self._small = _Bounded(MAX_SMALL_BYTES)
         self._pages = _Bounded(MAX_PAGE_BYTES)
 
@@ -117,7 +120,8 @@ class Snapshots:
 
         def make() -> bytes:
             board = self._log.board.snapshot(rooms, self._log.now())
-            tasks = framing.frame(encode("active_tasks", board, position), position)
+            shown = board | self._estimated((None, *rooms))
+            tasks = framing.frame(encode("active_tasks", shown, position), position)
             return self._behind_state((None, *sorted(rooms)), framing, tasks)
 
         names = getsizeof(rooms) + sum(map(getsizeof, rooms))
@@ -130,10 +134,15 @@ class Snapshots:
 
         def make() -> bytes:
             board = self._log.board.snapshot_room(room, self._log.now())
-            envelope = encode("active_tasks", board, str(self._log.position), room)
+            shown = board | self._estimated((room,))
+            envelope = encode("active_tasks", shown, str(self._log.position), room)
             return self._behind_state((room,), framing, framing.frame(envelope, None), room)
 
         return self._small.get((room, framing), make, getsizeof(room))
+
+    def _estimated(self, rooms: Iterable[str | None]) -> dict[str, list[dict[str, Any]]]:
+        found = self.estimates(rooms)
+        return {"estimates": found} if found else {}
 
     def _behind_state(
         self, rooms: Iterable[str | None], framing: Framing, tasks: bytes, room: str | None = None
@@ -199,6 +208,7 @@ class SnapshotStream:
         self._position = str(log.position)
         self._framing = framing
         rooms, index = list(rooms), log.board.index
+        self._estimates = snapshots.estimates(rooms)
         values = deque([page for one in rooms for page in log.retained.pages(one)])
         active = deque([page for one in rooms for page in index.active(one)])
         ended = deque([page for one in rooms for page in reversed(index.finished(one))])
@@ -238,7 +248,11 @@ class SnapshotStream:
             opening = b"],"
         room = {} if self.room is None else {"room": self.room}
         rest = dumps(room | {"id": self._position})
-        yield framing.last_part(b"]}," + rest[1:]), True
+        if event == "active_tasks" and self._estimates:
+            end = b'],"estimates":' + dumps(self._estimates) + b"},"
+        else:
+            end = b"]},"
+        yield framing.last_part(end + rest[1:]), True
 
     def close(self) -> None:
         """Let go of the pages that were not read."""

@@ -353,6 +353,30 @@ async def test_a_claim_that_cannot_be_understood(site: Site, kind: type[Client],
     assert await client.refused({"event": "task_claim", "data": data}) == "bad_request"
 
 
+async def test_places_and_times_are_told_and_are_in_snapshots(
+    site: Site, kind: type[Client]
+) -> None:
+    client, other = await site.open(kind, ["a"]), await site.open(kind)
+    for done in range(3):
+        end = {"event": "task_completed", "data": {"id": done}}
+        await site.publish(created(done), progress(done), end)
+    await site.publish(created("running"), progress("running"))
+    await site.publish(created("next"), created("last") | {"room": "a"}, created("x", queue="new"))
+    told: dict[str, Any] = {}
+    while len(told) < 3 or told["next"]["eta"] is None:
+        event = (await client.until("task_estimates"))[-1]
+        assert "id" not in event
+        told |= {task["id"]: task for task in event["data"]["tasks"]}
+    assert [told[key]["place"] for key in ("next", "last", "x")] == [1, 2, 1]
+    assert told["x"]["eta"] is None
+    assert told["last"]["eta"] >= told["next"]["eta"] > 1_600_000_000_000
+    # Each node has its own second.
+    while "estimates" not in (shown := await stamped_board(site, kind, ["a"])):
+        await pause()
+    assert {task["id"] for task in shown["estimates"]} >= {"next", "last", "x"}
+    assert "last" not in str(other.received)
+
+
 async def test_an_ended_task_makes_way_for_one_that_is_created(
     site: Site, kind: type[Client]
 ) -> None:
