@@ -39,6 +39,18 @@ test('a text grows, on from what a snapshot held, and stays when the task ends',
   assert.equal(board.tasks.get('b').text, 'new');
 });
 
+test('a claimed task is for any worker, and begins anew when that is lost', () => {
+  const board = fold(created('a'), created('b', { worker: 'publisher' }), { event: 'task_estimates', data: { tasks: [{ id: 'a', place: 1, eta: NOW }, { id: 'b', place: 'x', eta: -1 }] } });
+  assert.deepEqual([...board.tasks.values()].map(({ place, eta }) => [place, eta]), [[1, NOW], [null, null]]);
+  boards.applyEvent(board, { event: 'task_claimed', data: { id: 'a', worker: 'gpu', attempt: 1 } }, NOW);
+  boards.applyEvent(board, progress('a', { attempt: 1, progress: 5, message: 'm', append: { text: 'half' } }), NOW);
+  const { worker, taken, place } = board.tasks.get('a');
+  assert.deepEqual([worker, taken, place, boards.hasWorker(board)], [null, true, null, true]);
+  boards.applyEvent(board, { event: 'task_requeued', data: { id: 'a', attempt: 1, lost: 1, text: null, worker: null, progress: 0 } }, NOW);
+  const task = board.tasks.get('a');
+  assert.deepEqual([task.taken, task.progress, task.message, task.text], [false, 0, '', '']);
+});
+
 test('a task is asked to end, and ends', () => {
   const board = fold(created('a'), { event: 'task_cancel', data: { id: 'a' } }, { event: 'task_cancel', data: { id: 'unknown' } });
   assert.deepEqual([...board.tasks.values()].map((task) => task.status), ['cancelling']);

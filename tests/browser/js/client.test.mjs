@@ -355,6 +355,19 @@ test('a task is queued, runs, is asked to end and ends', () => {
   assert.deepEqual(seen, [['queued', true, false, false], ['running', true, true, false], ['cancelling', true, true, false], ['cancelled', true, true, true]]);
 });
 
+test('a list of tasks knows claims, places and times', () => {
+  const list = new TaskList();
+  list.apply({ event: 'active_tasks', id: 'e-1', data: { tasks: [{ id: 1, status: 'queued' }], finished: [], estimates: [{ id: 1, place: 2, eta: 5 }] } });
+  list.apply({ event: 'task_estimates', data: { tasks: [{ id: '1', place: 1, eta: 4 }, { id: 'gone', place: 1, eta: null }] } });
+  const seen = [['task_claimed', { worker: 'w', attempt: 1 }], ['task_progress', { append: { text: 'a' } }], ['task_requeued', { text: null, worker: null }], ['task_progress', { append: { text: 'b' } }]].map(([event, data], i) => {
+    list.apply({ event, id: `e-${i + 2}`, data: { id: 1, ...data } });
+    const { status, worker, text, place } = list.value.tasks[0];
+    return [status, worker, text, place];
+  });
+  assert.deepEqual(seen, [['running', 'w', undefined, null], ['running', 'w', 'a', null], ['queued', null, null, null], ['running', null, 'b', null]]);
+  assert.equal(list.value.tasks[0].eta, 4);
+});
+
 test('fields of a task grow', () => {
   const list = new TaskList();
   list.apply({ event: 'active_tasks', id: 'e-5', data: { tasks: [{ id: 1, text: 'a', lines: [1] }], finished: [] } });
