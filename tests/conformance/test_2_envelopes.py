@@ -160,12 +160,15 @@ async def test_ack_is_a_number_or_a_string(
             assert await client.reply(ack) == {"ack": ack, "data": None}
 
 
-@pytest.mark.parametrize("ack", [True, [], {}, "x" * 65])
-async def test_an_ack_of_another_kind_is_refused(site: Site, kind: type[Client], ack: Any) -> None:
+async def test_an_ack_of_another_kind_is_refused(
+    site: Site, kind: type[Client], subtests: pytest.Subtests
+) -> None:
     client = await site.open(kind)
-    await client.send({"event": "note", "ack": ack})
-    told = await client.next()
-    assert (told["event"], told["data"]["code"]) == ("error", "bad_envelope")
+    for ack in (True, [], {}, "x" * 65):
+        with subtests.test(repr(ack)):
+            await client.send({"event": "note", "ack": ack})
+            told = await client.next()
+            assert (told["event"], told["data"]["code"]) == ("error", "bad_envelope")
 
 
 NOT_ENVELOPES = [
@@ -185,14 +188,15 @@ NOT_ENVELOPES = [
 ]
 
 
-@pytest.mark.parametrize("text", NOT_ENVELOPES)
-async def test_a_text_frame_holds_one_envelope(site: Site, text: str) -> None:
-    client = await site.open(WebSocket)
-    assert isinstance(client, WebSocket)
-    await client.send_text(text)
-    told = await client.next()
-    assert (told["event"], told["data"]["code"]) == ("error", "bad_envelope")
-    assert await client.accepted({"event": "ping"}) is None
+async def test_a_text_frame_holds_one_envelope(site: Site, subtests: pytest.Subtests) -> None:
+    for text in NOT_ENVELOPES:
+        with subtests.test(text):
+            client = await site.open(WebSocket)
+            assert isinstance(client, WebSocket)
+            await client.send_text(text)
+            told = await client.next()
+            assert (told["event"], told["data"]["code"]) == ("error", "bad_envelope")
+            assert await client.accepted({"event": "ping"}) is None
 
 
 async def test_the_same_idempotency_key_is_logged_once(site: Site, kind: type[Client]) -> None:

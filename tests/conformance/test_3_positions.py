@@ -82,8 +82,13 @@ NOT_POSITIONS = [
 ]
 
 
-@pytest.mark.parametrize("last", NOT_POSITIONS)
-async def test_what_is_no_position_is_refused(site: Site, last: str) -> None:
+async def test_what_is_no_position_is_refused(site: Site, subtests: pytest.Subtests) -> None:
+    for last in NOT_POSITIONS:
+        with subtests.test(last):
+            await check_refused(site, last)
+
+
+async def check_refused(site: Site, last: str) -> None:
     for path in ("/sse", "/poll"):
         status, answer, _ = await site.call("GET", path, last=last)
         assert (status, answer["error"]["code"]) == (400, "bad_position")

@@ -109,10 +109,10 @@ async def test_the_time_when_the_client_names_none(site: Site) -> None:
     assert await poll(site, sid=client.sid, last=client.position) == ([], client.position)
 
 
-@pytest.mark.parametrize("seconds", ["-1", "56", "x", "", "nan", "inf", "1e9"])
-async def test_a_timeout_is_from_0_to_55(site: Site, seconds: str) -> None:
-    status, answer, _ = await site.call("GET", "/poll", timeout=seconds)
-    assert (status, answer["error"]["code"]) == (400, "bad_request")
+async def test_a_timeout_is_from_0_to_55(site: Site) -> None:
+    for seconds in ("-1", "56", "x", "", "nan", "inf", "1e9"):
+        status, answer, _ = await site.call("GET", "/poll", timeout=seconds)
+        assert (status, answer["error"]["code"]) == (400, "bad_request"), seconds
 
 
 async def test_the_same_last_gives_the_same_events(site: Site) -> None:

@@ -161,10 +161,10 @@ async def test_a_body_that_is_no_json_is_refused_as_a_whole(
         assert (status, answer["error"]["code"]) == (400, "bad_envelope")
 
 
-@pytest.mark.parametrize("sid", ["", "unknown", "x" * 22])
-async def test_an_unknown_sid_is_not_found(site: Site, sid: str) -> None:
-    status, answer, _ = await site.call("POST", "/poll", '{"event":"ping"}', sid=sid)
-    assert (status, answer["error"]["code"]) == (404, "not_found")
+async def test_an_unknown_sid_is_not_found(site: Site) -> None:
+    for sid in ("", "unknown", "x" * 22):
+        status, answer, _ = await site.call("POST", "/poll", '{"event":"ping"}', sid=sid)
+        assert (status, answer["error"]["code"]) == (404, "not_found"), sid
     assert (await site.get("/api/history"))["events"] == []
 
 
