@@ -33,7 +33,7 @@ sys.dont_write_bytecode = False
 # `make mutate` has the same ones each time, and needs no short one.
 # How long that takes is the machine's affair.
 SLOWLY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("some", max_examples=25, **SLOWLY)
+settings.register_profile("some", max_examples=15, **SLOWLY)
 settings.register_profile("many", max_examples=3000, **SLOWLY)
 settings.register_profile(
     "same", max_examples=40, derandomize=True, phases=[Phase.explicit, Phase.generate], **SLOWLY

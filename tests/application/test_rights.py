@@ -537,4 +537,6 @@ class Rights(RuleBasedStateMachine):
 
 
 TestRights = Rights.TestCase
-TestRights.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestRights.settings = settings(
+    max_examples=2 * settings().max_examples, stateful_step_count=40, deadline=None
+)
