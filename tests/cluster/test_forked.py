@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import sys
 
 import aiohttp
+import forkserver
 from needs import needs
 from redisserver import RedisServer
 
@@ -47,9 +47,7 @@ async def test_processes_that_were_forked_from_one_are_two_nodes(
 ) -> None:
     """As with gunicorn --preload: the application is made once, and started in each worker."""
     url = redis_server.url(secrets.token_hex(8))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", FORKED, url, stdout=asyncio.subprocess.PIPE
-    )
+    process = await forkserver.start(url, code=FORKED, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
     assert process.returncode == 0
     ids = out.decode().split()

@@ -6,11 +6,11 @@ import asyncio
 import secrets
 import signal
 import sqlite3
-import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
+import forkserver
 import pytest
 from clients import PATIENCE, until
 from hypothesis import given
@@ -146,8 +146,7 @@ async def test_a_file_of_version_1_gets_the_index(
     path = tmp_path / "rtpush.db"
     await make_version_1(path)
     for steps in killed_after:
-        command = [sys.executable, "-c", KILLED, str(path), str(steps)]
-        process = await asyncio.create_subprocess_exec(*command)
+        process = await forkserver.start(str(path), str(steps), code=KILLED)
         assert await process.wait() == -signal.SIGKILL
     await check(path)
 

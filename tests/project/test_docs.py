@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+import forkserver
 import pytest
-from browser import chromium
+import pytest_asyncio
 from doors import on_uvicorn
 from needs import needs, program
-from playwright.async_api import Route
+from playwright.async_api import Browser, Route
 
 from rtpush import Worker
 from rtpush.config.help import markdown_table
@@ -68,15 +69,24 @@ def of_kind(kind: str) -> Any:
     return pytest.mark.parametrize("example", chosen, ids=lambda e: f"{e.page}:{e.line}")
 
 
+def make_server(folder: Path) -> Server:
+    # With its demo, as README.md and the tutorial begin.
+    return Server(Settings(port=0, log=f"sqlite:{folder / 'rtpush.db'}", demo=True))
+
+
 @pytest.fixture
 async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
-    # With its demo, as README.md and the tutorial begin.
-    running = Server(Settings(port=0, log=f"sqlite:{tmp_path / 'rtpush.db'}", demo=True))
-    await running.start()
-    # What an example that names no address talks to.
-    monkeypatch.setenv("RTPUSH_URL", running.url)
-    yield running
-    await running.stop()
+    async with make_server(tmp_path) as running:
+        # What an example that names no address talks to.
+        monkeypatch.setenv("RTPUSH_URL", running.url)
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def served(tmp_path: Path) -> AsyncIterator[Server]:
+    """The same on the loop of the browser."""
+    async with make_server(tmp_path) as running:
+        yield running
 
 
 def here(text: str, server: Server) -> str:
@@ -148,33 +158,51 @@ async def test_javascript_examples(example: Example, server: Server, tmp_path: P
 
 @needs("chromium")
 @of_kind("html")
-async def test_pages(example: Example, server: Server) -> None:
+@pytest.mark.asyncio(loop_scope="session")
+async def test_pages(example: Example, browser: Browser, served: Server) -> None:
     problems: list[str] = []
 
     async def serve(route: Route) -> None:
-        if route.request.url == f"{server.url}example":
+        if route.request.url == f"{served.url}example":
             await route.fulfill(body=example.text, content_type="text/html")
-        elif route.request.url.startswith(server.url):
+        elif route.request.url.startswith(served.url):
             await route.continue_()
         else:
             await route.abort()
 
-    async with chromium() as browser:
-        page = await browser.new_page()
+    async with await browser.new_context() as context:
+        page = await context.new_page()
         page.on("pageerror", lambda error: problems.append(str(error)))
         await page.route("**", serve)
-        await page.goto(f"{server.url}example")
+        await page.goto(f"{served.url}example")
         # What it shows is there: the classic script's `io`, or a connection.
         async with asyncio.timeout(20):
             while not await page.evaluate("typeof io === 'function'"):
-                if server._hub.sessions:
+                if served._hub.sessions:
                     break
                 await asyncio.sleep(0.01)
     assert problems == []
 
 
+RUN_STRICTLY = """
+import runpy, sys, warnings
+warnings.simplefilter("error")
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
 async def run_script(script: Path) -> str:
-    return await run(sys.executable, "-W", "error", str(script), cwd=script.parent)
+    """What a script prints, for which warnings are errors."""
+    process = await forkserver.start(
+        str(script),
+        code=RUN_STRICTLY,
+        cwd=script.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 0, errors.decode()
+    return output.decode()
 
 
 async def publish_news(server: Server) -> None:

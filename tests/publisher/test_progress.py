@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import forkserver
 import pytest
 from boards import active, board, ended
 from clients import PATIENCE
@@ -144,7 +145,7 @@ for step in track(range(3), url={url!r}):
         raise SystemExit(3)
     assert os.waitstatus_to_exitcode(os.wait()[1]) == 3
 """
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
+    process = await forkserver.start(code=script)
     assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
     assert (await ended(url))["status"] == "completed"
 

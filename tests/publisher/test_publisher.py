@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
-import sys
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import forkserver
 import pytest
 from clients import PATIENCE
 from processes import ServerProcess, free_port, nginx, pause, running
@@ -381,7 +381,7 @@ assert codes == [0] * 4, codes
 @pytest.mark.parametrize("spooled", [False, True], ids=["raise", "spool"])
 async def test_threads_and_forks(server: ServerProcess, tmp_path: Path, spooled: bool) -> None:
     arguments = [server.url, *([str(tmp_path / "spool.db")] if spooled else [])]
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", FORKING, *arguments)
+    process = await forkserver.start(*arguments, code=FORKING)
     assert await asyncio.wait_for(process.wait(), LONG) == 0
     await reach(server.url, 601)
     found = await logged(server.url)
@@ -426,9 +426,7 @@ print(code, *codes)
 
 
 async def forked_in_c(*arguments: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", FORKING_IN_C, *arguments, stdout=asyncio.subprocess.PIPE
-    )
+    process = await forkserver.start(*arguments, code=FORKING_IN_C, stdout=asyncio.subprocess.PIPE)
     try:
         out, _ = await asyncio.wait_for(process.communicate(), LONG)
     finally:

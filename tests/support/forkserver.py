@@ -4,8 +4,8 @@
   what servers and commands import. It forks a child for each program. So a program costs a
   twentieth of what it costs to start Python.
 - The child has the working directory, the environment and the streams that the test gives it,
-  and goes on as `python -m rtpush` does. It is no child of the test's process, so the process
-  that has forked it reports how it ended.
+  and goes on as `python -m rtpush` does, or `python -c`. It is no child of the test's process,
+  so the process that has forked it reports how it ended.
 - What begins differently in a new Python (flags, terminals, PYTHONIOENCODING) is not for this.
 """
 
@@ -24,6 +24,7 @@ import signal
 import socket
 import subprocess
 import sys
+import types
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -88,12 +89,13 @@ async def _rest(stream: asyncio.StreamReader | None) -> bytes:
 
 async def start(
     *argv: str,
+    code: str | None = None,
     cwd: Path | None = None,
-    env: Mapping[str, str],
+    env: Mapping[str, str] = os.environ,
     session: bool = False,
     **streams: int,
 ) -> Program:
-    """Start `python -m rtpush` with these arguments.
+    """Start `python -m rtpush` with these arguments, or `python -c` with this code.
 
     `session`: in a session of its own. `streams`: each of stdin, stdout and stderr is PIPE or
     DEVNULL, as for `asyncio.create_subprocess_exec`; without one, stdin is DEVNULL and the
@@ -109,7 +111,13 @@ async def start(
         else:
             theirs.append(os.dup(fd) if kind is None else os.open(os.devnull, os.O_RDWR))
     status, report = os.pipe()
-    job = {"argv": argv, "cwd": str(cwd or Path.cwd()), "env": dict(env), "session": session}
+    job = {
+        "argv": argv,
+        "code": code,
+        "cwd": str(cwd or Path.cwd()),
+        "env": dict(env),
+        "session": session,
+    }
     if not _running:
         _running.append(Forker())
     try:
@@ -188,6 +196,7 @@ class Job(NamedTuple):
     """A program to be, and where to report on it."""
 
     argv: list[str]
+    code: str | None
     cwd: str
     env: dict[str, str]
     session: bool
@@ -246,7 +255,7 @@ def _reap(reports: dict[int, int]) -> None:
 
 
 def _become(job: Job) -> None:
-    """What is left of the way to `python -m rtpush`."""
+    """What is left of the way to the program."""
     if job.session:
         os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -257,13 +266,17 @@ def _become(job: Job) -> None:
     os.environ.clear()
     os.environ.update(job.env)
     sys.path[0] = job.cwd
-    sys.argv = [sys.argv[0], *job.argv]
+    sys.argv = ["-c", *job.argv]
     sys.orig_argv = [sys.executable, "-m", "rtpush", *job.argv]
     # Those of the start know whether they can seek.
     sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = os.fdopen(1, "w", 1 if "PYTHONUNBUFFERED" in job.env else -1, closefd=False)
     sys.stderr = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
-    runpy.run_module("rtpush", run_name="__main__", alter_sys=True)
+    if job.code is None:
+        runpy.run_module("rtpush", run_name="__main__", alter_sys=True)
+    else:
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(job.code, "<string>", "exec"), vars(main))
 
 
 def _import_all() -> None:
