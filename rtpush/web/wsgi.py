@@ -51,7 +51,7 @@ def wsgi_environ(
         "SERVER_NAME": name or "localhost",
         "SERVER_PORT": port or ("443" if secure else "80"),
         "wsgi.version": (1, 0),
-        "wsgi.input": body or io.BufferedReader(io.BytesIO()),
+        "wsgi.input": body or io.BytesIO(),
         "wsgi.input_terminated": True,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,

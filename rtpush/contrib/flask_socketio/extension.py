@@ -90,7 +90,7 @@ class SocketIO(Sending):
         taken = {rule.rule for rule in app.url_map.iter_rules()}
         options = {"relay": (), **self._options.settings, **settings}
         # The traceback alone: a console in the page would run what its reader types.
-        served = DebuggedApplication(app) if app.debug else app
+        served = DebuggedApplication(app, pin_logging=False) if app.debug else app
         server = FlaskServer(
             served, self._options.path, taken, lambda: self._watch_clients(server), **options
         )

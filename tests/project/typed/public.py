@@ -49,6 +49,10 @@ Server(log=3)  # type: ignore[arg-type]
 Settings(prot=5000)  # type: ignore[call-arg]
 Settings(log=3)  # type: ignore[arg-type]
 Settings(retention_age="30d", client="site")
+Server(rooms={"chat:*": {"enter": "token", "events": ["said"], "history_age": "7d"}})
+Server(rooms={"chat:*": {"enter": "guests"}})  # type: ignore[typeddict-item]
+Server(rooms={"chat:*": {"entr": "anyone"}})  # type: ignore[typeddict-unknown-key]
+Server(json_default=str)
 
 
 @server.event
