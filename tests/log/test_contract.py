@@ -509,6 +509,19 @@ async def test_names_count_against_retention(desk: Desk) -> None:
     assert 0 < sum(len(entry.json) + len(entry.skip[0]) for entry in kept) <= 50_000
 
 
+@pytest.mark.settings(retention_bytes=30_000)
+async def test_what_is_appended_counts_at_most_half_as_much_again_as_its_events(
+    desk: Desk,
+) -> None:
+    """The log in memory counts what an entry may come to hold there."""
+    for _ in range(5):
+        await desk.append(*(task("progress", 1, append={"text": "word "}) for _ in range(100)))
+    await desk.trimmed(270)
+    kept = await everything(desk.log)
+    if not isinstance(desk.log, MemoryLog):
+        assert sum(1.5 * len(entry.json) for entry in kept) > 29_800
+
+
 @pytest.mark.settings(retention_age=60)
 async def test_retention_by_age_also_while_nobody_writes(desk: Desk) -> None:
     await desk.append(draft(), draft())

@@ -19,7 +19,8 @@ local keys, keys_order, keys_clients, keys_publishers, keys_due, rooms, retained
 local command, ask = ARGV[1], cjson.decode(ARGV[2])
 local FIRST_ARG = 3
 -- What retention counts for an entry beside its data and names.
-local ENTRY_BYTES = 120
+local ENTRY_BYTES = 85
+local KEYED_ENTRY_BYTES = 30
 local TASK_EVENTS = {task_created = true, task_progress = true, task_completed = true,
   task_failed = true, task_cancel = true, task_cancelled = true, task_claimed = true,
   task_requeued = true}
@@ -72,12 +73,13 @@ local function newest_key(fields)
   return (fields.r or '') .. '\0' .. fields.e .. '\0' .. fields.k .. retain
 end
 
--- What retention counts for an entry: the same as the log in SQLite. Its names count twice,
--- since the index of keyed entries holds them once more.
+-- What retention counts for an entry: the same as the log in SQLite. The index of keyed entries
+-- holds the names once more.
 local function size_of(fields)
-  local size = ENTRY_BYTES + #fields.d
+  local names = 0
   for _, name in ipairs({'e', 'r', 'k', 's', 'a'}) do
-    size = size + 2 * #(fields[name] or '')
+    names = names + #(fields[name] or '')
   end
-  return size
+  local indexed = has(fields.k) and KEYED_ENTRY_BYTES + names or 0
+  return ENTRY_BYTES + #fields.d + names + indexed
 end
