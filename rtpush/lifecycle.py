@@ -38,6 +38,7 @@ from .cluster.worker_process import WorkerContext
 from .config.settings import Settings
 from .demo import draw_picture
 from .errors import RtpushError
+from .hosting.hosted import HostedApplication
 from .hub import Hub
 from .log.base import Log, LogError
 from .log.entry import Draft, cancelled
@@ -90,6 +91,8 @@ class Lifecycle(Application):
         self._worker: Worker | None = None
         # None as a part of an aiohttp application, which has its own.
         self._door: Door | None = None
+        # The application that has the other paths of the port, while the server runs.
+        self._hosted: HostedApplication | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._worker_context: WorkerContext | None = None
@@ -302,6 +305,8 @@ class Lifecycle(Application):
     async def _close(self, until: Deadline) -> None:
         if self._door is not None:
             await self._door.close(until.left / 2)
+        if self._hosted is not None:
+            await self._hosted.close(until.left / 2)
         self._handlers.close()
         self._home.end()
         await until.wait(self._bus.close())

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Final, Self, Unpack
+from typing import Any, Final, Self, Unpack
 
 from aiohttp import web
 
@@ -24,6 +24,7 @@ from .cluster.worker_process import WorkerContext, inherited
 from .config.documentation import page
 from .config.settings import Settings
 from .handlers.options import ServerOptions, settings_of
+from .hosting.hosted import PREFIX, HostedApplication, HostingError
 from .lifecycle import Lifecycle, StartError
 from .log.task_claims import DEFAULT_QUEUE
 from .payloads import JsonDefault
@@ -86,6 +87,8 @@ class Server(Lifecycle):
         """
         settings = settings_of(settings or Settings(), options)
         super().__init__(settings, work, concurrency, queues, json_default)
+        # What `host_app` was given.
+        self._app: Callable[..., Any] | None = None
 
     @property
     def port(self) -> int:
@@ -97,7 +100,8 @@ class Server(Lifecycle):
         """Where the page is, e.g. `http://127.0.0.1:5000/`."""
         host = self.settings.host
         scheme = "http" if self.settings.tls_cert is None else "https"
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}/"
+        path = "/" if self._app is None else f"{PREFIX}/"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{path}"
 
     # ---------------------------------------------------------------- start
 
@@ -161,7 +165,9 @@ class Server(Lifecycle):
     def _show_banner(self, port: int) -> None:
         lan = lan_address(self.settings.host)
         key = publishers_have_key(self.settings)
-        print(banner(self.settings, port, lan=lan, key=key, colour=has_colours()), flush=True)
+        prefix = "" if self._app is None else PREFIX
+        shown = banner(self.settings, port, prefix, lan=lan, key=key, colour=has_colours())
+        print(shown, flush=True)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -193,6 +199,21 @@ class Server(Lifecycle):
         # Before aiohttp waits for requests to end: a long-poll would keep it.
         app.on_shutdown.append(end)
 
+    def host_app(self, app: Callable[..., Any]) -> None:
+        """Have an application on this server's port: every path that is not below `/rtpush`.
+
+        Everything of this server is below `/rtpush` then. The application starts after it and
+        stops before it.
+
+        Args:
+            app: An ASGI application, or one of WSGI, which is called in threads.
+
+        Raises:
+            StartError: The server runs already.
+        """
+        self._check_not_running()
+        self._app = app
+
     async def start(self) -> None:
         """Open the log, then the port. `stop` ends it.
 
@@ -201,17 +222,29 @@ class Server(Lifecycle):
         """
         self._check_not_running()
         sockets = self._worker_context.sockets if self._worker_context else None
-        self._door = Listener(self._build(), self.settings, sockets)
+        self._door = Listener(self._build_all(), self.settings, sockets)
         check_exposure(self)
         await self._begin()
         try:
+            if self._hosted is not None:
+                await self._hosted.start()
             await self._door.start()
-        except TlsError as exc:
+        except (HostingError, TlsError) as exc:
             await self.stop()
             raise StartError(str(exc)) from exc
         except OSError as exc:
             await self.stop()
             raise StartError(explain_bind_error(exc, self.settings)) from exc
+
+    def _build_all(self) -> web.Application:
+        own = self._build()
+        if self._app is None:
+            return own
+        try:
+            self._hosted = HostedApplication(self._app, self.settings)
+        except HostingError as exc:
+            raise StartError(str(exc)) from exc
+        return self._hosted.beside(own)
 
     async def serve(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Start, run until SIGTERM or SIGINT, stop. A second signal stops at once.

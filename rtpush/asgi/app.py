@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from ..asgi_types import Application, Receive, Scope, Send
 from ..errors import RtpushError
 from ..server import Server, StartError
 from ..transports.door import Door
@@ -14,7 +15,6 @@ from .lifespan import Lifespan
 from .refusal import redirect, refuse
 from .request import AsgiRequest
 from .stop_signals import EarlyStop
-from .types import Application, Receive, Scope, Send
 from .websocket import AsgiWebSocket, FrameCache
 
 __all__ = ["ASGIApp"]

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
-from .types import Scope
+from ..asgi_types import Scope
 
 __all__ = ["BadScope", "ResponseHead", "ResponseReader", "request_head"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from .types import Application, Event, Receive, Scope, Send
+from ..asgi_types import Application, Event, Receive, Scope, Send
 
 __all__ = ["Lifespan"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..asgi_types import Scope, Send
 from ..errors import RtpushError
 from ..web.api import error_response
-from .types import Scope, Send
 
 __all__ = ["redirect", "refuse"]
 

@@ -5,9 +5,9 @@ A response that does not end, as an event stream's, is the same: `http.disconnec
 
 from __future__ import annotations
 
+from ..asgi_types import Event, Scope, Send
 from .http1 import ResponseHead, ResponseReader, content_length, has_chunks
 from .transport import AsgiTransport
-from .types import Event, Scope, Send
 
 __all__ = ["AsgiRequest"]
 

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Final, Generic, TypeVar
 
-from .types import Event, Receive, Scope, Send
+from ..asgi_types import Event, Receive, Scope, Send
 
 __all__ = ["AsgiTransport"]
 

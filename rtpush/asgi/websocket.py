@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from ..asgi_types import Event, Scope, Send
 from ..transports.closing_handshake import BINARY, CLOSE, PING, PONG, TEXT
 from .http1 import ResponseHead, ResponseReader
 from .transport import AsgiTransport
-from .types import Event, Scope, Send
 
 __all__ = ["AsgiWebSocket", "FrameCache"]
 

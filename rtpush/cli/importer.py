@@ -1,4 +1,4 @@
-"""Import what a user has written by its name, `module:server` or `module:function`."""
+"""Import what a user has written by its name: `module:server`, `module:function` and the like."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..config.kinds import did_you_mean
 from ..server import IGNORES_RUN, Server
 from ..work.task import Work
 
-__all__ = ["ServerImportError", "import_server", "import_work"]
+__all__ = ["ServerImportError", "import_app", "import_server", "import_work"]
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
@@ -52,6 +52,15 @@ def import_work(target: str) -> Work:
     name, _, attribute = target.partition(":")
     work: Work = _resolve(_import(name), name, attribute, _is_work, "no function")
     return work
+
+
+def import_app(target: str) -> Callable[..., Any]:
+    """Import an ASGI or WSGI application. Raises ServerImportError."""
+    name, _, attribute = target.partition(":")
+    app: Callable[..., Any] = _resolve(
+        _import(name), name, attribute, callable, "no ASGI or WSGI application"
+    )
+    return app
 
 
 def _is_work(found: Any) -> bool:

@@ -29,6 +29,8 @@ Run the server: WebSocket, Server-Sent Events and long-poll, one port.
   rtpush --host 0.0.0.0 --insecure     admit every client on the network
   rtpush --log memory:                 keep nothing when the server stops
   rtpush app:server --reload           `server` in app.py; restart on changes
+  rtpush --app project.wsgi:application
+                                       Django, Flask, FastAPI, … on the same port
   rtpush check --production            is this server safe to expose?
 
 Flags, environment and rtpush.toml win over the settings that a server of your
@@ -40,6 +42,11 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of the command line: all settings, the target and `--reload`."""
     parser = make_settings_parser("rtpush serve [module:server] [options]", EXAMPLES)
     own = add_target(parser)
+    own.add_argument(
+        "--app",
+        metavar="module:application",
+        help="an ASGI or WSGI application, which has every path that is not below /rtpush",
+    )
     own.add_argument(
         "--reload", action="store_true", help="restart when a Python file in this directory changes"
     )
@@ -63,42 +70,51 @@ def read_target(
 ) -> tuple[dict[str, Any], argparse.Namespace]:
     """As `config.sources.read`, and check the form of `target`. Raises ConfigError."""
     given, found = read(parser, argv, os.environ, Path.cwd())
-    name, _, attribute = (found.target or "app:server").partition(":")
-    if not name or not attribute or name.endswith(".py"):
-        hint = f"{Path(name).stem or 'app'}:{attribute or 'server'}"
-        raise ConfigError([f"{found.target!r} is not module:server; write for example {hint}"])
+    _check_name(found.target, "server")
     return given, found
+
+
+def _check_name(given: str | None, kind: str) -> None:
+    """Raises ConfigError for what is not `module:server` or the like."""
+    name, _, attribute = (given or f"app:{kind}").partition(":")
+    if not name or not attribute or name.endswith(".py"):
+        hint = f"{Path(name).stem or 'app'}:{attribute or kind}"
+        raise ConfigError([f"{given!r} is not module:{kind}; write for example {hint}"])
 
 
 def main(argv: Sequence[str]) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code."""
     try:
         given, found = read_target(make_parser(), argv)
+        _check_name(found.app, "application")
     except ConfigError as exc:
         return fail(exc.problems, USAGE)
+    run = partial(_serve, found.target, found.app, given)
     if not found.reload:
-        return _serve(found.target, given, lambda: None)
-    problem = _not_reloadable(found.target, given)
-    return (
-        fail([problem], USAGE) if problem else run_with_reload(partial(_serve, found.target, given))
-    )
+        return run(lambda: None)
+    problem = _not_reloadable(found, given)
+    return fail([problem], USAGE) if problem else run_with_reload(run)
 
 
-def _not_reloadable(target: str | None, given: Mapping[str, Any]) -> str | None:
-    if target is None:
+def _not_reloadable(found: argparse.Namespace, given: Mapping[str, Any]) -> str | None:
+    if found.target is None and found.app is None:
         return "--reload needs a server of yours: rtpush app:server --reload"
     if given.get("workers", 1) > 1:
         return "--reload is for one worker: leave --workers out"
     return None if hasattr(os, "fork") else "--reload needs a Unix system"
 
 
-def _serve(target: str | None, given: Mapping[str, Any], on_ready: Callable[[], None]) -> int:
+def _serve(
+    target: str | None, app: str | None, given: Mapping[str, Any], on_ready: Callable[[], None]
+) -> int:
     # Imported here, because --help and usage errors need no server.
     from ..server import Server, StartError
-    from .importer import ServerImportError, import_server
+    from .importer import ServerImportError, import_app, import_server
 
     try:
         server = Server(Settings(**given)) if target is None else import_server(target, given)
+        if app is not None:
+            server.host_app(import_app(app))
         server.run(on_ready)
     except ServerImportError as exc:
         exc.print_traceback()

@@ -28,6 +28,7 @@ UNROUTED: Final = {
 def banner(
     settings: Settings,
     port: int,
+    prefix: str = "",
     *,
     lan: str | None = None,
     key: bool | None = None,
@@ -38,6 +39,7 @@ def banner(
     Args:
         settings: What the server runs with.
         port: The port in use, also when the settings leave the choice to the system.
+        prefix: The path that everything of the server is below, beside an application.
         lan: This machine's address in the local network; None when only this machine can connect.
         key: Whether publishers have a key or a token; None when they need none.
         colour: Whether the terminal shows colours.
@@ -48,8 +50,8 @@ def banner(
     if lan is not None:
         lines.append(("Phone", f"http{tls}://{_authority(lan, port)}/"))
     lines += [
-        ("WebSocket", f"ws{tls}://{here}/ws"),
-        ("Publish", _curl(f"http{tls}://{here}", key is not None)),
+        ("WebSocket", f"ws{tls}://{here}{prefix}/ws"),
+        ("Publish", _curl(f"http{tls}://{here}{prefix}", key is not None)),
     ]
     if key is False:
         lines.append(("Key", "publishers have none: rtpush token --api-key --save, then restart"))

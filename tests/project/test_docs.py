@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -225,8 +226,8 @@ async def test_python_examples(
     if "Worker(" in example.text:
         await check_worker(script, server)
         return
-    if "rtpush.ASGIApp(" in example.text:
-        await check_asgi(script, monkeypatch)
+    if "rtpush.ASGIApp(" in example.text or ".host_app(" in example.text:
+        await check_application(script, monkeypatch)
         return
     if "while you were away" in example.text:
         assert await run_script(script) == "True while you were away\n"
@@ -264,13 +265,23 @@ async def check_worker(script: Path, server: Server) -> None:
     await asyncio.wait([working])
 
 
-async def check_asgi(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@asynccontextmanager
+async def served(module: Any) -> AsyncIterator[str]:
+    if module.server._app is not None:
+        module.server.settings = replace(module.server.settings, port=0)
+        async with module.server:
+            yield module.server.url.removesuffix("/rtpush/")
+        return
+    app = getattr(module, "app", None) or module.application
+    async with on_uvicorn(app, lifespan="on") as url:
+        yield url
+
+
+async def check_application(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An event goes from an application's endpoint to a client of the server in it."""
     monkeypatch.chdir(script.parent)
-    module = loaded(script)
-    app = getattr(module, "app", None) or module.application
     async with (
-        on_uvicorn(app, lifespan="on") as url,
+        served(loaded(script)) as url,
         aiohttp.ClientSession() as session,
         session.ws_connect(f"{url}/rtpush/ws") as ws,
     ):

@@ -17,8 +17,8 @@ import rtpush
 # What completion shows: what a user needs, and nothing else.
 SHOWN = {
     "Server": """
-        attach call close_room disconnect emit enter_room event get_session leave_room on port
-        presence reason rooms run save_session send serve session settings sleep start
+        attach call close_room disconnect emit enter_room event get_session host_app leave_room on
+        port presence reason rooms run save_session send serve session settings sleep start
         start_background_task stop transport url
     """,
     "Client": """

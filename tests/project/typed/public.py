@@ -83,9 +83,14 @@ async def chat(sid: str, data: dict[str, str]) -> str:
     return f"{answer} {server.transport(sid)} {(await server.get_session(sid))['said']}"
 
 
+async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "lifespan.startup.complete"})
+
+
 async def run_it(app: web.Application) -> None:
     server.on("leave", chat)
     server.attach(app, "/push")
+    server.host_app(asgi_app)
     asgi = ASGIApp(server, ASGIApp(server, prefix=""), prefix="/push")
     async with asgi.lifespan(app):
         assert_type(asgi.server, Server)
