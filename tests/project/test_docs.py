@@ -266,7 +266,7 @@ async def check_worker(script: Path, server: Server) -> None:
 
 
 @asynccontextmanager
-async def served(module: Any) -> AsyncIterator[str]:
+async def on_a_port(module: Any) -> AsyncIterator[str]:
     if module.server._app is not None:
         module.server.settings = replace(module.server.settings, port=0)
         async with module.server:
@@ -281,7 +281,7 @@ async def check_application(script: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """An event goes from an application's endpoint to a client of the server in it."""
     monkeypatch.chdir(script.parent)
     async with (
-        served(loaded(script)) as url,
+        on_a_port(loaded(script)) as url,
         aiohttp.ClientSession() as session,
         session.ws_connect(f"{url}/rtpush/ws") as ws,
     ):
