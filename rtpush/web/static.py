@@ -20,6 +20,7 @@ from aiohttp import web
 from ..config.documentation import documentation_dir
 from ..errors import RtpushError
 from .compressed_files import CompressedFiles
+from .socketio_clients import is_socketio, refuse_socketio
 
 __all__ = [
     "StaticFiles",
@@ -120,11 +121,13 @@ class StaticFiles:
         """Every path that no other route takes."""
         # Not over the others' paths: a method that one of these does not
         # take would be a file that is not there.
-        others = "api/|(?:ws|sse|poll|healthz|readyz|metrics)$"
+        others = "api/|(?:ws|sse|poll|session|healthz|readyz|metrics)$"
         return [web.get(rf"/{{path:(?!{others}).*}}", self.handle)]
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """The page and its files. Nothing outside the directory, whatever the path says."""
+        if is_socketio(request):
+            return refuse_socketio(request)
         path = self._find(request.match_info["path"] or "index.html")
         if path is None:
             raise RtpushError("not_found", f"There is nothing at {request.path}.")

@@ -15,6 +15,7 @@ import socketio as original
 from aiohttp import web
 
 import rtpush.contrib.socketio as socketio
+from rtpush import Server
 
 PATIENCE = 10.0
 CLASSES = ["AsyncServer", "AsyncClient", "SimpleClient", "AsyncSimpleClient"]
@@ -187,6 +188,25 @@ async def test_an_address_may_say_where_the_server_is() -> None:
             client = socketio.AsyncClient()
             await within(client.connect(address))
             await client.disconnect()
+
+
+@pytest.mark.parametrize("prefix", ["", "/socket.io"])
+async def test_a_client_of_socketio_itself_is_told_what_this_is(prefix: str) -> None:
+    app, server = web.Application(), Server(port=0, log="memory:")
+    server.attach(app, prefix or "/rtpush")
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    url = site.name if prefix else f"{site.name}/rtpush"
+    path = "/socket.io" if prefix else "/rtpush/socket.io"
+    client, told = original.AsyncClient(reconnection=False), []
+    client.on("connect_error", told.append)
+    with pytest.raises(original.exceptions.ConnectionError):
+        await within(client.connect(url, socketio_path=path, transports=["polling"]))
+    assert "rtpush" in told[0]["message"]
+    await client.disconnect()
+    await runner.cleanup()
 
 
 async def test_exceptions_are_caught_by_their_names() -> None:
