@@ -16,8 +16,7 @@ export const protocol = 1;
  *
  * @param {string | import('./rtpush/options.js').UserOptions} [address] such as https://push.example
  * @param {import('./rtpush/options.js').UserOptions} [options]
- * @returns {Socket}
- * @throws {TypeError} when the address or the transports make no sense
+ * @returns {Socket} which fires `connect_error` when it cannot connect, whatever the reason
  */
 export function io(address = '', options = {}) {
   if (typeof address === 'object') return new Socket('', address);

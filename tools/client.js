@@ -17,6 +17,8 @@ const CLIENT = join(ROOT, 'client');
 // Bytes, gzipped. Socket.IO's client, which has WebSocket and long-poll only, has 14,631 in the same form.
 const MAX_SIZE = 10 * 1024;
 
+// Not those by which a script and that of shared connections know each other.
+const OWN_NAMES = /^(openAddress|readAddress|postAddress|closeWith|arriving|ackTimer|waitsFor|refuseLargest|fireIncoming|fireOutgoing|replyTo|errorFirst)$/;
 const LICENCE = '/*! rtpush, MIT */';
 const SHARED = './rtpush.shared.min.js';
 
@@ -29,10 +31,12 @@ const sharedModule = {
 async function make(folder) {
   const script = join(folder, 'dist/rtpush.min.js');
   const common = { bundle: true, minify: true, format: 'esm', target: ['es2022'], logLevel: 'warning' };
+  // What only Node needs is left out, and names that only the modules of one script use are short.
+  const inBrowsers = { define: { 'globalThis.process': 'undefined' }, mangleProps: OWN_NAMES };
   // A module without exports, inside a function: for a classic script esbuild would add code that loads modules.
   const wrapped = { banner: { js: `${LICENCE}(()=>{` }, footer: { js: '})();' } };
-  await build({ ...common, ...wrapped, entryPoints: [join(CLIENT, 'classic.js')], outfile: script, plugins: [sharedModule] });
-  await build({ ...common, banner: { js: LICENCE }, entryPoints: [join(CLIENT, 'rtpush/shared.js')], outfile: join(folder, 'dist', SHARED) });
+  await build({ ...common, ...inBrowsers, ...wrapped, entryPoints: [join(CLIENT, 'classic.js')], outfile: script, plugins: [sharedModule] });
+  await build({ ...common, ...inBrowsers, banner: { js: LICENCE }, entryPoints: [join(CLIENT, 'rtpush/shared.js')], outfile: join(folder, 'dist', SHARED) });
   // For `require`, which gives `io` itself, as with Socket.IO's client.
   const callable = { js: 'module.exports=Object.assign(module.exports.io,module.exports);' };
   await build({ ...common, format: 'cjs', banner: { js: LICENCE }, footer: callable, entryPoints: [join(CLIENT, 'rtpush.js')], outfile: join(folder, 'dist/rtpush.cjs'), plugins: [sharedModule] });

@@ -177,9 +177,10 @@ export class Connection {
       if (generation === this.#generation) this.#attemptFailed(details);
       return;
     }
-    const { timeout } = this.#options;
-    if (generation === this.#generation) this.#identify();
-    const names = generation === this.#generation ? this.#fallback.order() : [];
+    const { timeout, problem } = this.#options;
+    if (problem) details = { code: 4400, message: problem };
+    else if (generation === this.#generation) this.#identify();
+    const names = generation === this.#generation && !problem ? this.#fallback.order() : [];
     for (const name of names) {
       const result = await this.#try(name, name === names.at(-1) ? timeout : Math.min(FALLBACK_TIMEOUT, timeout));
       if (generation !== this.#generation || result === null) return;
@@ -251,7 +252,7 @@ export class Connection {
       postAddress: (post) => addressOf({ base: options.base, query: [] }, 'poll', [], post),
       sid,
       credentials: this.#credentials,
-      cookies: options.cookies,
+      options,
       receive: (transport, envelope) => this.#receive(transport, envelope),
       advance: (position) => this.cursor.advance(position),
       closed: (transport, details) => this.#closed(transport, details),

@@ -13,8 +13,8 @@
 /** The data, or a function that gives it: by its return value, a promise, or, as in Socket.IO,
  * by calling its argument.
  * @typedef {AuthData|((done: (auth: any) => void) => any)} Auth */
-/** As the headers have them. `rest` is base64url.
- * @typedef {{token: string|null, rest: string|null}} Credentials */
+/** As the headers have them. `rest` is base64url, `extra` what the application adds.
+ * @typedef {{token: string|null, rest: string|null, extra?: Record<string, string>}} Credentials */
 
 /** Nothing to tell. @type {Credentials} */
 export const NO_CREDENTIALS = { token: null, rest: null };
@@ -41,8 +41,9 @@ export async function credentialsOf(auth, timeout = TIMEOUT) {
  * @param {Credentials} credentials
  * @returns {Record<string, string>}
  */
-export function headersOf({ token, rest }) {
+export function headersOf({ token, rest, extra }) {
   return {
+    ...extra,
     ...(token !== null && { authorization: `Bearer ${token}` }),
     ...(rest !== null && { 'rtpush-auth': rest }),
   };

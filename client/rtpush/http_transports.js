@@ -161,11 +161,11 @@ class HttpTransport extends Transport {
    * @returns {Promise<Response|null>} null when the server cannot be reached, and the transport has closed
    */
   async request(address, options) {
-    const { token, rest } = this.link.credentials;
+    const { credentials } = this.link;
     // A firewall may refuse a body of any other type. The rest of the credentials is for those who connect.
-    const headers = options ? { ...headersOf({ token, rest: null }), 'content-type': 'application/json' } : headersOf({ token, rest });
+    const headers = options ? { ...headersOf({ ...credentials, rest: null }), 'content-type': 'application/json' } : headersOf(credentials);
     try {
-      return await fetch(address, { signal: this.abort.signal, ...options, headers, credentials: this.link.cookies, cache: 'no-store' });
+      return await fetch(address, { signal: this.abort.signal, ...options, headers, credentials: this.link.options.cookies, cache: 'no-store' });
     } catch {
       this.closeWith(1006, 'the server cannot be reached');
       return null;

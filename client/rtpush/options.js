@@ -3,8 +3,9 @@
  *
  * Rules that hold here:
  * - The names, defaults and units (milliseconds) are those of Socket.IO's client.
- * - An option that has no meaning here gives one warning. A mistake that could
- *   never connect raises an error at once.
+ * - An option that has no meaning here gives one warning. An address or transports
+ *   that could never connect raise no error, as in Socket.IO: the socket fires
+ *   `connect_error` and is not active any more.
  */
 
 /** @typedef {import('./transports.js').TransportName} TransportName */
@@ -19,7 +20,7 @@
  * Socket.IO's options without a meaning here.
  *
  * @typedef {'multiplex'|'upgrade'|'rememberUpgrade'|'tryAllTransports'|'forceBase64'|'timestampRequests'|'timestampParam'
- *   |'addTrailingSlash'|'closeOnBeforeunload'|'useNativeTimers'|'transportOptions'|'extraHeaders'|'protocols'|'parser'
+ *   |'addTrailingSlash'|'closeOnBeforeunload'|'useNativeTimers'|'transportOptions'|'protocols'|'parser'
  *   |'autoUnref'|'requestTimeout'|'perMessageDeflate'|'secure'|'host'|'hostname'|'port'|'agent'|'ca'|'cert'|'ciphers'
  *   |'key'|'passphrase'|'pfx'|'rejectUnauthorized'} IgnoredOption
  */
@@ -40,6 +41,8 @@
  * @property {number} [ackTimeout] milliseconds after which the client sends an unanswered event again; never by default
  * @property {number} [retries] how often the client sends an unanswered event again; 5 by default
  * @property {boolean} [withCredentials] whether to send cookies to another origin
+ * @property {Record<string, string>} [extraHeaders] of each request; browsers send none with a WebSocket
+ * @property {any} [WebSocket] the class to use where there is no global one, such as that of `ws` in Node 20
  * @property {boolean} [forceNew] always so here
  * @property {boolean} [shared] one connection for all tabs
  * @property {string|null} [last] the position to resume from, as `socket.position` gave it
@@ -64,6 +67,9 @@
  * @property {boolean} autoConnect
  * @property {boolean} shared
  * @property {string|null} last
+ * @property {any} WebSocket
+ * @property {Record<string, string>} [extraHeaders]
+ * @property {string} problem why there can be no connection; empty when there can
  */
 
 /** Best first. @type {TransportName[]} */
@@ -84,14 +90,15 @@ const DEFAULTS = {
 // Milliseconds. A browser fires a longer timer at once.
 const MAX_TIMER = 2 ** 31 - 1;
 // Options without a default.
-const OTHERS = ['transports', 'auth', 'query', 'path', 'withCredentials', 'forceNew'];
+const OTHERS = ['transports', 'auth', 'query', 'path', 'withCredentials', 'forceNew', 'extraHeaders', 'WebSocket'];
+/** Where the classic script was loaded from: there its server is mounted. @type {{url?: URL}} */
+export const origin = {};
 const warned = new Set();
 
 /**
  * @param {string} address
  * @param {UserOptions} user
  * @returns {Options}
- * @throws {TypeError} when the address or the transports make no sense
  */
 export function readOptions(address, user) {
   const options = { ...DEFAULTS };
@@ -102,19 +109,30 @@ export function readOptions(address, user) {
       warnOnce(`option "${name}" has no meaning here`);
     }
   }
-  const url = urlOf(address);
   if (!address && !page()) {
     // Under server-side rendering this is usual; in the page it connects.
     options.autoConnect = false;
     warnOnce('io() needs an address outside of a page');
   }
+  const own = { base: 'http://none/', query: /** @type {string[][]} */ ([]), transports: TRANSPORTS, problem: '' };
+  const socketClass = user.WebSocket ?? globalThis.WebSocket;
+  try {
+    const url = urlOf(address);
+    const path = user.path ?? (origin.url?.origin === url.origin ? origin.url.pathname : '');
+    own.base = new URL(`${path}/`.replace(/\/+$/, '/'), url).href;
+    own.query = [...new URLSearchParams(user.query ?? url.search)];
+    own.transports = transportsOf(user.transports ?? TRANSPORTS, socketClass);
+  } catch (error) {
+    own.problem = `io("${address}"): ${/** @type {Error} */ (error).message}`;
+    options.shared = false;
+  }
   return {
     ...options,
+    ...own,
+    WebSocket: socketClass,
+    extraHeaders: user.extraHeaders,
     errorFirst: user.ackTimeout !== undefined || Boolean(user.retries),
     timeout: Math.min(options.timeout || Infinity, MAX_TIMER),
-    base: new URL(`${user.path ?? ''}/`.replace(/\/+$/, '/'), url).href,
-    query: [...new URLSearchParams(user.query ?? url.search)],
-    transports: transportsOf(user.transports ?? TRANSPORTS),
     cookies: user.withCredentials ? 'include' : 'same-origin',
     renewable: typeof user.auth === 'function',
   };
@@ -138,7 +156,7 @@ function urlOf(address) {
   // A host without a scheme, as in Socket.IO: `localhost:5000`.
   const full = /^(\w+:)?\/|^$/.test(address) ? address : `//${address}`;
   const url = new URL(full || '/', page() ?? 'https://none');
-  if (url.pathname !== '/') throw new TypeError(`io("${address}"): there are no namespaces; use rooms, or "path" for a server that is mounted there`);
+  if (url.pathname !== '/') throw new TypeError('there are no namespaces; use rooms, or "path" for a server that is mounted there');
   url.protocol = url.protocol.replace('ws', 'http');
   return url;
 }
@@ -147,11 +165,13 @@ function urlOf(address) {
  * Socket.IO's `polling` stands for long-poll, and for SSE ahead of it.
  *
  * @param {string[]} names
+ * @param {any} socketClass
  * @returns {TransportName[]}
  */
-function transportsOf(names) {
+function transportsOf(names, socketClass) {
   const wanted = names.flatMap((name) => (name === 'polling' ? ['sse', 'poll'] : [name]));
-  const transports = TRANSPORTS.filter((name) => wanted.includes(name) && (name !== 'websocket' || typeof WebSocket === 'function'));
-  if (transports.length === 0) throw new TypeError(`io(): none of the transports [${names}] is there, of ${TRANSPORTS}`);
+  if (/** @type {any} */ (globalThis).process && !socketClass && wanted.includes('websocket')) warnOnce('there is no WebSocket here: use Node 22, or give the class of "ws" as the option WebSocket');
+  const transports = TRANSPORTS.filter((name) => wanted.includes(name) && (name !== 'websocket' || socketClass));
+  if (transports.length === 0) throw new TypeError(`none of the transports [${names}] is there, of ${TRANSPORTS}`);
   return transports;
 }

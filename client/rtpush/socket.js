@@ -63,7 +63,6 @@ export class Socket extends AnyEmitter {
   /**
    * @param {string} address
    * @param {UserOptions} options
-   * @throws {TypeError} when the address or the transports make no sense
    */
   constructor(address, options) {
     super();
@@ -81,7 +80,7 @@ export class Socket extends AnyEmitter {
    * @param {Options} options
    */
   #make(kind, options) {
-    return new kind(options, this.#rooms, () => credentialsOf(this.auth, options.timeout), {
+    return new kind(options, this.#rooms, async () => ({ ...await credentialsOf(this.auth, options.timeout), extra: options.extraHeaders }), {
       connected: (session, transport, attempts) => this.#onConnected(session, transport, attempts),
       disconnected: (reason, details) => this.#onDisconnected(reason, details),
       attempt: (attempt) => this.#fireOnBoth('reconnect_attempt', attempt),

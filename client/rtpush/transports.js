@@ -28,7 +28,7 @@ export const PING_TIMEOUT = 'ping timeout';
  * @property {(query: Record<string, string|null>) => URL} postAddress
  * @property {string|null} sid the session to go on with
  * @property {import('./credentials.js').Credentials} credentials
- * @property {RequestCredentials} cookies whether requests to another origin carry them
+ * @property {{cookies: RequestCredentials, WebSocket: any}} options
  * @property {(transport: Transport, envelope: Envelope) => void} receive
  * @property {(position: string) => void} advance move the cursor to the position that a long-poll answer names
  * @property {(transport: Transport, details: CloseDetails) => void} closed

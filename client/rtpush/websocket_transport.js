@@ -16,7 +16,7 @@ export class WebSocketTransport extends Transport {
     super('websocket', link);
     const url = link.openAddress('ws');
     url.protocol = url.protocol.replace('http', 'ws');
-    this.#socket = new WebSocket(url, protocolsOf(link.credentials));
+    this.#socket = make(link, url, protocolsOf(link.credentials));
     this.#socket.onmessage = ({ data }) => this.receive([parse(data)]);
     const lost = (/** @type {number} */ code, /** @type {string} */ reason) => this.closeWith(code, reason || 'the connection was lost');
     this.#socket.onclose = ({ code, reason }) => lost(code, reason);
@@ -33,4 +33,20 @@ export class WebSocketTransport extends Transport {
     super.close();
     this.#socket.close();
   }
+}
+
+/**
+ * @param {Link} link
+ * @param {URL} url
+ * @param {string[]} protocols
+ * @returns {WebSocket}
+ */
+function make({ options, credentials: { extra } }, url, protocols) {
+  // The build for browsers leaves this out: there a WebSocket takes no headers.
+  if (/** @type {any} */ (globalThis).process && extra) {
+    // Node's class takes them in its second argument, that of `ws` in its third.
+    const both = options.WebSocket === globalThis.WebSocket ? { protocols, headers: extra } : protocols;
+    return new options.WebSocket(url, both, { headers: extra });
+  }
+  return new options.WebSocket(url, protocols);
 }

@@ -3,8 +3,7 @@
  *
  * @param {string | import('./rtpush/options.js').UserOptions} [address] such as https://push.example
  * @param {import('./rtpush/options.js').UserOptions} [options]
- * @returns {Socket}
- * @throws {TypeError} when the address or the transports make no sense
+ * @returns {Socket} which fires `connect_error` when it cannot connect, whatever the reason
  */
 export function io(address?: string | import("./rtpush/options.js").UserOptions, options?: import("./rtpush/options.js").UserOptions): Socket;
 /** The version of the protocol. */

@@ -12,7 +12,7 @@ export function credentialsOf(auth: Auth | undefined, timeout?: number): Promise
  * @param {Credentials} credentials
  * @returns {Record<string, string>}
  */
-export function headersOf({ token, rest }: Credentials): Record<string, string>;
+export function headersOf({ token, rest, extra }: Credentials): Record<string, string>;
 /**
  * The credentials as subprotocols of a WebSocket, for which a browser sends no header.
  *
@@ -43,8 +43,8 @@ export function identityOf({ token, rest }: Credentials, unnamed?: string | null
 /** The data, or a function that gives it: by its return value, a promise, or, as in Socket.IO,
  * by calling its argument.
  * @typedef {AuthData|((done: (auth: any) => void) => any)} Auth */
-/** As the headers have them. `rest` is base64url.
- * @typedef {{token: string|null, rest: string|null}} Credentials */
+/** As the headers have them. `rest` is base64url, `extra` what the application adds.
+ * @typedef {{token: string|null, rest: string|null, extra?: Record<string, string>}} Credentials */
 /** Nothing to tell. @type {Credentials} */
 export const NO_CREDENTIALS: Credentials;
 /**
@@ -59,9 +59,10 @@ export type AuthData = string | null | {
  */
 export type Auth = AuthData | ((done: (auth: any) => void) => any);
 /**
- * As the headers have them. `rest` is base64url.
+ * As the headers have them. `rest` is base64url, `extra` what the application adds.
  */
 export type Credentials = {
     token: string | null;
     rest: string | null;
+    extra?: Record<string, string>;
 };

@@ -2,18 +2,21 @@
  * @param {string} address
  * @param {UserOptions} user
  * @returns {Options}
- * @throws {TypeError} when the address or the transports make no sense
  */
 export function readOptions(address: string, user: UserOptions): Options;
 /** @param {string} text */
 export function warnOnce(text: string): void;
+/** Where the classic script was loaded from: there its server is mounted. @type {{url?: URL}} */
+export const origin: {
+    url?: URL;
+};
 export type TransportName = import("./transports.js").TransportName;
 export type Auth = import("./credentials.js").Auth;
 export type UserOptions = OwnOptions & { [Name in IgnoredOption]?: any; };
 /**
  * Socket.IO's options without a meaning here.
  */
-export type IgnoredOption = "multiplex" | "upgrade" | "rememberUpgrade" | "tryAllTransports" | "forceBase64" | "timestampRequests" | "timestampParam" | "addTrailingSlash" | "closeOnBeforeunload" | "useNativeTimers" | "transportOptions" | "extraHeaders" | "protocols" | "parser" | "autoUnref" | "requestTimeout" | "perMessageDeflate" | "secure" | "host" | "hostname" | "port" | "agent" | "ca" | "cert" | "ciphers" | "key" | "passphrase" | "pfx" | "rejectUnauthorized";
+export type IgnoredOption = "multiplex" | "upgrade" | "rememberUpgrade" | "tryAllTransports" | "forceBase64" | "timestampRequests" | "timestampParam" | "addTrailingSlash" | "closeOnBeforeunload" | "useNativeTimers" | "transportOptions" | "protocols" | "parser" | "autoUnref" | "requestTimeout" | "perMessageDeflate" | "secure" | "host" | "hostname" | "port" | "agent" | "ca" | "cert" | "ciphers" | "key" | "passphrase" | "pfx" | "rejectUnauthorized";
 export type OwnOptions = {
     transports?: ("websocket" | "sse" | "poll" | "polling" | "webtransport")[] | undefined;
     /**
@@ -65,6 +68,14 @@ export type OwnOptions = {
      * whether to send cookies to another origin
      */
     withCredentials?: boolean | undefined;
+    /**
+     * of each request; browsers send none with a WebSocket
+     */
+    extraHeaders?: Record<string, string> | undefined;
+    /**
+     * the class to use where there is no global one, such as that of `ws` in Node 20
+     */
+    WebSocket?: any;
     /**
      * always so here
      */
@@ -123,4 +134,10 @@ export type Options = {
     autoConnect: boolean;
     shared: boolean;
     last: string | null;
+    WebSocket: any;
+    extraHeaders?: Record<string, string> | undefined;
+    /**
+     * why there can be no connection; empty when there can
+     */
+    problem: string;
 };

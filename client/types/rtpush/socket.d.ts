@@ -14,7 +14,6 @@ export class Socket<ListenEvents extends import("./events.js").EventsMap = impor
     /**
      * @param {string} address
      * @param {UserOptions} options
-     * @throws {TypeError} when the address or the transports make no sense
      */
     constructor(address: string, options: UserOptions);
     connected: boolean;

@@ -9,11 +9,12 @@ import { Emitter } from '../../../client/rtpush/emitter.js';
 import { Fallback, backoff } from '../../../client/rtpush/fallback.js';
 import { newId } from '../../../client/rtpush/ids.js';
 import { credentialsOf, headersOf, protocolsOf } from '../../../client/rtpush/credentials.js';
-import { readOptions } from '../../../client/rtpush/options.js';
+import { origin, readOptions } from '../../../client/rtpush/options.js';
 import { Outbox } from '../../../client/rtpush/outbox.js';
 import { RetainedValues } from '../../../client/rtpush/retained.js';
 import { SseParser } from '../../../client/rtpush/sse_parser.js';
 import { TaskList } from '../../../client/rtpush/tasks.js';
+import { WebSocketManager } from '../../../client/websocket.js';
 
 const TRANSPORTS = ['websocket', 'sse', 'poll'];
 const DELAYS = { reconnectionDelay: 1000, reconnectionDelayMax: 5000, randomizationFactor: 0.5 };
@@ -255,9 +256,81 @@ test('options have the names and defaults of Socket.IO', () => {
   assert.deepEqual([false, Infinity].map((timeout) => readOptions('http://a', { timeout }).timeout), [2 ** 31 - 1, 2 ** 31 - 1]);
 });
 
-test('an address or a transport that could never connect raises at once', () => {
-  assert.throws(() => readOptions('https://push.example/chat', {}), /namespaces/);
-  assert.throws(() => readOptions('https://push.example', { transports: ['webtransport'] }), /transports/);
+test('an address or transports that could never connect raise nothing: the socket says it', async (context) => {
+  context.mock.method(console, 'warn', () => {});
+  const cases = [['http://'], ['http://[bad'], ['::bad'], ['/ns'], ['http://push.example/ns'], ['http://a', { path: 'http://[' }],
+    ...[[], ['webtransport'], ['websocket']].map((transports) => ['http://push.example', { transports, shared: true }])];
+  for (const [address, options] of cases) {
+    const socket = io(address, options);
+    const told = new Promise((resolve) => socket.on('connect_error', resolve));
+    const waits = assert.rejects(socket.emitWithAck('x'), { code: 'connect_error' });
+    assert.match((await told).message, new RegExp(`^io\\("${address.replaceAll('[', '\\[')}"\\): `));
+    await waits;
+    assert.deepEqual([socket.active, (await told).data.code], [false, 4400], address);
+  }
+});
+
+test('where there is no WebSocket, SSE takes its place, or a class that is given', async (context) => {
+  const warn = context.mock.method(console, 'warn', () => {});
+  const own = Object.getOwnPropertyDescriptor(globalThis, 'WebSocket');
+  delete globalThis.WebSocket;
+  context.after(() => own && Object.defineProperty(globalThis, 'WebSocket', own));
+  const made = [];
+  class Refused {
+    constructor(...args) {
+      made.push(args);
+      // As Node's does when the server refuses: no `close` follows.
+      setTimeout(() => this.onerror({}));
+    }
+
+    close() {}
+  }
+  assert.deepEqual(readOptions('http://a', {}).transports, ['sse', 'poll']);
+  assert.ok(warn.mock.callCount() <= 1);
+  assert.deepEqual(readOptions('http://a', { WebSocket: Refused }).transports, TRANSPORTS);
+  const error = async (options) => {
+    const socket = io('http://a', { transports: ['websocket'], auth: 't', reconnection: false, extraHeaders: { 'x-app': '1' }, ...options });
+    return new Promise((resolve) => socket.on('connect_error', resolve));
+  };
+  assert.equal((await error({ WebSocket: Refused })).message, 'the connection was lost');
+  // Node's own takes headers in its second argument.
+  globalThis.WebSocket = Refused;
+  await error();
+  const headers = { 'x-app': '1' };
+  const protocols = ['rtpush', 'bearer.t'];
+  assert.deepEqual(made.map(([, ...rest]) => rest), [[protocols, { headers }], [{ protocols, headers }, { headers }]]);
+  delete globalThis.WebSocket;
+});
+
+test('the classic script connects to where it was loaded from', async (context) => {
+  context.after(() => {
+    delete globalThis.document;
+    delete globalThis.location;
+    delete origin.url;
+  });
+  globalThis.location = { origin: 'http://page.example' };
+  globalThis.document = { currentScript: { src: 'http://page.example/live/dist/rtpush.min.js' }, baseURI: 'http://page.example/a' };
+  await import('../../../client/classic.js');
+  const base = (...args) => readOptions(...args).base;
+  assert.deepEqual([base('', {}), base('', { path: '/' }), base('http://push.example', {})], ['http://page.example/live/', 'http://page.example/', 'http://push.example/']);
+});
+
+test('a manager that connects twice has its handlers once', async (context) => {
+  let reads = 0;
+  const events = [{ event: 'connect', data: { sid: 's' } }, { event: 'said', data: 1, id: 'e-2' }];
+  context.mock.method(globalThis, 'fetch', async (_url, { body, signal } = {}) => {
+    if (body !== undefined) return Response.json([]);
+    reads += 1;
+    return reads === 1 ? Response.json({ events, last: 'e-2' }) : new Promise((_, refuse) => signal.addEventListener('abort', refuse));
+  });
+  const manager = new WebSocketManager({ url: 'http://push.example', options: { transports: ['poll'] } });
+  const heard = [];
+  manager.on('said', (data) => heard.push(data));
+  manager.connect();
+  manager.connect();
+  while (reads < 2) await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(heard, [1]);
+  manager.disconnect();
 });
 
 test('an address may be a host, and the page has one or not', (context) => {
