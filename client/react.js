@@ -6,10 +6,11 @@
  * - All components that use the tasks of one socket share one list.
  */
 
-import { useEffect, useRef, useSyncExternalStore } from 'react';
+import { useEffect, useMemo, useRef, useSyncExternalStore } from 'react';
 
 import { credentialsOf } from './rtpush/credentials.js';
 import { readLog } from './rtpush/endpoint.js';
+import { membersBy } from './rtpush/presence.js';
 import { TaskList } from './rtpush/tasks.js';
 
 /** @typedef {import('./rtpush/socket.js').Socket} Socket */
@@ -49,6 +50,61 @@ export function useEvent(socket, event, handler) {
       socket.off(event, listener);
     };
   }, [socket, event]);
+}
+
+/**
+ * What is retained of an event: its data by key.
+ *
+ * @param {Socket} socket
+ * @param {string} event
+ * @param {string} [room] that the socket is in; without one, what is for everybody
+ * @returns {ReadonlyMap<string, any>}
+ */
+export function useRetained(socket, event, room) {
+  const store = useMemo(() => new RetainedStore(socket, event, room), [socket, event, room]);
+  return useSyncExternalStore(store.subscribe, store.get, store.get);
+}
+
+/**
+ * Who is present in a room that the socket is in.
+ *
+ * @param {Socket} socket
+ * @param {string} room
+ * @param {{by?: 'id'|'subject'}} [options] by subject, the tabs of one person count as one
+ * @returns {import('./rtpush/presence.js').Member[]}
+ */
+export function usePresence(socket, room, { by = 'id' } = {}) {
+  const members = useRetained(socket, 'presence', room);
+  return useMemo(() => [...membersBy(by, members).values()], [members, by]);
+}
+
+class RetainedStore {
+  #read;
+  /** @type {ReadonlyMap<string, any>} */
+  #value;
+  /** @type {(listener: () => void) => () => void} */
+  subscribe;
+
+  /**
+   * @param {Socket} socket
+   * @param {string} event
+   * @param {string|undefined} room
+   */
+  constructor(socket, event, room) {
+    this.#read = () => socket.retained(event, room);
+    this.#value = this.#read();
+    this.subscribe = (listener) => {
+      // It may have changed since the component was rendered.
+      this.#value = this.#read();
+      return socket.onEnvelope((envelope) => {
+        if (envelope.event !== event || envelope.room !== room) return;
+        this.#value = this.#read();
+        listener();
+      });
+    };
+  }
+
+  get = () => this.#value;
 }
 
 class TaskStore {

@@ -11,13 +11,13 @@
 
 /** @typedef {import('./transports.js').Envelope} Envelope */
 
+const PRESENCE = 'presence';
+
 export class RetainedValues {
   /** The envelope that set each value, by its name. @type {Map<string, Envelope>} */
   #values = new Map();
-  /** The position of a room's last `state`, until its `active_tasks` comes. */
-  #announced = new Map();
-  /** What `of` has returned since the last change. @type {Map<string, ReadonlyMap<string, any>>} */
-  #views = new Map();
+  /** Room and position of the last `state`, whose `active_tasks` comes next. */
+  #state = '';
 
   /**
    * Move past an envelope.
@@ -27,16 +27,19 @@ export class RetainedValues {
    */
   take(envelope) {
     const { event, data, room, id } = envelope;
+    const place = nameOf({ room, key: id });
     if (event === 'state') {
-      this.#announced.set(room, id);
-      return [envelope, ...this.#replace(room, Array.isArray(data?.entries) ? data.entries : [], id)];
+      this.#state = place;
+      return [envelope, ...this.#replace(room, id, data?.entries)];
     }
-    if (event === 'active_tasks') {
-      const announced = this.#announced.get(room) === id;
-      this.#announced.delete(room);
-      return announced ? [envelope] : [...this.#replace(room, [], id), envelope];
+    if (event === 'active_tasks' && this.#state !== place) return [...this.#replace(room, id), envelope];
+    if (event === PRESENCE) {
+      for (const [what, members] of Object.entries(data ?? {})) {
+        for (const member of members) this.#set({ event, room, key: member.id, id, data: what === 'left' ? null : member });
+      }
+    } else if (envelope.retain && !envelope.rewound) {
+      this.#set(envelope);
     }
-    if (envelope.retain === true && envelope.rewound === undefined) this.#set(envelope);
     return [envelope];
   }
 
@@ -46,52 +49,57 @@ export class RetainedValues {
    * @param {string} room
    */
   leave(room) {
-    this.#replace(room, [], undefined);
+    this.#replace(room);
   }
 
   /**
-   * The data by key. The same object until something changes.
+   * The data by key.
    *
    * @param {string} event
    * @param {string} [room]
-   * @returns {ReadonlyMap<string, any>}
+   * @returns {Map<string, any>}
    */
   of(event, room) {
-    const name = nameOf({ event, room });
-    let view = this.#views.get(name);
-    if (view === undefined) {
-      const found = [...this.#values.values()].filter((value) => value.event === event && value.room === room);
-      this.#views.set(name, (view = new Map(found.map(({ key, data }) => [key, data]))));
-    }
-    return view;
+    const found = [...this.#values.values()].filter((value) => value.event === event && value.room === room);
+    return new Map(found.map(({ key, data }) => [key, data]));
   }
 
   /** @param {Envelope} envelope */
   #set(envelope) {
     const name = nameOf(envelope);
-    this.#views.delete(nameOf({ event: envelope.event, room: envelope.room }));
     this.#values.delete(name);
     if (envelope.data != null) this.#values.set(name, envelope);
   }
 
   /**
    * @param {string|undefined} room
-   * @param {Envelope[]} entries
-   * @param {unknown} id
-   * @returns {Envelope[]} what has changed
+   * @param {unknown} [id]
+   * @param {Envelope[]} [entries]
+   * @returns {Envelope[]} what has changed; of a room's members in one event, as the server tells it
    */
-  #replace(room, entries, id) {
-    const before = new Map([...this.#values].filter(([, value]) => room === undefined || value.room === room));
-    const found = new Map(entries.map((entry) => [nameOf(entry), entry]));
-    this.#views.clear();
-    for (const name of before.keys()) this.#values.delete(name);
-    for (const [name, entry] of found) this.#values.set(name, entry);
-    const gone = [...before].filter(([name]) => !found.has(name)).map(([, { event, room: its, key }]) => ({ event, room: its, key, data: null, retained: true, id }));
-    return [...gone, ...entries.filter((entry) => before.get(nameOf(entry))?.id !== entry.id)];
+  #replace(room, id, entries = []) {
+    const before = new Map(this.#values);
+    const told = new Map();
+    const tell = (/** @type {string} */ name, /** @type {Envelope} */ change) => {
+      const { event, room } = change;
+      if (event !== PRESENCE) return told.set(name, change);
+      const known = before.get(name)?.data;
+      const whole = nameOf({ event, room });
+      if (!told.has(whole)) told.set(whole, { ...change, data: {} });
+      (told.get(whole).data[known ? (change.data ? 'changed' : 'left') : 'joined'] ??= []).push(change.data ?? known);
+    };
+    for (const [name, value] of before) if (room === undefined || value.room === room) this.#values.delete(name);
+    for (const entry of entries) {
+      const name = nameOf(entry);
+      this.#values.set(name, entry);
+      if (before.get(name)?.id !== entry.id) tell(name, entry);
+    }
+    for (const [name, value] of before) if (!this.#values.has(name)) tell(name, { ...value, data: null, retained: true, id });
+    return [...told.values()];
   }
 }
 
 /** @param {Envelope} envelope */
 function nameOf({ event, room, key }) {
-  return JSON.stringify([room ?? null, event, key]);
+  return JSON.stringify([room, event, key]);
 }

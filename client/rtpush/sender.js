@@ -23,7 +23,7 @@ import { Outbox, errorOf } from './outbox.js';
 export const LOCAL = new Set(['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener',
   'reconnect', 'reconnect_attempt', 'reconnect_error', 'reconnect_failed']);
 // Only the server sends these, with a meaning of their own.
-const RESERVED = new Set([...LOCAL, 'active_tasks', 'state', 'resync']);
+const RESERVED = new Set([...LOCAL, 'active_tasks', 'state', 'presence', 'resync']);
 // Only the server sends these without an `id`: a volatile one could not be told from its own.
 const LOGGED_ONLY = new Set(['error', 'pong', 'heartbeat']);
 const MAX_REPLIES = 1000;

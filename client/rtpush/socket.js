@@ -17,6 +17,7 @@ import { connections } from './lifecycle.js';
 import { Manager } from './manager.js';
 import { readOptions } from './options.js';
 import { errorOf } from './outbox.js';
+import { Presence } from './presence.js';
 import { RetainedValues } from './retained.js';
 import { LEFT, LOCAL, Sender, argumentsOf } from './sender.js';
 
@@ -57,6 +58,8 @@ export class Socket extends AnyEmitter {
   /** Rooms whose `join` is not answered yet. @type {Set<string>} */
   #joining = new Set();
   #retained = new RetainedValues();
+  /** What the client says of itself in rooms where it is present. */
+  #present = new Map();
   /** @type {Set<(envelope: Envelope) => void>} */
   #envelopeHandlers = new Set();
 
@@ -279,16 +282,18 @@ export class Socket extends AnyEmitter {
    * Join a room, and join it again after every reconnect.
    *
    * @param {string} room
-   * @param {{ token?: string, rewind?: number | string }} [options] `token` is a right to this room
-   * alone; `rewind` asks for what happened there before: so many events, "10m", or since a position
+   * @param {{ token?: string, rewind?: number | string, presence?: object }} [options] `token` is a
+   * right to this room alone; `rewind` asks for what happened there before: so many events, "10m", or
+   * since a position; `presence` is what others in the room are to know of this client
    * @returns {Promise<void>} rejected with an RtpushError when the server refuses
    */
-  async join(room, { token, rewind } = {}) {
+  async join(room, { token, rewind, presence } = {}) {
     this.#rooms.set(room, token);
+    if (presence) this.#present.set(room, presence);
     this.#joining.add(room);
     this.#connection.setRooms();
     try {
-      await this.#ask('join', { room, token, rewind });
+      await this.#ask('join', { room, token, rewind, presence });
     } catch (error) {
       this.#forgetRoom(room);
       throw error;
@@ -310,6 +315,7 @@ export class Socket extends AnyEmitter {
   /** @param {string} room @returns {boolean} whether the connection tells the server */
   #forgetRoom(room) {
     this.#rooms.delete(room);
+    this.#present.delete(room);
     this.#connection.cursor.leave(room);
     this.#retained.leave(room);
     return this.#connection.setRooms();
@@ -323,10 +329,21 @@ export class Socket extends AnyEmitter {
    *
    * @param {string} event
    * @param {string} [room] that the client is in; without one, those that are for everybody
-   * @returns {ReadonlyMap<string, any>} the same object until something changes
+   * @returns {Map<string, any>}
    */
   retained(event, room) {
     return this.#retained.of(event, room);
+  }
+
+  /**
+   * Who is present in a room that the client is in: `members`, and the events `join`, `change` and
+   * `leave` with a member each.
+   *
+   * @param {string} room
+   * @param {{by?: 'id'|'subject'}} [options] by subject, the tabs of one person count as one
+   */
+  presence(room, options) {
+    return new Presence(this, room, options?.by);
   }
 
   /** @param {Envelope} envelope */
@@ -378,7 +395,8 @@ export class Socket extends AnyEmitter {
 
   #rejoin() {
     for (const [room, token] of this.#rooms) {
-      if (token !== undefined) this.join(room, { token }).catch((error) => this.#sender.report(error));
+      const presence = this.#present.get(room);
+      if (token ?? presence) this.join(room, { token, presence }).catch((error) => this.#sender.report(error));
     }
   }
 

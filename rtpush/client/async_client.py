@@ -30,6 +30,7 @@ from ..publisher.backoff import Backoff
 from .endpoint import Auth, Endpoint, check_headers, new_http_session, resolve_address
 from .fallback import select_transports
 from .receive_queue import Event, Events
+from .room_methods import RoomMethods
 from .session import Session
 
 __all__ = ["Auth", "Client", "Event", "Events"]
@@ -38,7 +39,7 @@ __all__ = ["Auth", "Client", "Event", "Events"]
 _DISCONNECT_TIMEOUT: Final = 5.0
 
 
-class Client(SocketIOInterface):
+class Client(RoomMethods, SocketIOInterface):
     """One lasting connection to a server. Use it on one event loop.
 
     Its handlers: `connect()`; `disconnect(reason)`; `connect_error(error)`, with
@@ -320,51 +321,7 @@ class Client(SocketIOInterface):
         """
         return await self._session.sender.call(_envelope(event, data, room, key, retain), timeout)
 
-    # ---------------------------------------------------- rooms, receiving
-
-    async def join(
-        self, room: str, token: str | None = None, *, rewind: int | str | None = None
-    ) -> None:
-        """Join a room, and stay in it over every reconnect; its `active_tasks` follows.
-
-        Args:
-            room: Its name.
-            token: A token for this room alone; None: the client's own is enough.
-            rewind: What happened there before, ahead of anything newer: so many events, those
-                of a duration like "10m", or those since a position. Such an event has its
-                position as `rewound`, and no `id`.
-
-        Raises:
-            RtpushError: `forbidden`, `bad_room`, `too_many_rooms`; and as `call`.
-        """
-        await self._session.join(room, token, rewind)
-
-    async def leave(self, room: str) -> None:
-        """Leave a room, if the client is in it.
-
-        Args:
-            room: Its name.
-
-        Raises:
-            RtpushError: As `call`.
-            TimeoutError: As `call`.
-        """
-        await self._session.leave(room)
-
-    def retained(self, event: str, room: str | None = None) -> dict[str, Any]:
-        """The retained events of a name, as the client knows them now.
-
-        Each also reaches the handlers of the event: those that were there when the client
-        connected or joined, each change, and None for one that is removed.
-
-        Args:
-            event: Its name.
-            room: A room that the client is in; None: those that are for everybody.
-
-        Returns:
-            The data by key.
-        """
-        return self._session.retained.of(event, room)
+    # ------------------------------------------------------------- receiving
 
     def events(self, *patterns: str) -> Events:
         """The events from now on.

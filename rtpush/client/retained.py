@@ -11,10 +11,13 @@ Rules that hold here:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
-__all__ = ["RetainedValues"]
+__all__ = ["PRESENCE", "RetainedValues"]
+
+# The event that tells of the members of a room: each is a value by its id.
+PRESENCE: Final = "presence"
 
 Envelope = dict[str, Any]
 
@@ -42,11 +45,14 @@ class RetainedValues:
         if event == "state":
             self._announced[room] = position
             return [envelope, *self._replace(room, _entries_of(envelope), position)]
-        if event == "active_tasks":
-            if self._announced.pop(room, None) != position:
-                return [*self._replace(room, (), position), envelope]
-        elif envelope.get("retain") is True and "rewound" not in envelope and _is_value(envelope):
-            self._set(envelope)
+        if event == "active_tasks" and self._announced.pop(room, None) != position:
+            return [*self._replace(room, (), position), envelope]
+        if "rewound" not in envelope:
+            if envelope.get("retain") is True and _is_value(envelope):
+                self._set(envelope)
+            elif event == PRESENCE:
+                for change in _changes_of_members(envelope):
+                    self._set(change)
         return [envelope]
 
     def leave(self, room: str) -> None:
@@ -80,7 +86,34 @@ class RetainedValues:
         self._values |= found
         gone = [_removal(name, position) for name in known if name not in found]
         new = [one for name, one in found.items() if _id_of(known.get(name)) != one.get("id")]
-        return gone + new
+        return _told(gone + new, known)
+
+
+def _told(changes: list[Envelope], known: dict[Name, Envelope]) -> list[Envelope]:
+    """Changes as handlers get them: those of a room's members as one event, as the server's."""
+    told = [change for change in changes if change["event"] != PRESENCE]
+    rooms: dict[str | None, Envelope] = {}
+    for change in changes:
+        if change["event"] != PRESENCE:
+            continue
+        room, before = _room_of(change), known.get(_name_of(change), {}).get("data")
+        event = rooms.setdefault(
+            room,
+            {"event": PRESENCE, "room": room, "id": change.get("id"), "retained": True, "data": {}},
+        )
+        member = change.get("data")
+        what = "left" if member is None else "joined" if before is None else "changed"
+        event["data"].setdefault(what, []).append(before if member is None else member)
+    return [*told, *rooms.values()]
+
+
+def _changes_of_members(envelope: Envelope) -> Iterator[Envelope]:
+    data = envelope.get("data")
+    for what, members in data.items() if isinstance(data, dict) else ():
+        for member in members if isinstance(members, list) else ():
+            if isinstance(member, dict) and isinstance(member.get("id"), str):
+                gone = what == "left"
+                yield envelope | {"key": member["id"], "data": None if gone else member}
 
 
 def _entries_of(envelope: Envelope) -> list[Envelope]:

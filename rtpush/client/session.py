@@ -25,8 +25,9 @@ from .cursor import Cursor
 from .dispatch import LOCAL_EVENTS, HandlerDispatcher, arguments_of, data_of
 from .endpoint import Endpoint
 from .outbox import Outbox
+from .presence import PresenceViews
 from .receive_queue import Event, ReceiveQueues
-from .retained import RetainedValues
+from .retained import PRESENCE, RetainedValues
 from .sender import Sender
 
 __all__ = ["Session"]
@@ -45,6 +46,9 @@ class Session:
         self.sid: str | None = None
         self.cursor = Cursor()
         self.retained = RetainedValues()
+        self.presence = PresenceViews(self.retained)
+        # What the client says of itself in rooms where it is present.
+        self._present: dict[str, dict[str, Any]] = {}
         # The rooms to be in, and the token of each; None: the client's own is enough.
         self.rooms: dict[str, str | None] = {}
         # Those that the call of `connect` names.
@@ -192,6 +196,8 @@ class Session:
         retained = envelope.get("retained") is True
         self.queues.deliver(Event(event, data, **fields, retained=retained))
         self.dispatcher.dispatch(event, *arguments_of(data), ack=envelope.get("ack"))
+        if event == PRESENCE:
+            self.presence.update(envelope.get("room"), self.dispatcher.dispatch_call)
 
     def finish(
         self, error: RtpushError | None, answer: Any, callback: Callable[[Any], Any] | None
@@ -208,10 +214,18 @@ class Session:
 
     # ------------------------------------------------------------------- rooms
 
-    async def join(self, room: str, token: str | None, rewind: int | str | None = None) -> None:
+    async def join(
+        self,
+        room: str,
+        token: str | None,
+        rewind: int | str | None = None,
+        presence: dict[str, Any] | None = None,
+    ) -> None:
         """Join a room, and again after each reconnect. Raises RtpushError."""
         self.rooms[check_room(room)] = token
-        asked = {"room": room, "token": token, "rewind": rewind}
+        if presence is not None:
+            self._present[room] = presence
+        asked = {"room": room, "token": token, "rewind": rewind, "presence": presence}
         data = {name: value for name, value in asked.items() if value is not None}
         try:
             await self.sender.call({"event": "join", "data": data}, _ROOM_TIMEOUT)
@@ -226,19 +240,20 @@ class Session:
 
     def _forget_room(self, room: str) -> None:
         self.rooms.pop(room, None)
+        self._present.pop(room, None)
         self.cursor.leave(room)
         self.retained.leave(room)
 
     def _rejoin_rooms(self) -> None:
-        """A new session is in the rooms of the address only, which holds no tokens."""
+        """A new session is in the rooms of the address only, and present nowhere."""
         for room, token in self.rooms.items():
-            if token is not None:
+            if token is not None or room in self._present:
                 task = asyncio.create_task(self._rejoin(room, token))
                 self._rejoining.add(task)
                 task.add_done_callback(self._rejoining.discard)
 
-    async def _rejoin(self, room: str, token: str) -> None:
+    async def _rejoin(self, room: str, token: str | None) -> None:
         try:
-            await self.join(room, token)
+            await self.join(room, token, presence=self._present.get(room))
         except RtpushError as error:
             self._report(error)

@@ -250,7 +250,14 @@ class SimpleClient:
         asking = self._client.call(event, data, timeout, room=room, key=key, retain=retain)
         return self._run(asking)
 
-    def join(self, room: str, token: str | None = None, *, rewind: int | str | None = None) -> None:
+    def join(
+        self,
+        room: str,
+        token: str | None = None,
+        *,
+        rewind: int | str | None = None,
+        presence: dict[str, Any] | None = None,
+    ) -> None:
         """Join a room, and stay in it over every reconnect; its `active_tasks` follows.
 
         Args:
@@ -259,12 +266,14 @@ class SimpleClient:
             rewind: What happened there before, ahead of anything newer: so many events, those
                 of a duration like "10m", or those since a position. Such an event has its
                 position as `rewound`, and no `id`.
+            presence: What others in the room are to know of this client, which is a member
+                then; None: it is none. `retained("presence", room)` has the members by id.
 
         Raises:
             RtpushError: `forbidden`, `bad_room`, `too_many_rooms`; and as `call`.
             TimeoutError: As `call`.
         """
-        self._run(self._client.join(room, token, rewind=rewind))
+        self._run(self._client.join(room, token, rewind=rewind, presence=presence))
 
     def leave(self, room: str) -> None:
         """Leave a room, if the client is in it.

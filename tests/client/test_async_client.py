@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 from clients import until
 from needs import needs
-from processes import ServerProcess, free_port, nginx, running
+from processes import ServerProcess, free_port, nginx, pause, running
 from relay import Relay, relay
 
 import rtpush
@@ -1365,6 +1365,36 @@ async def test_retained_events_reach_handlers_as_if_live(server: Server, connect
     await client.leave("room")
     assert client.retained("e", "room") == {}
     assert (await client.call("e", 1, key="a", retain=True)).keys() == {"id"}
+
+
+async def test_members_of_a_room(server: Server, connect: Connect) -> None:
+    ann, bob = await connect(), await connect()
+    seen, present = Seen(), ann.presence("room")
+    for event in ("join", "change", "leave"):
+        present.on(event, lambda one, event=event: seen.add(event, one["info"]))
+    await ann.join("room", presence={"name": "Ann"})
+    await seen.reach(1)
+    await bob.join("room", presence={"name": "Bob"})
+    await bob.join("room", presence={"name": "Bo"})
+    await seen.until(lambda seen: seen[-1][1] == {"name": "Bo"})
+    assert {one["info"]["name"] for one in present.members} == {"Ann", "Bo"}
+    assert len(await server.presence("room")) == 2
+    await bob.leave("room")
+    assert (await seen.until(lambda seen: seen[-1][0] == "leave"))[-1][1] == {"name": "Bo"}
+    assert seen[0] == ("join", {"name": "Ann"})
+
+
+async def test_a_member_is_one_again_in_a_new_session(transport: str) -> None:
+    async with Server(port=free_port(), log="memory:") as server:
+        client = impatient()
+        await client.connect(server.url, transports=[transport])
+        await client.join("room", presence={"name": "Ann"})
+        sid, settings = client.sid, server.settings
+    async with Server(port=settings.port, log="memory:") as server:
+        async with asyncio.timeout(PATIENCE):
+            while client.sid == sid or not await server.presence("room"):
+                await pause()
+        await client.disconnect()
 
 
 async def test_a_room_with_a_token_is_joined_again(transport: str, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from rtpush.client import sse_parser
 from rtpush.client.cursor import Cursor
 from rtpush.client.fallback import Fallback
 from rtpush.client.outbox import Outbox
+from rtpush.client.presence import PresenceViews
 from rtpush.client.receive_queue import Event, ReceiveQueues
 from rtpush.client.retained import RetainedValues
 from rtpush.client.send_queue import SendQueue
@@ -111,6 +112,64 @@ def test_a_state_is_handed_on_as_what_it_changes() -> None:
     values.leave("room")
     assert (values.of("e", None), values.of("e", "room")) == ({"x": 2}, {})
     assert tasks(12) == [("x", None, True)]
+
+
+def member(id: str, subject: str | None = None, **info: Any) -> dict[str, Any]:
+    return {"id": id, "info": info} | ({} if subject is None else {"subject": subject})
+
+
+def present(seq: int, **told: Any) -> dict[str, Any]:
+    return {"event": "presence", "room": "r", "id": f"a-{seq}", "data": told}
+
+
+def there(seq: int, *members: tuple[int, dict[str, Any]]) -> dict[str, Any]:
+    entries = [
+        {"event": "presence", "room": "r", "key": one["id"], "data": one, "id": f"a-{at}"}
+        for at, one in members
+    ]
+    return {"event": "state", "room": "r", "id": f"a-{seq}", "data": {"entries": entries}}
+
+
+def test_a_state_tells_of_members_as_the_server_does() -> None:
+    values = RetainedValues()
+    ann, bob, cy = member("1", n=1), member("2"), member("3")
+    values.take(present(1, joined=[ann, bob]))
+    _, told = values.take(there(9, (8, member("1", n=2)), (7, cy)))
+    assert told["data"] == {"left": [bob], "changed": [member("1", n=2)], "joined": [cy]}
+    assert (told["event"], told["room"], told["retained"]) == ("presence", "r", True)
+    assert list(values.of("presence", "r")) == ["1", "3"]
+
+
+def test_the_tabs_of_one_person_count_as_one() -> None:
+    values = RetainedValues()
+    views = PresenceViews(values)
+    told: list[Any] = []
+    for by in ("id", "subject"):
+        view = views.add("r", by)  # type: ignore[arg-type]
+        for event in ("join", "change", "leave"):
+            view.on(event, lambda one, by=by, event=event: told.append((by, event, one["id"])))
+
+    def take(envelope: dict[str, Any]) -> list[Any]:
+        values.take(envelope)
+        views.update("r", lambda handler, one: handler(one))
+        found, told[:] = list(told), []
+        return found
+
+    tabs = [member("1", "ann"), member("2", "ann"), member("3")]
+    assert take(present(1, joined=tabs[:1])) == [("id", "join", "1"), ("subject", "join", "1")]
+    assert take(present(2, joined=tabs[1:])) == [
+        ("id", "join", "2"), ("id", "join", "3"), ("subject", "join", "3")
+    ]  # fmt: skip
+    assert take(present(3, left=tabs[1:2])) == [("id", "leave", "2")]
+    assert [one["id"] for one in view.members] == ["1", "3"]
+    assert take(present(4, left=tabs[:1])) == [("id", "leave", "1"), ("subject", "leave", "1")]
+    changed = member("3", name="Cy")
+    assert take(present(5, changed=[changed])) == [
+        ("id", "change", "3"),
+        ("subject", "change", "3"),
+    ]
+    with pytest.raises(ValueError, match="join, change, leave"):
+        view.on("joined")
 
 
 def test_resync_resets_the_cursor() -> None:

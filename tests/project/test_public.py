@@ -22,8 +22,8 @@ SHOWN = {
         start_background_task stop transport url
     """,
     "Client": """
-        call connect connected disconnect emit event events join leave on position reason retained
-        rooms send shutdown sid sleep start_background_task transport wait
+        call connect connected disconnect emit event events join leave on position presence reason
+        retained rooms send shutdown sid sleep start_background_task transport wait
     """,
     "SimpleClient": """
         call connect connected disconnect emit events join leave position receive retained send sid

@@ -98,13 +98,15 @@ export class Socket<ListenEvents extends import("./events.js").EventsMap = impor
      * Join a room, and join it again after every reconnect.
      *
      * @param {string} room
-     * @param {{ token?: string, rewind?: number | string }} [options] `token` is a right to this room
-     * alone; `rewind` asks for what happened there before: so many events, "10m", or since a position
+     * @param {{ token?: string, rewind?: number | string, presence?: object }} [options] `token` is a
+     * right to this room alone; `rewind` asks for what happened there before: so many events, "10m", or
+     * since a position; `presence` is what others in the room are to know of this client
      * @returns {Promise<void>} rejected with an RtpushError when the server refuses
      */
-    join(room: string, { token, rewind }?: {
+    join(room: string, { token, rewind, presence }?: {
         token?: string;
         rewind?: number | string;
+        presence?: object;
     }): Promise<void>;
     /**
      * Leave a room.
@@ -119,9 +121,19 @@ export class Socket<ListenEvents extends import("./events.js").EventsMap = impor
      *
      * @param {string} event
      * @param {string} [room] that the client is in; without one, those that are for everybody
-     * @returns {ReadonlyMap<string, any>} the same object until something changes
+     * @returns {Map<string, any>}
      */
-    retained(event: string, room?: string): ReadonlyMap<string, any>;
+    retained(event: string, room?: string): Map<string, any>;
+    /**
+     * Who is present in a room that the client is in: `members`, and the events `join`, `change` and
+     * `leave` with a member each.
+     *
+     * @param {string} room
+     * @param {{by?: 'id'|'subject'}} [options] by subject, the tabs of one person count as one
+     */
+    presence(room: string, options?: {
+        by?: "id" | "subject";
+    }): Presence;
     /**
      * Receive whole envelopes, with `id`, `room` and `key`, before the event's handlers do.
      *
@@ -140,3 +152,4 @@ export type UserOptions = import("./options.js").UserOptions;
 export type Options = import("./options.js").Options;
 import { AnyEmitter } from './any_emitter.js';
 import { Manager } from './manager.js';
+import { Presence } from './presence.js';

@@ -11,6 +11,7 @@ import { newId } from '../../../client/rtpush/ids.js';
 import { credentialsOf, headersOf, protocolsOf } from '../../../client/rtpush/credentials.js';
 import { origin, readOptions } from '../../../client/rtpush/options.js';
 import { Outbox } from '../../../client/rtpush/outbox.js';
+import { Presence } from '../../../client/rtpush/presence.js';
 import { RetainedValues } from '../../../client/rtpush/retained.js';
 import { SseParser } from '../../../client/rtpush/sse_parser.js';
 import { TaskList } from '../../../client/rtpush/tasks.js';
@@ -58,17 +59,43 @@ test('a state is handed on as what it changes', () => {
   assert.deepEqual(take(kept('x', 2, 3, { retain: true })), [['x', 2, undefined]]);
   take(kept('x', 9, 4));
   take(kept('x', 0, 5, { retain: true, rewound: 'e-1' }));
-  const view = values.of('e');
-  assert.deepEqual([...view], [['y', 1], ['x', 2]]);
+  assert.deepEqual([...values.of('e')], [['y', 1], ['x', 2]]);
   assert.deepEqual(state(6, [kept('r', 1, 6, { room: 'room' })], { room: 'room' }), [['r', 1, true]]);
   assert.deepEqual(tasks(6, { room: 'room' }), []);
   assert.deepEqual([...values.of('e', 'room')], [['r', 1]]);
-  assert.deepEqual(state(9, [kept('x', 2, 3), kept('z', 1, 8)]), [['y', null, true], ['r', null, true], ['z', 1, true]]);
-  assert.equal(values.of('e'), values.of('e'));
+  assert.deepEqual(state(9, [kept('x', 2, 3), kept('z', 1, 8)]), [['z', 1, true], ['y', null, true], ['r', null, true]]);
   take(kept('r', 1, 10, { room: 'room', retain: true }));
   values.leave('room');
   assert.equal(values.of('e', 'room').size, 0);
   assert.deepEqual(tasks(12), [['x', null, true], ['z', null, true]]);
+});
+
+test('a state tells of members as the server does, and the tabs of one person count as one', () => {
+  const values = new RetainedValues();
+  const handlers = [];
+  const socket = { retained: (event, room) => values.of(event, room), onEnvelope: (handler) => handlers.push(handler) };
+  const [ids, people] = ['id', 'subject'].map((by) => new Presence(socket, 'r', by));
+  const told = [];
+  for (const [by, view] of [['id', ids], ['subject', people]]) {
+    for (const event of ['join', 'change', 'leave']) view.on(event, ({ id }) => told.push(`${by} ${event} ${id}`));
+  }
+  const take = (envelope) => {
+    const found = values.take(envelope);
+    found.forEach((one) => handlers.forEach((handler) => handler(one)));
+    return [found.at(-1), told.splice(0)];
+  };
+  const member = (id, subject, name) => ({ id, subject, info: { name } });
+  const present = (seq, data) => take({ event: 'presence', room: 'r', id: `e-${seq}`, data });
+  const [one, two, other] = [member('1', 'ann'), member('2', 'ann'), member('3')];
+  assert.deepEqual(present(1, { joined: [one] })[1], ['id join 1', 'subject join 1']);
+  assert.deepEqual(present(2, { joined: [two, other] })[1].sort(), ['id join 2', 'id join 3', 'subject join 3']);
+  assert.deepEqual(present(3, { left: [two] })[1], ['id leave 2']);
+  assert.deepEqual(people.members.map(({ id }) => id), ['1', '3']);
+  const entries = [[8, member('3', undefined, 'Cy')], [7, member('4')]].map(([seq, data]) => ({ event: 'presence', room: 'r', key: data.id, data, retained: true, id: `e-${seq}` }));
+  const [state, heard] = take({ event: 'state', room: 'r', id: 'e-9', data: { entries } });
+  const { joined, changed, left } = state.data;
+  assert.deepEqual([joined, changed, left].map((members) => members.map(({ id }) => id)), [['4'], ['3'], ['1']]);
+  assert.deepEqual(heard.filter((text) => text.startsWith('subject')), ['subject leave 1', 'subject join 4', 'subject change 3'].sort((a, b) => heard.indexOf(a) - heard.indexOf(b)));
 });
 
 test('a snapshot moves the cursor, but never back; after a resync, anywhere', () => {

@@ -162,6 +162,8 @@ async def talk(http: ClientSession) -> AsyncIterator[Event]:
     await client.join("lobby", "token")
     await client.leave("lobby")
     assert_type(client.retained("weather", "lobby"), dict[str, Any])
+    await client.join("lobby", presence={"name": "Ann"})
+    assert_type(client.presence("lobby", by="subject").members, list[dict[str, Any]])
     async for event in client.events("task_*"):
         assert_type(event, Event)
         assert_type(event.event, str)
