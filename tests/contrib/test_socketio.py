@@ -10,9 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import socketio as original
 from aiohttp import web
+from asgi_app import other
+from doors import on_uvicorn
 
 import rtpush.contrib.socketio as socketio
 from rtpush import Server
@@ -304,6 +307,33 @@ async def test_the_main_namespace_may_be_named_and_no_other() -> None:
         with pytest.raises(ValueError, match="use rooms"):
             socketio.AsyncNamespace("/chat")
         await client.disconnect()
+
+
+async def test_an_asgi_application() -> None:
+    sio = socketio.AsyncServer(async_mode="asgi", log="memory:")
+    calls = []
+
+    async def startup() -> None:
+        await sio.emit("ready")
+        calls.append("startup")
+
+    @sio.on("ask")
+    def ask(sid: str, data: int) -> int:
+        return data + 1
+
+    app = socketio.ASGIApp(
+        sio, other, on_startup=startup, on_shutdown=lambda: calls.append("shutdown")
+    )
+    async with on_uvicorn(app) as url, aiohttp.ClientSession() as http:
+        async with http.get(f"{url}/elsewhere") as answer:
+            assert await answer.text() == "/elsewhere"
+        client = socketio.AsyncClient()
+        await client.connect(url)
+        assert await within(client.call("ask", 1)) == 2
+        await client.disconnect()
+    assert calls == ["startup", "shutdown"]
+    with pytest.raises(NotImplementedError, match="static_files"):
+        socketio.ASGIApp(sio, static_files={"/": "index.html"})
 
 
 def test_every_name_is_there_or_says_what_to_use() -> None:

@@ -17,6 +17,7 @@ from ...client.async_client import Client as _Client
 from ...client.simple_client import SimpleClient as _SimpleClient
 from ...server import Server as _Server
 from . import exceptions
+from .asgi_app import ASGIApp
 from .async_simple_client import AsyncSimpleClient as _AsyncSimpleClient
 from .missing import MISSING as _MISSING
 from .missing import placeholder as _placeholder
@@ -24,6 +25,7 @@ from .namespaces import AsyncClientNamespace, AsyncNamespace
 from .namespaces import takes_namespace as _takes_namespace
 
 __all__ = [
+    "ASGIApp",
     "AsyncClient",
     "AsyncClientNamespace",
     "AsyncNamespace",

@@ -13,8 +13,10 @@ _SERVER = (
     "is for WSGI: publish from it to an rtpush server with rtpush.Publisher, or use AsyncServer"
 )
 _MANAGER = "connects processes: use the setting log, AsyncServer(log='redis://…')"
-_APPLICATION = "mounts a server in a framework: AsyncServer.attach(app) is for aiohttp, and others "
-_APPLICATION += "publish with rtpush.Publisher to a server of its own"
+_APPLICATION = (
+    "mounts a server in a framework: ASGIApp is for ASGI, AsyncServer.attach(app) for aiohttp; "
+)
+_APPLICATION += "one of WSGI is given to AsyncServer.host_app(app), which keeps the port"
 
 # What each of them is there for, and what does it here.
 MISSING: dict[str, str] = {
@@ -22,7 +24,7 @@ MISSING: dict[str, str] = {
     "ClientNamespace": _HANDLERS,
     "Server": _SERVER,
     "Namespace": _SERVER,
-    **dict.fromkeys(("WSGIApp", "Middleware", "ASGIApp", "get_tornado_handler"), _APPLICATION),
+    **dict.fromkeys(("WSGIApp", "Middleware", "get_tornado_handler"), _APPLICATION),
     **dict.fromkeys(("Manager", "PubSubManager", "KombuManager", "RedisManager"), _MANAGER),
     **dict.fromkeys(("ZmqManager", "KafkaManager", "AsyncManager"), _MANAGER),
     **dict.fromkeys(("AsyncRedisManager", "AsyncAioPikaManager"), _MANAGER),
