@@ -15,7 +15,6 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Coroutine
 from typing import Any, Final, Generic, TypeVar
 
 from ..asgi_types import Event, Receive, Scope, Send
@@ -97,8 +96,8 @@ class AsgiTransport(asyncio.Transport, ABC, Generic[T]):
                     await self._readable
                 if not self._take(event):
                     break
-        except Exception:
-            logger.exception("a connection failed; it is closed")
+        except Exception as exc:
+            self._fail(exc)
         self._lose(None)
 
     @abstractmethod
@@ -109,27 +108,32 @@ class AsgiTransport(asyncio.Transport, ABC, Generic[T]):
         """Send what was written, until there is no more."""
         while self._queue:
             item, size = self._queue.popleft()
-            if not await self._is_sent(self._send_item(item)):
+            try:
+                await self._send_item(item)
+            except Exception as exc:
+                self._fail(exc)
                 return
             self._unsent -= size
             if self._writing_paused and self._unsent <= self._low:
                 self._writing_paused = False
                 self._protocol.resume_writing()
-        if self._closing:
-            await self._is_sent(self._send_end())
-            self._lose(None)
-        self._sender = None
+        if not self._closing:
+            self._sender = None
+        elif not self._lost:
+            await self._finish()
 
-    async def _is_sent(self, sending: Coroutine[Any, Any, None]) -> bool:
+    async def _finish(self) -> None:
         try:
-            await sending
-        except OSError as exc:
-            # What ASGI servers raise for a client that is gone.
-            self._lose(exc)
+            await self._send_end()
         except Exception as exc:
-            logger.exception("a connection failed; it is closed")
-            self._lose(exc)
-        return not self._lost
+            self._fail(exc)
+        self._lose(None)
+
+    def _fail(self, exc: Exception) -> None:
+        # OSError is what ASGI servers raise for a client that is gone.
+        if not isinstance(exc, OSError):
+            logger.error("a connection failed; it is closed", exc_info=exc)
+        self._lose(exc)
 
     @abstractmethod
     async def _send_item(self, item: T) -> None:
