@@ -134,9 +134,8 @@ async def test_react_hooks(browser: Browser, tmp_path: Path) -> None:
     pages = tmp_path / "pages"
     shutil.copytree(PAGES / "react", pages)
     words = ("--bundle", "--format=esm", "--jsx=automatic", "--define:process.env.NODE_ENV='test'")
-    await npm(
-        "exec", "--", "esbuild", "tests/browser/js/react.jsx", *words, f"--outfile={pages}/app.js"
-    )
+    esbuild = str(ROOT / "node_modules/.bin/esbuild")
+    await said(esbuild, "tests/browser/js/react.jsx", *words, f"--outfile={pages}/app.js", at=ROOT)
     async with serving(client=pages) as server:
         tab = await Tab.open(browser, server.url, begin=False)
         await tab.until("window.socket?.connected === true")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -22,9 +23,12 @@ class Stopped:
 
     async def __aenter__(self) -> Stopped:
         # A small window: the kernel holds little in its place.
-        self._reader, self._writer = await asyncio.open_connection(
-            "127.0.0.1", self._site.port, limit=1024
-        )
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        connection.setblocking(False)
+        address = ("127.0.0.1", self._site.port)
+        await asyncio.get_running_loop().sock_connect(connection, address)
+        self._reader, self._writer = await asyncio.open_connection(sock=connection, limit=1024)
         self._writer.write(self._request.encode())
         await self._reader.readuntil(b"\r\n\r\n")
         self._writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -35,10 +39,10 @@ class Stopped:
 
     async def events(self, last: str) -> list[dict[str, Any]]:
         """What comes when it reads on, up to a position."""
-        data = b""
+        data, wanted = bytearray(), f'"id":"{last}"'.encode()
         self._writer.transport.resume_reading()  # type: ignore[attr-defined]
         async with asyncio.timeout(PATIENCE):
-            while f'"id":"{last}"'.encode() not in data:
+            while data.find(wanted, -(1 << 17)) < 0:
                 chunk = await self._reader.read(1 << 16)
                 assert chunk
                 data += chunk
@@ -48,8 +52,8 @@ class Stopped:
 
 async def fill(site: Site, **fields: Any) -> None:
     """Publish until a reader that has stopped is found slow."""
-    for _ in range(200):
-        await site.publish(*({"event": "fill", "data": BIG} | fields for _ in range(50)))
+    for _ in range(400):
+        await site.publish(*({"event": "fill", "data": BIG} | fields for _ in range(25)))
         if site.server._hub.lagging():
             return
     raise AssertionError("nobody is slow")
@@ -108,8 +112,8 @@ async def test_a_client_that_comes_back_gets_it_likewise(site: Site, kind: type[
 
 
 async def write_text(site: Site) -> str:
-    """A task writes 2,000 words, each an event."""
-    words = [f"{n:04} " for n in range(2000)]
+    """A task writes 1,000 words, each an event."""
+    words = [f"{n:04} " for n in range(1000)]
     events = [
         {"event": "task_progress", "data": {"id": 1, "append": {"text": word}}} for word in words
     ]
