@@ -19,8 +19,8 @@ DESCRIPTION: Final = """\
 Check whether the server would start with these settings: whether they are
 valid, the log can be opened or reached, the port is free, certificate and keys
 can be used, and a server of your own loads. With --production also whether the
-server is safe on a public network. With --room NAME, print which rule of `rooms`
-holds in that room, and what it says.
+server is safe on a public network. With --room NAME, print which rule of
+`rooms` holds in that room, and what it says.
 
 Exit code 0 without a problem, else 1; each problem is a line on stderr.
 """
@@ -29,7 +29,7 @@ Exit code 0 without a problem, else 1; each problem is a line on stderr.
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the command line: as of `serve`, with `--production`."""
     parser = make_settings_parser(
-        "rtpush check [module:server] [--production] [--room NAME] [options of serve]", DESCRIPTION
+        "rtpush check [module:server] [--room NAME] [options of serve]", DESCRIPTION
     )
     own = add_target(parser)
     own.add_argument(

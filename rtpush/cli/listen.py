@@ -128,7 +128,7 @@ def _matches(event: Event, patterns: Sequence[str]) -> bool:
 
 
 def _as_json(event: Event) -> str:
-    return encode_envelope(asdict(event)).decode()
+    return encode_envelope(asdict(event) | {"retained": event.retained or None}).decode()
 
 
 def _as_text(colour: bool) -> Callable[[Event], str]:

@@ -30,7 +30,7 @@ Run the server: WebSocket, Server-Sent Events and long-poll, one port.
   rtpush --log memory:                 keep nothing when the server stops
   rtpush app:server --reload           `server` in app.py; restart on changes
   rtpush --app project.wsgi:application
-                                       Django, Flask, FastAPI, … on the same port
+                                       Django, Flask or FastAPI on the same port
   rtpush check --production            is this server safe to expose?
 
 Flags, environment and rtpush.toml win over the settings that a server of your

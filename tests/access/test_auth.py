@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -293,12 +294,7 @@ async def test_a_session_ends_with_its_token_unless_it_is_renewed() -> None:
         assert answer["expires"] == pytest.approx(time.time() + 90, abs=20)
         for session in server._hub._expiries.due(time.time() + 40):
             assert session.sid == ends.sid
-        server._hub._runtime = type(server._hub._runtime)(
-            server._hub._runtime.call_soon,
-            server._hub._runtime.spawn,
-            server._hub._runtime.clock,
-            lambda: time.time() + 40,
-        )
+        server._hub._runtime = replace(server._hub._runtime, wall=lambda: time.time() + 40)
         server._hub.tick()
         goodbye = (await ends.until("disconnect"))[-1]["data"]
         assert goodbye["code"] == 4401

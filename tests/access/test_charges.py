@@ -108,7 +108,7 @@ async def test_one_subject_does_not_fill_the_board(kind: type[Client]) -> None:
         await evil[1].accepted(created("again"))
         for client in (*evil, good):
             await client.close()
-        assert server._log.board.shares.all.tasks == 4
+        assert server._log.board.shares.all.number == 4
 
 
 async def test_one_address_does_not_fill_the_board() -> None:
@@ -147,7 +147,7 @@ async def test_one_address_does_not_use_up_the_share_of_another() -> None:
         await evil.accepted(grow)
         assert await evil.refused(created("evil", 600_000)) == "board_full"
         await good.accepted(created("c", 900_000))
-        assert server._log.board.shares.all.tasks == 3
+        assert server._log.board.shares.all.number == 3
         for session in sessions:
             await session.close()
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -62,10 +63,8 @@ async def heard(server: Server, client: Client) -> list[str]:
 
 def later(server: Server, seconds: float) -> None:
     """Let the server's second pass at another time."""
-    runtime = server._hub._runtime
-    server._hub._runtime = type(runtime)(
-        runtime.call_soon, runtime.spawn, runtime.clock, lambda: time.time() + seconds
-    )
+    hub = server._hub
+    hub._runtime = replace(hub._runtime, wall=lambda: time.time() + seconds)
     server._hub.tick()
 
 

@@ -18,7 +18,7 @@ PROTOCOL = (Path(__file__).parents[2] / "PROTOCOL.md").read_text()
 
 
 def test_every_setting_in_the_table_is_one() -> None:
-    section = PROTOCOL[PROTOCOL.index("## 11.") :]
+    section = PROTOCOL[PROTOCOL.index("## 11.") : PROTOCOL.index("## 12.")]
     named = set(re.findall(r"`([a-z_]+)`(?=,| \|$)", section, re.M)) - {"ack", "data"}
     assert named <= {setting.name for setting in SETTINGS}
     assert {"max_message", "max_rooms", "rate_messages"} <= named
