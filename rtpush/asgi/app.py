@@ -14,6 +14,7 @@ from .http1 import BadScope, request_head
 from .lifespan import Lifespan
 from .refusal import redirect, refuse
 from .request import AsgiRequest
+from .siblings import warn_of_siblings
 from .stop_signals import EarlyStop
 from .websocket import AsgiWebSocket, FrameCache
 
@@ -143,6 +144,7 @@ class ASGIApp:
 
     async def _start(self) -> None:
         self._door = await self.server._start_behind_asgi()
+        warn_of_siblings(self.server.settings.log)
         self._early_stop = EarlyStop(lambda: asyncio.ensure_future(self.server.stop()))
 
     async def _stop(self) -> None:

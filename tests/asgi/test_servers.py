@@ -76,3 +76,19 @@ async def test_every_transport_behind_an_asgi_server(name: str) -> None:
                 assert (await client.until("disconnect"))[-1]["data"]["code"] == 1001
         for client in clients:
             await client.close()
+
+
+async def test_workers_with_a_log_in_memory_say_so() -> None:
+    command = "uvicorn asgi_app:app --port {} --workers 2"
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests/support")])
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", *command.format(free_port()).split()),
+        env=os.environ | {"PYTHONPATH": path},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        while b"another worker of this ASGI server" not in await process.stderr.readline():
+            assert process.returncode is None
+        process.terminate()
+        await process.communicate()
