@@ -19,7 +19,7 @@ import { addressOf, prepare, readAddressOf, roomsWithoutToken } from './endpoint
 import { Fallback, backoff } from './fallback.js';
 import { Heartbeat, RESUME_TIMEOUT } from './heartbeat.js';
 import { partingOf } from './parting.js';
-import { PING_TIMEOUT } from './transports.js';
+import { PING_TIMEOUT, isFinal, reasonOf } from './transports.js';
 
 /** @typedef {import('./transports.js').Envelope} Envelope */
 /** @typedef {import('./transports.js').CloseDetails} CloseDetails */
@@ -75,6 +75,8 @@ export class Connection {
   #attempts = 0;
   #refusedTokens = 0;
   #credentials = NO_CREDENTIALS;
+  /** Milliseconds for which nothing had arrived on the last transport when it closed. */
+  #idle = 0;
   /** The person that connected last. @type {string|undefined} */
   #identity;
   /** @type {any} */
@@ -185,6 +187,8 @@ export class Connection {
       const result = await this.#try(name, name === names.at(-1) ? timeout : Math.min(FALLBACK_TIMEOUT, timeout));
       if (generation !== this.#generation || result === null) return;
       details = result;
+      // A proxy holds the stream back, or the browser has no connection left for a POST: other tabs have them all.
+      if (name === 'sse' && details.message === 'timeout') this.#heartbeat.share();
       if (isFinal(details) || this.#fallback.waitsFor(name, details.message === 'timeout')) break;
     }
     if (generation === this.#generation) this.#attemptFailed(details);
@@ -248,7 +252,7 @@ export class Connection {
     if (signal.aborted) return;
     this.#candidate = openTransport(name, {
       openAddress: (path, defaults) => addressOf(options, path, named, { ...defaults, ...query }),
-      readAddress: (read) => readAddressOf(options, rooms(), { last: this.cursor.last, ...read }),
+      readAddress: (read) => readAddressOf(options, rooms(), { last: this.cursor.last, timeout: this.#heartbeat.readTimeout, ...read }),
       postAddress: (post) => addressOf({ base: options.base, query: [] }, 'poll', [], post),
       sid,
       credentials: this.#credentials,
@@ -350,6 +354,7 @@ export class Connection {
       this.#settle(details);
     } else if (transport === this.#transport) {
       this.#transport = null;
+      this.#idle = performance.now() - transport.heardAt;
       this.#heartbeat.stop();
       // The server closes a transport when its successor connects, so the candidate's outcome decides.
       if (this.#candidate === null) this.#disconnected(details);
@@ -360,7 +365,7 @@ export class Connection {
   #disconnected(details) {
     clearTimeout(this.#upgradeTimer);
     this.#settle(null);
-    if (details.code === 1006 && details.message !== PING_TIMEOUT) this.#heartbeat.learn();
+    if (details.code === 1006 && details.message !== PING_TIMEOUT) this.#heartbeat.learn(this.#idle);
     this.#scheduleRetry(details, (final) => this.#listener.disconnected(final ? 'io server disconnect' : reasonOf(details), details));
   }
 
@@ -389,15 +394,4 @@ export class Connection {
     if (this.#transport === null) this.#disconnected(details);
     else this.#scheduleUpgrade();
   }
-}
-
-/** Whether the client must not reconnect by itself. @param {CloseDetails} details @returns {boolean} */
-function isFinal(details) {
-  return details.code >= 4000 && details.code < 4500;
-}
-
-/** Socket.IO's name for a close. @param {CloseDetails} details */
-function reasonOf(details) {
-  if (details.message === PING_TIMEOUT) return details.message;
-  return details.code === 1006 ? 'transport error' : 'transport close';
 }

@@ -18,6 +18,10 @@ const PING_INTERVAL_MIN = 1000;
 const PONG_TIMEOUT = 8000;
 /** For a connection that may have died while the device slept or changed networks. */
 export const RESUME_TIMEOUT = 3000;
+// Milliseconds of a read of a long-poll; and where tabs wait for each other's reads: a browser
+// has six connections to a server of HTTP/1.1.
+const LONGEST_READ = 25_000;
+const SHARED_READ = 4000;
 // A timer that is later than this tells of a sleep.
 const SLEPT = 2000;
 // Two idle times that differ by less than this fraction are the same.
@@ -27,7 +31,9 @@ export class Heartbeat {
   #listener;
   /** @type {any} */
   #timer;
-  #interval = PING_INTERVAL;
+  /** Milliseconds that a connection may be idle; for ever until a proxy is known to mind. */
+  #maxIdle = Infinity;
+  #longestRead = LONGEST_READ;
   /** How long the connection before this one was idle when it was cut. */
   #lastIdle = 0;
   #sentAt = 0;
@@ -70,7 +76,7 @@ export class Heartbeat {
   pong(transport, data) {
     if (data?.sent !== this.#sentAt) return false;
     this.stop();
-    this.#timer = setTimeout(() => this.start(transport), this.#interval);
+    this.#timer = setTimeout(() => this.start(transport), Math.min(PING_INTERVAL, this.#maxIdle));
     this.#listener.latency(this.#receivedAt - this.#sentAt);
     return true;
   }
@@ -88,17 +94,31 @@ export class Heartbeat {
 
   /**
    * The connection was cut. A proxy may cut every connection that is idle for so
-   * long: when two are cut after the same time, the client pings more often.
+   * long: when two are cut after the same time, the client sees to it that something
+   * arrives before.
+   *
+   * @param {number} idle milliseconds since something arrived on it
    */
-  learn() {
-    const idle = performance.now() - this.#receivedAt;
+  learn(idle) {
     const again = Math.abs(idle - this.#lastIdle) < SAME * idle;
     this.#lastIdle = idle;
-    if (again && idle > PING_INTERVAL_MIN && idle < this.#interval) this.#interval = Math.max(PING_INTERVAL_MIN, idle / 2);
+    if (again && idle > PING_INTERVAL_MIN) this.#maxIdle = Math.max(PING_INTERVAL_MIN, Math.min(this.#maxIdle, idle / 2));
   }
 
-  /** Ping at the usual interval again: another network has other proxies. */
+  /** Another network has other proxies. */
   forget() {
-    this.#interval = PING_INTERVAL;
+    this.#maxIdle = Infinity;
+    this.#longestRead = LONGEST_READ;
+  }
+
+  /** The tabs of this browser share the connections that are left. */
+  share() {
+    this.#longestRead = SHARED_READ;
+  }
+
+  /** Seconds of one read of a long-poll; null for as long as the server likes. @returns {string|null} */
+  get readTimeout() {
+    const most = Math.min(this.#longestRead, this.#maxIdle);
+    return most < LONGEST_READ ? `${most / 1000}` : null;
   }
 }

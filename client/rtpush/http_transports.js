@@ -226,6 +226,7 @@ export class SseTransport extends HttpTransport {
       if (done || this.closed) return;
       this.#restartIdleTimer();
       this.arriving = true;
+      this.heardAt = performance.now();
       this.#take(parser.feed(decoder.decode(value, { stream: true })).map(parse));
     }
   }
@@ -264,6 +265,7 @@ export class PollTransport extends HttpTransport {
     /** Confirms the last answer, if it asked for that. @type {any} */
     let receipt = null;
     while (!this.closed) {
+      this.heardAt = performance.now();
       // The first answer shows whether the transport works, so the server must not hold it.
       const opening = () => this.link.openAddress('poll', { timeout: '0' });
       const answer = await this.json(this.sid === null ? opening() : this.link.readAddress({ sid: this.sid, receipt }), POLL_TIMEOUT);

@@ -41,6 +41,8 @@ export class Transport {
   /** The session's id; null until the `connect` envelope has come. @type {string|null} */
   sid = null;
   abort = new AbortController();
+  /** When something arrived on the connection itself, by `performance.now`; of a long-poll, when its read began. */
+  heardAt = performance.now();
   /** Whether something has arrived since this was last set to false. */
   arriving = false;
   /** Data of the `error` envelope that the server sent ahead of a close: a close frame has no room for it. @type {any} */
@@ -98,6 +100,17 @@ export class Transport {
   leave() {
     this.close();
   }
+}
+
+/** Whether the client must not reconnect by itself. @param {CloseDetails} details @returns {boolean} */
+export function isFinal(details) {
+  return details.code >= 4000 && details.code < 4500;
+}
+
+/** Socket.IO's name for a close. @param {CloseDetails} details */
+export function reasonOf(details) {
+  if (details.message === PING_TIMEOUT) return details.message;
+  return details.code === 1006 ? 'transport error' : 'transport close';
 }
 
 /** Text that is no JSON becomes null, which `receive` ignores. @param {string} text */

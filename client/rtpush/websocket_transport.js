@@ -17,7 +17,10 @@ export class WebSocketTransport extends Transport {
     const url = link.openAddress('ws');
     url.protocol = url.protocol.replace('http', 'ws');
     this.#socket = make(link, url, protocolsOf(link.credentials));
-    this.#socket.onmessage = ({ data }) => this.receive([parse(data)]);
+    this.#socket.onmessage = ({ data }) => {
+      this.heardAt = performance.now();
+      this.receive([parse(data)]);
+    };
     const lost = (/** @type {number} */ code, /** @type {string} */ reason) => this.closeWith(code, reason || 'the connection was lost');
     this.#socket.onclose = ({ code, reason }) => lost(code, reason);
     // Node fires no `close` when the server refuses; a browser fires it right behind, and it knows the code.

@@ -253,6 +253,20 @@ async def test_a_proxy_that_swallows_websockets(browser: Browser, local: Local) 
         assert (await tab.life()).count("disconnect") == 0
 
 
+async def test_more_tabs_than_a_browser_has_connections(browser: Browser, local: Local) -> None:
+    """Over HTTP/1.1 it has six for all tabs: five streams leave one for all that they send."""
+    context = await browser.new_context()
+    options = {"transports": ["sse", "poll"], "timeout": 2000}
+    tabs = [await Tab.open(context, local.url, **options) for _ in range(6)]
+    await tabs[5].wait_online("poll")
+    for number, tab in enumerate((tabs[0], tabs[5])):
+        await tab.run("number => { socket.emit('n', number); }", number)
+    for tab in tabs:
+        await tab.until("record.seen.length === 2")
+        assert "disconnect" not in await tab.life()
+    assert [await tab.run("socket.transport") for tab in tabs] == ["sse"] * 5 + ["poll"]
+
+
 async def test_a_half_open_connection_is_detected(browser: Browser, local: Local) -> None:
     async with relay(local.port) as between:
         tab = await Tab.open(browser, between.url)

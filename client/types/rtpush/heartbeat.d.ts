@@ -25,11 +25,18 @@ export class Heartbeat {
     pong(transport: Transport, data: any): boolean;
     /**
      * The connection was cut. A proxy may cut every connection that is idle for so
-     * long: when two are cut after the same time, the client pings more often.
+     * long: when two are cut after the same time, the client sees to it that something
+     * arrives before.
+     *
+     * @param {number} idle milliseconds since something arrived on it
      */
-    learn(): void;
-    /** Ping at the usual interval again: another network has other proxies. */
+    learn(idle: number): void;
+    /** Another network has other proxies. */
     forget(): void;
+    /** The tabs of this browser share the connections that are left. */
+    share(): void;
+    /** Seconds of one read of a long-poll; null for as long as the server likes. @returns {string|null} */
+    get readTimeout(): string | null;
     #private;
 }
 export type Transport = import("./transports.js").Transport;

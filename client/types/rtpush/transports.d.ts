@@ -1,3 +1,7 @@
+/** Whether the client must not reconnect by itself. @param {CloseDetails} details @returns {boolean} */
+export function isFinal(details: CloseDetails): boolean;
+/** Socket.IO's name for a close. @param {CloseDetails} details */
+export function reasonOf(details: CloseDetails): "ping timeout" | "transport error" | "transport close";
 /** Text that is no JSON becomes null, which `receive` ignores. @param {string} text */
 export function parse(text: string): any;
 /**
@@ -42,6 +46,8 @@ export class Transport {
     /** The session's id; null until the `connect` envelope has come. @type {string|null} */
     sid: string | null;
     abort: AbortController;
+    /** When something arrived on the connection itself, by `performance.now`; of a long-poll, when its read began. */
+    heardAt: number;
     /** Whether something has arrived since this was last set to false. */
     arriving: boolean;
     /** Data of the `error` envelope that the server sent ahead of a close: a close frame has no room for it. @type {any} */

@@ -318,3 +318,23 @@ test('a POST that waits for a handler holds up no ping', async () => {
   assert.ok(sent.filter((event) => event === 'ping').length >= 3);
   assert.ok(!names().includes('disconnected'));
 });
+
+test('a gateway that cuts idle reads is asked for shorter ones', async () => {
+  const reads = [];
+  mock.method(globalThis, 'fetch', (url, { body } = {}) => {
+    if (body !== undefined) return Promise.resolve(Response.json([{ event: 'pong', data: JSON.parse(body).data }]));
+    const timeout = url.searchParams.get('timeout');
+    if (timeout === '0') return Promise.resolve(Response.json({ events: [{ event: 'connect', data: { sid: 's', heartbeat: 25 } }], last: 'e-1' }));
+    const seconds = Number(timeout ?? 25);
+    reads.push(seconds);
+    return new Promise((done, cut) => {
+      if (seconds < 18) setTimeout(() => done(Response.json({ events: [], last: 'e-1' })), seconds * 1000);
+      else setTimeout(() => cut(new Error('the gateway')), 18_000);
+    });
+  });
+  connect({ transports: ['poll'], reconnectionDelay: 100 });
+  // A ping is answered meanwhile, and shows no life of the read.
+  await pass(80_000);
+  assert.deepEqual([reads.slice(0, 3).map(Math.round), reads.length > 4], [[25, 25, 9], true]);
+  assert.equal(names().filter((name) => name === 'disconnected').length, 2);
+});
