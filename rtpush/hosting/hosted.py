@@ -45,11 +45,11 @@ class HostedApplication:
         # Calls of the application, some of which outlast their answers.
         self._running: set[asyncio.Task[None]] = set()
 
-    def beside(self, server: web.Application) -> web.Application:
-        """Both on one port."""
+    def beside(self, server: web.Application, prefix: str = PREFIX) -> web.Application:
+        """Both on one port, the server below `prefix`."""
         both = web.Application()
-        both.router.add_get(PREFIX, _to_page)
-        both.add_subapp(PREFIX, server)
+        both.router.add_get(prefix, _to_page)
+        both.add_subapp(prefix, server)
         both.router.add_route("*", "/{path:.*}", self._handle)
         return both
 
@@ -134,6 +134,6 @@ def _wsgi(app: Callable[..., Any]) -> WsgiApplication:
         ) from None
 
 
-async def _to_page(_request: web.Request) -> web.StreamResponse:
+async def _to_page(request: web.Request) -> web.StreamResponse:
     # The page's addresses are relative to its own.
-    return web.Response(status=308, headers={"Location": f"{PREFIX}/"})
+    return web.Response(status=308, headers={"Location": f"{request.path}/"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -9,8 +11,6 @@ from typing import Any
 
 import flask
 from flask.sessions import SessionMixin
-
-from ...web.wsgi import wsgi_environ
 
 __all__ = ["HandlerContext"]
 
@@ -41,8 +41,7 @@ class HandlerContext:
         """A client connects."""
         # The request is over soon, and would stay in memory with its connection.
         kept = {name: value for name, value in environ.items() if name != "aiohttp.request"}
-        whole = wsgi_environ(kept, kept.get("HTTP_HOST", ""))
-        self._environs[sid] = whole | {"flask.app": self._app}
+        self._environs[sid] = _whole(kept) | {"flask.app": self._app}
 
     def forget(self, sid: str) -> None:
         """A client is gone."""
@@ -85,3 +84,23 @@ class HandlerContext:
             if not self.manage_session and getattr(session, "modified", True):
                 response = self._app.response_class()
                 self._app.session_interface.save_session(self._app, session, response)
+
+
+def _whole(environ: dict[str, Any]) -> dict[str, Any]:
+    """With what every WSGI application may rely on (PEP 3333)."""
+    secure = environ.get("wsgi.url_scheme") == "https"
+    host, colon, port = environ.get("HTTP_HOST", "").rpartition(":")
+    if not colon or not port.isdigit():
+        host, port = environ.get("HTTP_HOST", ""), "443" if secure else "80"
+    return {
+        "SCRIPT_NAME": "",
+        "SERVER_NAME": host or "localhost",
+        "SERVER_PORT": port,
+        "wsgi.version": (1, 0),
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        **environ,
+    }

@@ -12,10 +12,9 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from ...application.deadline import Deadline
-from ...server import Server
+from ...hosting.hosted import HostedApplication, HostingError
+from ...server import Server, StartError
 from ...version import __version__
-from ...web.wsgi import WsgiApplication, WsgiHandler
 
 __all__ = ["FlaskServer", "Node"]
 
@@ -34,29 +33,34 @@ class FlaskServer(Server):
 
     def __init__(
         self,
-        application: WsgiApplication,
+        application: Callable[..., Any],
         path: str,
         taken: Collection[str],
         prepare: Callable[[], None],
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self._wsgi = WsgiHandler(application)
+        self._application = application
         self._path = "/" + path.strip("/")
         self._taken = taken
         self._prepare = prepare
 
-    def _build(self) -> web.Application:
-        ours, whole = super()._build(), web.Application()
-        for resource in ours.router.resources():
-            if resource.canonical in ROOT_PATHS and resource.canonical not in self._taken:
-                for route in resource:
-                    whole.router.add_route(
-                        route.method, resource.canonical, _guarded(ours, route.handler)
-                    )
-        whole.add_subapp(self._path, ours)
-        whole.router.add_route("*", "/{path:.*}", self._wsgi.__call__)
-        return whole
+    def _build_all(self) -> web.Application:
+        ours = self._build()
+        try:
+            self._hosted = HostedApplication(self._application, self.settings)
+        except HostingError as exc:
+            raise StartError(str(exc)) from exc
+        # Before `beside` puts the prefix ahead of them.
+        at_root = [
+            web.route(route.method, resource.canonical, _guarded(ours, route.handler))
+            for resource in ours.router.resources()
+            if resource.canonical in ROOT_PATHS and resource.canonical not in self._taken
+            for route in resource
+        ]
+        both = self._hosted.beside(ours, self._path)
+        both.router.add_routes(at_root)
+        return both
 
     def _show_banner(self, port: int) -> None:
         lines = [
@@ -70,10 +74,6 @@ class FlaskServer(Server):
     async def _begin(self) -> None:
         self._prepare()
         await super()._begin()
-
-    async def _close(self, until: Deadline) -> None:
-        await super()._close(until)
-        self._wsgi.close()
 
 
 def _guarded(app: web.Application, handler: Any) -> Any:
