@@ -10,7 +10,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -18,6 +18,9 @@ from multidict import CIMultiDict
 from ..asgi_types import Event
 
 __all__ = ["Exchange"]
+
+# Statuses of responses that have no body (RFC 9110, section 6.4.1).
+_WITHOUT_BODY: Final = (204, 304)
 
 
 class Exchange:
@@ -67,7 +70,9 @@ class Exchange:
         try:
             if not response.prepared:
                 await response.prepare(self._request)
-            if body:
+            # Frameworks leave it to the server to send no body where there is none: the next
+            # response would be taken for one.
+            if body and self._request.method != "HEAD" and response.status not in _WITHOUT_BODY:
                 await response.write(body)
             if not more:
                 await response.write_eof()

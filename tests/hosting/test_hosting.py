@@ -55,6 +55,10 @@ async def test_an_asgi_application(http: aiohttp.ClientSession) -> None:
         answer.set_cookie("two", "2")
         return answer
 
+    @app.head("/orders")
+    async def head() -> Response:
+        return Response("as long as this")
+
     @app.websocket("/echo")
     async def echo(socket: AppSocket) -> None:
         await socket.accept(subprotocol="echo")
@@ -73,6 +77,10 @@ async def test_an_asgi_application(http: aiohttp.ClientSession) -> None:
             assert (answer.status, await answer.text()) == (202, "shop 203.0.113.7 q=1")
             assert len(answer.headers.getall("Set-Cookie")) == 2
         assert (await client.until("order"))[-1]["data"] == {"name": "tea", "size": len(body)}
+        for _ in range(2):
+            # What frameworks send with it must not be taken for the next response.
+            async with http.head(f"{url}/orders") as answer:
+                assert (answer.status, answer.content_length) == (200, 15)
         async with http.ws_connect(f"{url}/echo", protocols=["other", "echo"]) as socket:
             assert socket.protocol == "echo"
             await socket.send_str("hello")
