@@ -39,6 +39,9 @@ logger = logging.getLogger("rtpush.hub")
 # Sessions without a connection that are kept for their clients to come back,
 # about 1 KiB each.
 MAX_LAPSED_SESSIONS: Final = 10_000
+# Seconds for which a session whose page was left is present still: most such pages do not come
+# back, and a phone's that was put away for a moment does.
+PARTING_FOR: Final = 5.0
 # Seconds between two warnings that the server is full.
 WARN_EVERY: Final = 60.0
 # At most so many clients are asked to come back in each second after a stop.
@@ -67,6 +70,8 @@ class Hub(Greeting):
         self._lapsed = LapsedSessions(
             settings.session_lease, MAX_LAPSED_SESSIONS, self.presence.hide_all
         )
+        # Those whose page was left.
+        self._parting = LapsedSessions(PARTING_FOR, MAX_LAPSED_SESSIONS, self._part)
 
     # -------------------------------------------------------------- opening
 
@@ -119,6 +124,7 @@ class Hub(Greeting):
             if session.connection is not None:
                 session.connection.close(1000, "another connection took over")
             self.close(session)
+        self._parting.take(sid)
         return self._lapsed.take(sid)
 
     def open(
@@ -163,6 +169,15 @@ class Hub(Greeting):
             self._lapsed.add(session, self._runtime.clock())
             self.on_closed(session, reason)
 
+    def leave_page(self, session: Session) -> None:
+        """The session's page was left, and its connection ends: it is present for a short while."""
+        if session.presence:
+            self._parting.add(session, self._runtime.clock())
+
+    def _part(self, session: Session) -> None:
+        if session.sid not in self.sessions:
+            self.presence.hide_all(session)
+
     def _forget(self, session: Session) -> bool:
         """Was there an admitted session to forget?"""
         self.detach(session)
@@ -194,6 +209,7 @@ class Hub(Greeting):
             session.connection.close(1000, "another connection took over")
         self._forget(session)
         self._lapsed.take(session.sid)
+        self._parting.take(session.sid)
         self.presence.hand_over(session)
 
     def adopt(self, sid: str, moved: dict[str, Any], address: str, grant: Grant) -> Session:
@@ -311,6 +327,7 @@ class Hub(Greeting):
         self._snapshots.forget()
         now = self._runtime.clock()
         self._lapsed.tick(now)
+        self._parting.tick(now)
         self.end_outdated_snapshots()
         self._end_room_tokens()
         for session in self._expiries.due(self._runtime.wall()):

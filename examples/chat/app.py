@@ -1,10 +1,9 @@
-"""A chat: rooms, names, who is here, and what was said while you were away.
+"""A chat: rooms, names, who is here, and what was said before you came and while you were away.
 
 python examples/chat/app.py, then open http://127.0.0.1:5000/ in two windows.
 """
 
 import os
-from collections import defaultdict
 from pathlib import Path
 
 import rtpush
@@ -14,22 +13,18 @@ server = rtpush.Server(
     client=Path(__file__).parent / "page",
     log="sqlite:chat.db",
 )
-# Who is in which room: room → sid → name.
-here = defaultdict(dict)
 
 
 @server.event
-async def enter(sid, data):
-    """What a handler returns is the client's acknowledgement."""
-    name, room = str(data["name"]).strip()[:30], str(data["room"]).strip()[:60]
-    if not name or not room:
-        raise rtpush.RtpushError("bad_request", "A name and a room are needed.")
-    await leave(sid)
-    await server.save_session(sid, {"name": name, "room": room})
-    await server.enter_room(sid, room)
-    here[room][sid] = name
-    await server.emit("here", sorted(here[room].values()), room=room, key="here")
-    return {"name": name, "room": room}
+async def join(sid, data):
+    """Let in who has a name. Who is here, and what was said, the page asks for by itself."""
+    if "presence" not in data:
+        # A page that comes back names its room first, and says who it is then.
+        return
+    name = str(data["presence"].get("name", "")).strip()
+    if not 0 < len(name) <= 30:
+        raise rtpush.RtpushError("bad_request", "A name of up to 30 characters is needed.")
+    await server.save_session(sid, {"name": name, "room": data["room"]})
 
 
 @server.event
@@ -41,19 +36,6 @@ async def say(sid, text):
     said = {"name": session["name"], "text": str(text)[:1000]}
     await server.emit("said", said, room=session["room"])
 
-
-@server.event
-async def leave(sid):
-    """Also what happens when a connection ends."""
-    session = await server.get_session(sid)
-    if session and here[session["room"]].pop(sid, None):
-        room = session["room"]
-        await server.emit("here", sorted(here[room].values()), room=room, key="here")
-        if not here[room]:
-            del here[room]
-
-
-server.on("disconnect", leave)
 
 if __name__ == "__main__":
     server.run()

@@ -90,6 +90,8 @@ class ClosingConnection(StreamConnection):
             return
         self._say(control_frame(CLOSE, payload))
         left = code in _DELIBERATE
+        if code == CloseCode.GOING_AWAY and self._session is not None:
+            self._context.hub.leave_page(self._session)
         self._end_session(Reason.CLIENT_DISCONNECT if left else Reason.TRANSPORT_CLOSE)
         self._end()
 

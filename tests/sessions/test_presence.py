@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
+from hubs import House
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rtpush.config.settings import Settings
+from rtpush.errors import Reason
 from rtpush.log.accounts import LOCAL_CLIENTS
 from rtpush.log.entry import Draft
 from rtpush.log.retained import PRESENCE, RetainedEvents
@@ -71,6 +75,45 @@ def test_a_crowd_is_told_in_events_of_a_bounded_size() -> None:
         room.book.show(session(f"large {number}"), "b", {"text": "*" * 1000})
     assert len(room.tell("b")) == 2
     assert [gathering_time(members) for members in (0, 200, 4000, 50_000)] == [0.1, 0.1, 2, 5]
+
+
+def test_a_member_stays_until_its_session_is_gone() -> None:
+    house = House(session_lease=60)
+    book, hub = house.hub.presence, house.hub
+
+    def come(**back: Any) -> Session:
+        one, _ = house.open("a", **back)
+        hub.admit(one)
+        return one
+
+    def go(one: Session, seconds: float, reason: str = Reason.TRANSPORT_CLOSE) -> int:
+        hub.close(one, reason)
+        house.turns.now += seconds
+        hub.tick()
+        return len(book)
+
+    ann = come()
+    hub.show(ann, "a", {"name": "Ann"})
+    assert go(ann, 50) == 1
+    ann = come(last=str(house.log.position), sid=ann.sid)
+    assert (go(ann, 50), go(ann, 11)) == (1, 0)
+    bob = come()
+    hub.show(bob, "a", {})
+    hub.leave_page(bob)
+    assert go(bob, 4) == 1
+    bob = come(last=str(house.log.position), sid=bob.sid)
+    house.turns.now += 2
+    hub.tick()
+    assert len(book) == 1
+    hub.leave_page(bob)
+    assert go(bob, 6) == 0
+    bob = come(last=str(house.log.position), sid=bob.sid)
+    assert len(book) == 1
+    assert go(bob, 0, Reason.CLIENT_DISCONNECT) == 0
+    # It is taken up again, and not let in.
+    bob = hub.prepare(str(house.log.position), sid=bob.sid)
+    assert len(book) == 1
+    assert go(bob, 0) == 0
 
 
 OPS = st.tuples(

@@ -1,16 +1,11 @@
 import { io } from "/rtpush.js";
 
-// What was said while you were away comes by itself; so does the room you were in, for a while.
+// What was said while you were away comes by itself, and you are here again by yourself.
 const $ = (id) => document.getElementById(id);
 const socket = io();
-let me;
-let sid;
 
 socket.on("connect", () => {
   $("state").textContent = "connected";
-  // A server that was restarted knows the log, and not who is in which room.
-  if (me && socket.id !== sid) enter();
-  sid = socket.id;
 });
 
 socket.on("disconnect", () => {
@@ -26,29 +21,28 @@ socket.on("said", ({ name, text }) => {
   line.scrollIntoView();
 });
 
-socket.on("here", (names) => {
-  $("here").textContent = names.join(", ");
-});
-
 socket.on("error", ({ message }) => {
   $("state").textContent = message;
 });
 
-async function enter() {
+$("enter").onsubmit = async (submit) => {
+  submit.preventDefault();
+  const { name, room } = Object.fromEntries(new FormData(submit.target));
+  const present = socket.presence(room);
+  const show = () => {
+    $("here").textContent = present.members.map(({ info }) => info.name).sort().join(", ");
+  };
+  present.on("join", show).on("change", show).on("leave", show);
   try {
-    await socket.emitWithAck("enter", me);
+    // The last 50 messages first, then what is said from now on.
+    await socket.join(room, { rewind: 50, presence: { name } });
     $("enter").hidden = true;
     $("room").hidden = false;
     $("say").text.focus();
   } catch (error) {
+    present.close();
     $("state").textContent = error.message;
   }
-}
-
-$("enter").onsubmit = (submit) => {
-  submit.preventDefault();
-  me = Object.fromEntries(new FormData(submit.target));
-  enter();
 };
 
 $("say").onsubmit = (submit) => {
