@@ -69,9 +69,8 @@ def test_bash_completes_another_program_as_it_would(script: Path) -> None:
 
 @needs("zsh")
 @pytest.mark.parametrize("script", ["zsh"], indirect=True)
-@pytest.mark.parametrize(
-    ("typed", "completed"),
-    [
+async def test_zsh(script: Path) -> None:
+    tries = [
         ("pub", "publish"),
         ("app:server --relo", "--reload"),
         ("--port 1 --relo", "--reload"),
@@ -79,15 +78,15 @@ def test_bash_completes_another_program_as_it_would(script: Path) -> None:
         ("publish hello --vo", "--volatile"),
         ("completion z", "zsh"),
         ("exec --id 1 -- rtpush pub", "publish"),
-    ],
-)
-async def test_zsh(script: Path, typed: str, completed: str) -> None:
+    ]
     async with Terminal(200).running(program("zsh"), "-f", "-i") as terminal:
         terminal.type("PS1='ready> '; autoload -U compinit && compinit -u -D; ")
         terminal.type(f"eval \"$(cat {script})\"; echo loa''ded\n")
         await terminal.shows("loaded.*ready> ")
-        terminal.type(f"rtpush {typed}\t")
-        await terminal.shows(f"loaded.*rtpush .*{completed}")
+        for number, (typed, completed) in enumerate(tries):
+            # In place of the line before.
+            terminal.type(f"\x15: {number}; rtpush {typed}\t")
+            await terminal.shows(f": {number}; rtpush .*{completed}")
 
 
 @needs("fish")

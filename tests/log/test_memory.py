@@ -15,7 +15,7 @@ from rtpush.log.memory import MemoryLog
 from rtpush.protocol import dumps, parse
 from rtpush.sessions.session import Session
 
-COUNT = 1000
+COUNT = 500
 TEXTS = [
     '{"event":"x","data":%d}',
     '{"event":"x","data":%d,"room":"q","key":"k"}',

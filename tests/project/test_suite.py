@@ -32,7 +32,7 @@ async def pytest(
         preexec_fn=before,
     )
     try:
-        out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+        out, _ = await asyncio.wait_for(process.communicate(), 3 * PATIENCE)
     finally:
         if process.returncode is None:
             process.kill()

@@ -248,7 +248,7 @@ def spooling(server: ServerProcess, folder: Path, **options: Any) -> Publisher:
 async def test_every_event_once_and_in_order_while_the_server_is_killed(tmp_path: Path) -> None:
     server = ServerProcess(tmp_path)
     await server.start()
-    threads, each = 8, 1250
+    threads, each = 8, 400
     with spooling(server, tmp_path) as publisher:
 
         def publish(thread: int) -> None:
@@ -256,7 +256,7 @@ async def test_every_event_once_and_in_order_while_the_server_is_killed(tmp_path
                 publisher.publish("e", [thread, n])
 
         work = [asyncio.create_task(asyncio.to_thread(publish, i)) for i in range(threads)]
-        for count in (1000, 5000):
+        for count in (500, 1500):
             await reach(server.url, count)
             await server.kill()
             await server.start()
