@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import nbformat
 import pytest
 from browser import PATIENCE, in_chromium
-from nbclient import NotebookClient
 from playwright.async_api import Browser, Page, expect
 from processes import ROOT, free_port, running
 
@@ -216,6 +214,10 @@ async def test_celery(tmp_path: Path) -> None:
 async def test_jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(tmp_path) as server, aiohttp.ClientSession() as http:
         monkeypatch.setenv("RTPUSH_URL", server.url)
+        # Half a second to import, and only here.
+        import nbformat
+        from nbclient import NotebookClient
+
         notebook = nbformat.read(ROOT / "examples/jupyter/progress.ipynb", as_version=4)
         with warnings.catch_warnings():
             # What the kernel's own libraries are about to change is not for us.
