@@ -26,31 +26,34 @@ BURST: Final = 10.0
 
 
 class _Bucket:
-    """Tokens that come back at `rate` a second, up to BURST seconds' worth."""
+    """Tokens that come back at `rate` a second, up to `most`."""
 
-    __slots__ = ("_at", "_rate", "_tokens")
+    __slots__ = ("_at", "_most", "_rate", "_tokens")
 
-    def __init__(self, rate: float, now: float) -> None:
+    def __init__(self, rate: float, most: float, now: float) -> None:
         self._rate = rate
-        self._tokens = rate * BURST
+        self._most = self._tokens = most
         self._at = now
 
     def take(self, count: float, now: float) -> float:
         """Seconds until what was taken is there."""
         earned = (now - self._at) * self._rate
-        self._tokens = min(self._tokens + earned, self._rate * BURST) - count
+        self._tokens = min(self._tokens + earned, self._most) - count
         self._at = now
         return max(0.0, -self._tokens / self._rate)
 
 
 class RateLimit:
-    """What one client may send: `messages` and `size` (bytes) a second."""
+    """What one client may send: `messages` and `size` (bytes) a second.
+
+    And `burst` seconds' worth of it at once.
+    """
 
     __slots__ = ("_bytes", "_messages")
 
-    def __init__(self, messages: float, size: float, now: float) -> None:
-        self._messages = _Bucket(messages, now)
-        self._bytes = _Bucket(size, now)
+    def __init__(self, messages: float, size: float, now: float, burst: float = BURST) -> None:
+        self._messages = _Bucket(messages, messages * burst, now)
+        self._bytes = _Bucket(size, size * burst, now)
 
     def charge(self, messages: int, size: int, now: float) -> float:
         """Note what has come; seconds for which no more should."""

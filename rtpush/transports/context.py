@@ -33,9 +33,13 @@ from .work_queue import WorkQueue
 
 __all__ = ["Abortable", "TransportContext"]
 
-# All connections of one address together may send this many times what one may:
-# a family or an office behind one router has about that many devices at work.
-ADDRESS_FACTOR: Final = 10
+# All connections of one address together may send this many times what one may: a family or
+# an office behind one router has about that many devices at work. Ten times would be half of
+# what the loop can do.
+ADDRESS_FACTOR: Final = 5
+# And so many seconds' worth at once, twice what one connection may: 1,000 of them may come back
+# together, and an attacker holds the loop for a second, not for five.
+ADDRESS_BURST: Final = 4.0
 # Envelopes that a request to connect or to read counts as: it takes 200 µs, an envelope 40.
 REQUEST_WEIGHT: Final = 5
 # Addresses whose rate limits are kept, about 300 bytes each.
@@ -194,9 +198,8 @@ class TransportContext:
         shared = self.address_limits.get(address)
         if shared is None:
             settings = self.settings
-            shared = RateLimit(
-                settings.rate_messages * ADDRESS_FACTOR, settings.rate_bytes * ADDRESS_FACTOR, now
-            )
+            messages, size = settings.rate_messages, settings.rate_bytes
+            shared = RateLimit(messages * ADDRESS_FACTOR, size * ADDRESS_FACTOR, now, ADDRESS_BURST)
             self.address_limits[address] = shared
         return shared
 

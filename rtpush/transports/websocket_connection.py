@@ -106,8 +106,13 @@ class WebSocketConnection(ClosingConnection):
             return
         self._unpaid += len(data)
         self._reader.feed(data)
-        if not self._turn_due:
+        if self._turn_due:
+            return
+        if self._context.work_queue.has_time():
             self._take_turn()
+        else:
+            self._plan_turn()
+            self._set_reading(False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""

@@ -15,6 +15,9 @@ __all__ = ["WorkQueue"]
 
 # Seconds of one turn of the loop in which connections go on, one after the other.
 TURN_SECONDS: Final = 0.002
+# Seconds of one turn in which connections begin with what they have just received: as many of
+# them share the passes of the log. The others begin in the next turns.
+FRESH_SECONDS: Final = 0.005
 
 
 class WorkQueue:
@@ -23,6 +26,20 @@ class WorkQueue:
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()
         self._planned = False
+        # When no more connections begin in this turn; None when none has begun yet.
+        self._fresh_until: float | None = None
+
+    def has_time(self) -> bool:
+        """May one more connection begin in this turn of the loop?"""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self._fresh_until is None:
+            self._fresh_until = now + FRESH_SECONDS
+            loop.call_soon(self._next_turn)
+        return now < self._fresh_until
+
+    def _next_turn(self) -> None:
+        self._fresh_until = None
 
     def add(self, go_on: Callable[[], None]) -> None:
         """Call this in one of the next turns of the loop. Once: it may add itself again."""

@@ -105,9 +105,9 @@ async def test_requests_count_against_their_address(http: aiohttp.ClientSession,
             async with http.get(f"{server.url.rstrip('/')}{path}", headers=headers) as answer:
                 return answer.status, int(answer.headers.get("Retry-After", "0"))
 
-        # A hundred envelopes at once.
+        # Twenty envelopes at once.
         statuses = [await ask("203.0.113.7") for _ in range(25)]
-        assert {status for status, _ in statuses[:20]} <= {200, 400, 426}
+        assert {status for status, _ in statuses[:4]} <= {200, 400, 426}
         assert statuses[-1] == (429, 1)
         assert (await ask("203.0.113.8"))[0] == statuses[0][0]
         assert (await ask("127.0.0.1"))[0] == statuses[0][0]
@@ -116,7 +116,7 @@ async def test_requests_count_against_their_address(http: aiohttp.ClientSession,
 async def test_an_address_has_its_share_however_many_connections(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with running(rate_messages=1, trusted_proxies=("127.0.0.1",)) as server:
+    async with running(rate_messages=6, trusted_proxies=("127.0.0.1",)) as server:
         url = server.url.rstrip("/")
 
         async def connect(address: str) -> str:
@@ -136,9 +136,9 @@ async def test_an_address_has_its_share_however_many_connections(
 
         # Each connection within its own rate, and together beyond that of one address.
         sids = [await connect("203.0.113.7") for _ in range(12)]
-        statuses = [await send("203.0.113.7", sid, 5) for sid in sids]
+        statuses = [await send("203.0.113.7", sid, 25) for sid in sids]
         assert (statuses[0], statuses[-1]) == (200, 429)
-        assert await send("203.0.113.8", await connect("203.0.113.8"), 5) == 200
+        assert await send("203.0.113.8", await connect("203.0.113.8"), 25) == 200
 
 
 async def test_a_head_that_does_not_end_is_cut() -> None:

@@ -10,7 +10,7 @@ from frames import TEXT, Raw, frame
 
 from rtpush.server import Server
 from rtpush.transports.websocket_connection import MAX_TURN_BYTES, WebSocketConnection
-from rtpush.transports.work_queue import TURN_SECONDS, WorkQueue
+from rtpush.transports.work_queue import FRESH_SECONDS, TURN_SECONDS, WorkQueue
 
 
 async def test_long_work_has_a_turn_of_the_loop_each() -> None:
@@ -41,6 +41,36 @@ async def test_long_work_has_a_turn_of_the_loop_each() -> None:
     assert [name for name, _ in ran] == ["a", "b", "c", "a", "b"]
     turns = [at for _, at in ran]
     assert len(set(turns)) == len(turns)
+
+
+def use_up(queue: WorkQueue) -> int:
+    """What else is done in this turn of the loop; how often there was time for more."""
+    begun = 0
+    while queue.has_time():
+        begun += 1
+        time.sleep(FRESH_SECONDS / 4)
+    return begun
+
+
+async def test_what_has_come_begins_in_this_turn_as_long_as_it_has_time() -> None:
+    queue = WorkQueue()
+    assert 1 <= use_up(queue) <= 4
+    assert not queue.has_time()
+    await asyncio.sleep(0)
+    assert queue.has_time()
+
+
+async def test_a_connection_begins_later_when_the_turn_has_no_time_left() -> None:
+    async with Server(port=0, log="memory:") as server:
+        raw = await Raw.upgraded(server.port)
+        (connection,) = server._transport_context.connections
+        use_up(server._transport_context.work_queue)
+        connection.data_received(frame(TEXT, b'{"event":"ping","ack":1}'))
+        assert connection._reading_paused
+        while json.loads((await raw.frame()).payload).get("ack") != 1:
+            """What came before it."""
+        assert not connection._reading_paused
+        raw.abort()
 
 
 async def test_work_that_fails_does_not_hold_up_the_others() -> None:
