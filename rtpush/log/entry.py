@@ -41,7 +41,7 @@ class Draft:
     `sender` says which tasks it may change.
     `skip` names the sessions that are not to see it, and `ack` asks the one
     session that it is for to reply. With `args`, `data` is several arguments. With `retain`,
-    the event is the newest value of its key.
+    the event is the newest value of its key; `changes` is what it does to retained values.
     """
 
     event: str
@@ -56,11 +56,7 @@ class Draft:
     sender: Sender = SERVER
     args: bool = False
     retain: bool = False
-
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        """What it does to retained values."""
-        return changes_of(self.event, self.room, self.key, self.encoded, self.args, self.retain)
+    changes: tuple[Change, ...] = ()
 
     @classmethod
     def of(
@@ -88,10 +84,16 @@ class Draft:
                 encoded = encode_data(task)
             if envelope.event == "task_progress":
                 key = _progress_key(task, key)
-        return cls(
+        event, room, args, retain = (
             envelope.event,
-            task,
             envelope.room,
+            is_args(envelope.data),
+            envelope.retain,
+        )
+        return cls(
+            event,
+            task,
+            room,
             key,
             _digest(key_scope, envelope.idempotency_key),
             encoded,
@@ -99,8 +101,9 @@ class Draft:
             ack,
             account,
             sender,
-            is_args(envelope.data),
-            envelope.retain,
+            args,
+            retain,
+            changes_of(event, room, key, encoded, args, retain),
         )
 
 

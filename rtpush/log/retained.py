@@ -84,8 +84,8 @@ class Change(NamedTuple):
         """Bytes that the value counts in its account's share."""
         if self.removes:
             return 0
-        names = sum(len(part.encode(errors="surrogatepass")) for part in self.name if part)
-        return VALUE_BYTES + len(self.data) + names
+        room, event, key = self.name
+        return VALUE_BYTES + len(self.data) + len(room or "") + len(event) + len(key)
 
 
 def changes_by_presence(room: str | None, data: bytes) -> tuple[Change, ...]:
@@ -198,34 +198,45 @@ class RetainedEvents:
         # Many values share these.
         name = Name(None if room is None else intern(room), intern(event), key)
         old = self.get(name)
-        if old is not None:
-            self._remove(old)
         if change.removes:
-            if self._base is not None:
-                self._values[name] = None
+            if old is not None:
+                self._remove(old)
             return
         json = b""
         if self._rooms is not None:
             json = encode_retained(event, change.data, room, key, id_, args=change.args)
         value = Retained(name, place, json, account, change.cost)
         self._values[name] = value
-        self.shares.add(account, 1, value.cost)
-        self.members += event == PRESENCE
+        self._charge(old, value)
         if self._rooms is not None:
-            pages = self._rooms.get(name.room)
+            pages = self._rooms.get(room)
             if pages is None:
-                pages = self._rooms[name.room] = Pages[Retained](self.outdated)
+                pages = self._rooms[room] = Pages[Retained](self.outdated)
             pages.put(place, value)
+            if old is not None:
+                pages.remove(old.place)
+
+    def _charge(self, old: Retained | None, value: Retained) -> None:
+        if old is None:
+            self.members += value.name.event == PRESENCE
+            self.shares.add(value.account, 1, value.cost)
+        elif old.account == value.account:
+            self.shares.add(value.account, 0, value.cost - old.cost)
+        else:
+            self.shares.add(old.account, -1, -old.cost)
+            self.shares.add(value.account, 1, value.cost)
 
     def _remove(self, old: Retained) -> None:
         self.shares.add(old.account, -1, -old.cost)
         self.members -= old.name.event == PRESENCE
-        if self._rooms is not None:
-            del self._values[old.name]
-            pages = self._rooms[old.name.room]
-            pages.remove(old.place)
-            if not pages.pages:
-                del self._rooms[old.name.room]
+        if self._rooms is None:
+            self._values[old.name] = None
+            return
+        del self._values[old.name]
+        pages = self._rooms[old.name.room]
+        pages.remove(old.place)
+        if not pages.pages:
+            del self._rooms[old.name.room]
 
     # -------------------------------------------------------------- reading
 

@@ -37,7 +37,7 @@ MAX_TOLD: Final = 500
 MAX_TOLD_BYTES: Final = 128 << 10
 
 # Seconds for which the changes of a room are gathered, and how they grow with its members: a
-# crowd of 10,000 that comes at once is told in some dozens of events.
+# crowd of 10,000 that comes within a few seconds is told in about 25 events.
 SHORTEST: Final = 0.1
 LONGEST: Final = 5.0
 MEMBERS_PER_SECOND: Final = 2000
