@@ -32,6 +32,7 @@
  * @property {string|null} picture   a data URL: the result, or a preview of it
  * @property {string} text           the result as text, or what there is of it
  * @property {string} error
+ * @property {{[name: string]: any}|null} refusal  the error as an object, with its code
  * @property {number|null} place     in its queue, from 1; null: not known, or not queued
  * @property {number|null} eta       when it is likely to end, in milliseconds; null: not known
  * @property {boolean} draft         created in this tab and not yet confirmed by the server
@@ -210,7 +211,7 @@ function addFinished(board, raw, now) {
 function newTask(id, data, now, startedAt = now) {
   const blank = {
     id, status: 'active', prompt: '', mode: '', worker: null, formData: null, room: null, startedAt, endedAt: null,
-    progress: 0, taken: false, claimed: false, message: '', stage: null, picture: null, text: '', error: '', draft: false,
+    progress: 0, taken: false, claimed: false, message: '', stage: null, picture: null, text: '', error: '', refusal: null, draft: false,
     place: null, eta: null,
   };
   return merge(blank, data, now);
@@ -254,6 +255,7 @@ function asEnded(task, status, data, now) {
     draft: false,
     progress: status === 'completed' ? 100 : task.progress,
     error: status === 'failed' ? errorText(data.error) : '',
+    refusal: status === 'failed' ? asObject(data.error) : null,
     endedAt: asTime(data.endTime, now) ?? now,
   };
 }

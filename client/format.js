@@ -32,7 +32,8 @@ export function modeIcon(mode) {
 
 /** @param {import('./board.js').Task} task @returns {string} why it failed */
 export function errorOf(task) {
-  return has(`error_${task.error}`) ? t(`error_${task.error}`) : task.error || t('no_reason');
+  const key = `error_${task.refusal?.code ?? task.error}`;
+  return has(key) ? t(key, task.refusal ?? {}) : task.error || t('no_reason');
 }
 
 /**

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ..work.task import Report
 from .art import draw
+from .stages import refusal
 
 __all__ = ["draw_picture"]
 
@@ -26,7 +27,7 @@ def draw_picture(task: dict[str, Any], report: Report) -> dict[str, str]:
     """Draw the prompt of a task; a `Work`.
 
     Returns `{"image": data URL}`. Raises ValueError when the prompt cannot be
-    served, with a sentence for the person who wrote it.
+    served, as `art.draw` does.
     """
     prompt, mode = _wish(task)
     picture = ""
@@ -45,7 +46,7 @@ def _wish(task: dict[str, Any]) -> tuple[str, str]:
     form = form if isinstance(form, dict) else {}
     prompt, mode = form.get("prompt"), task.get("mode", form.get("mode"))
     if not isinstance(prompt, str) or not isinstance(mode, str):
-        raise ValueError("A task needs a prompt and a mode.")
+        raise refusal("no_wish")
     return prompt, mode
 
 

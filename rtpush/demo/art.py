@@ -38,7 +38,7 @@ from .brush import (
     petal,
     shape,
 )
-from .stages import MESSAGES
+from .stages import MESSAGES, refusal
 
 __all__ = ["MODES", "Stage", "draw"]
 
@@ -78,15 +78,15 @@ class Step(NamedTuple):
 def draw(prompt: str, mode: str) -> Iterator[Stage]:
     """Draw a picture for a prompt, in one of `MODES`; the last stage is the whole of it.
 
-    Raises ValueError, with a sentence for the user, for a prompt that is
-    empty or longer than 500 characters and for an unknown mode.
+    Raises ValueError (`refusal`) for a prompt that is empty or longer than 500 characters
+    and for an unknown mode.
     """
     if mode not in MODES:
-        raise ValueError(f"Choose one of the modes {', '.join(MODES)}.")
+        raise refusal("unknown_mode", modes=", ".join(MODES))
     if not prompt.strip():
-        raise ValueError("Say in a few words what to draw.")
+        raise refusal("empty_prompt")
     if len(prompt) > MAX_PROMPT:
-        raise ValueError(f"Keep the prompt to {MAX_PROMPT} characters; this one has {len(prompt)}.")
+        raise refusal("long_prompt", most=MAX_PROMPT, n=len(prompt))
     # A lone surrogate cannot be encoded, and is no reason to fail.
     seed = hashlib.sha256(f"{mode}\n{prompt}".encode(errors="surrogatepass"))
     return _stages(MODES[mode](Brush(seed.hexdigest())))

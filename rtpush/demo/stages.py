@@ -1,13 +1,13 @@
-"""What the demo says while it draws: the name of each stage, and its English sentence.
+"""What the demo says: the name of each stage and refusal, and its English sentence.
 
-The page knows the names in its own languages (`client/i18n.js`, `stage_…`).
+The page knows the names in its own languages (`client/i18n.js`, `stage_…` and `error_…`).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["MESSAGES"]
+__all__ = ["MESSAGES", "REFUSALS", "refusal"]
 
 MESSAGES: Final = {
     "colours": "Mixing the colours",
@@ -36,3 +36,15 @@ MESSAGES: Final = {
     "seeds": "Setting the seeds by the golden angle",
     "pollen": "Shaking out pollen",
 }
+
+REFUSALS: Final = {
+    "no_wish": "A task needs a prompt and a mode.",
+    "unknown_mode": "Choose one of the modes {modes}.",
+    "empty_prompt": "Say in a few words what to draw.",
+    "long_prompt": "Keep the prompt to {most} characters; this one has {n}.",
+}
+
+
+def refusal(code: str, **values: str | int) -> ValueError:
+    """Why a prompt is not drawn: its name, its sentence, and what stands in that."""
+    return ValueError({"code": code, "message": REFUSALS[code].format(**values), **values})

@@ -147,5 +147,10 @@ def _run_time(start: Any, end: Any, now: float) -> str:
 
 
 def _first_text(task: Mapping[str, Any], fields: Sequence[str]) -> str:
-    found = (task.get(field) for field in fields)
+    found = (_text_of(task.get(field)) for field in fields)
     return next((escape(text) for text in found if isinstance(text, str) and text), "")
+
+
+def _text_of(value: Any) -> Any:
+    """The message of an error that is an object."""
+    return value.get("message") if isinstance(value, dict) else value

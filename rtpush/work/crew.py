@@ -225,7 +225,7 @@ class Crew:
                 raise TaskEnded from None
             return "task_cancelled", {}
         except ValueError as exc:
-            return "task_failed", {"error": str(exc)}
+            return "task_failed", {"error": _error_of(exc)}
         except Exception as exc:
             # Its message is for the operator, not for every screen.
             logger.exception("task %s failed", job.key)
@@ -284,3 +284,9 @@ def _check(error: RtpushError) -> float:
     if error.retry_after is None:
         raise error
     return error.retry_after
+
+
+def _error_of(exc: ValueError) -> Any:
+    """What people are told: the sentence, or an object for a page that has several languages."""
+    told = exc.args[0] if exc.args else None
+    return told if isinstance(told, dict) else str(exc)

@@ -80,7 +80,8 @@ class WorkTask(dict[str, Any]):
 
 
 # Takes a task and a report; returns the `result` of its `task_completed`. The message of a
-# ValueError becomes the `error` of a `task_failed`; of any other exception only the name does.
+# ValueError, or the mapping that it holds, becomes the `error` of a `task_failed`; of any other
+# exception only the name does.
 BlockingWork = Callable[[WorkTask, Report], Any]
 AsyncWork = Callable[[WorkTask, AsyncReport], Coroutine[Any, Any, Any]]
 Work = BlockingWork | AsyncWork

@@ -171,12 +171,16 @@ async def test_a_coroutine_is_cancelled_at_once_with_its_task_and_with_the_serve
 
 
 async def test_a_coroutine_that_fails_fails_its_task() -> None:
+    # A sentence, or an object for a page that speaks several languages.
+    errors: list[Any] = ["A prompt has words.", {"code": "no_words", "message": "…", "most": 5}]
+
     async def work(task: dict[str, Any], report: AsyncReport) -> None:
-        raise ValueError("A prompt has words.")
+        raise ValueError(errors[int(task["id"])])
 
     async with serving(work) as watcher:
-        await watcher.ask("a")
-        assert (await watcher.wait("task_failed"))["error"] == "A prompt has words."
+        for number, error in enumerate(errors):
+            await watcher.ask(str(number))
+            assert (await watcher.wait("task_failed"))["error"] == error
 
 
 async def test_work_on_a_cancelled_task_does_not_report_on_another_of_its_id() -> None:

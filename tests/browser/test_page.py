@@ -236,6 +236,12 @@ async def test_stages_are_told_in_the_language_of_the_page(browser: Browser) -> 
         plain = {"id": "t", "progress": 60, "message": "one's own words"}
         await publish(server.url, "task_progress", plain)
         await expect(desk.card("hills")).to_contain_text("one's own words")
+        refused = {"code": "long_prompt", "message": "Too long.", "most": 500, "n": 501}
+        await publish(server.url, "task_failed", {"id": "t", "error": refused})
+        await expect(desk.card("hills")).to_contain_text("现在有 501 个")
+        other = {"code": "of one's own", "message": "one's own error"}
+        await publish(server.url, "task_failed", {"id": "other", "error": other})
+        await expect(desk.page.get_by_text("one's own error").first).to_be_visible()
 
 
 async def test_what_does_not_fit_a_card_can_be_read(browser: Browser) -> None:

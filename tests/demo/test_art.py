@@ -11,8 +11,10 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import ROOT
 
 from rtpush.demo.art import MODES, Stage, draw
+from rtpush.demo.stages import MESSAGES, REFUSALS
 
 modes = pytest.mark.parametrize("mode", list(MODES))
 HOSTILE = [
@@ -96,6 +98,12 @@ def test_nothing_of_the_prompt_gets_in(mode: str, prompt: str) -> None:
     for stage in draw(prompt, mode):
         assert_sound(stage)
         assert prompt not in (stage.svg or "") + stage.message
+
+
+def test_the_page_knows_every_name_in_its_languages() -> None:
+    page = (ROOT / "client/i18n.js").read_text()
+    names = [f"stage_{name}" for name in MESSAGES] + [f"error_{code}" for code in REFUSALS]
+    assert {name: page.count(f" {name}: ") for name in names} == dict.fromkeys(names, 2)
 
 
 @pytest.mark.parametrize("prompt", ["", " ", "\n\t", "\u3000"])

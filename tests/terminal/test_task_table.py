@@ -64,7 +64,9 @@ def test_how_tasks_end() -> None:
     table.apply("task_failed", {"id": "odd", "error": "eaten"}, START + 21)
     # The ids of these two are unknown; the last is no task.
     table.apply("task_progress", {"id": "late", "progress": 1}, START)
-    table.apply("task_failed", {"id": "later", "error": "lost"}, START + 22)
+    table.apply(
+        "task_failed", {"id": "later", "error": {"code": "lost", "message": "lost"}}, START + 22
+    )
     table.apply("task_created", "not a task", START)
     rows = [(r.status, r.run_time, r.title, r.message) for r in table.rows(START + 99)]
     assert rows == [
