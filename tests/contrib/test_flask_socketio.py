@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,11 @@ if __name__ == "__main__":
 def test_routes_and_clients_share_a_port(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(PROGRAM)
     command = [sys.executable, str(tmp_path / "app.py")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running,
+        ExitStack() as end,
+    ):
+        end.callback(running.kill)
         assert running.stdout is not None
         url = next(line.split()[1] for line in running.stdout if "Open" in line)
 
