@@ -22,6 +22,7 @@
  * @property {string|null} worker    the program that alone does it; null: any
  * @property {object|null} formData  unchanged, so that a retry sends the same
  * @property {string|null} room
+ * @property {string|null} owner      whoever alone may change it, beside publishers
  * @property {number} startedAt      milliseconds
  * @property {number|null} endedAt   milliseconds
  * @property {number} progress       0 to 100
@@ -210,7 +211,7 @@ function addFinished(board, raw, now) {
 
 function newTask(id, data, now, startedAt = now) {
   const blank = {
-    id, status: 'active', prompt: '', mode: '', worker: null, formData: null, room: null, startedAt, endedAt: null,
+    id, status: 'active', prompt: '', mode: '', worker: null, formData: null, room: null, owner: null, startedAt, endedAt: null,
     progress: 0, taken: false, claimed: false, message: '', stage: null, picture: null, text: '', error: '', refusal: null, draft: false,
     place: null, eta: null,
   };
@@ -229,6 +230,7 @@ function merge(task, data, now) {
     worker: claimed ? null : asText(data.worker) ?? task.worker,
     mode: asText(data.mode) ?? asText(form?.mode) ?? task.mode,
     room: asText(data.room) ?? task.room,
+    owner: asText(data.owner) ?? task.owner,
     startedAt: asTime(data.startTime, now) ?? task.startedAt,
     progress: asPercent(data.progress) ?? task.progress,
     place: claimed || message !== null || data.progress !== undefined ? null : task.place,

@@ -11,7 +11,7 @@
 
 import { hasWorker, tasksByStart } from './board.js';
 import { setChildren, el, icon, setAttribute, setIcon, setText } from './dom.js';
-import { agoOf, durationOf, errorOf, modeIcon, modeOf, newsOf, statusOf, titleOf } from './format.js';
+import { agoOf, durationOf, errorOf, leftOf, modeIcon, modeOf, newsOf, statusOf, titleOf } from './format.js';
 import { t } from './i18n.js';
 
 const MAX_SHOWN = 60;
@@ -83,10 +83,13 @@ class Card {
     this.art = icon('any');
     this.image = el('img', { hidden: true, decoding: 'async' });
     this.picture = el('button', { type: 'button', class: 'picture', onclick: act('enlarge') }, this.art, this.image);
+    this.story = el('p', { class: 'story', dir: 'auto', tabIndex: 0, hidden: true });
     this.title = el('h3', { dir: 'auto' });
     this.mode = el('span', { class: 'mode' });
     this.badge = el('span', { class: 'badge' });
     this.time = el('span', { class: 'time' });
+    this.left = el('span', { class: 'left' });
+    this.owner = el('span', { class: 'owner', dir: 'auto' });
     this.fill = el('div', { class: 'fill' });
     this.bar = el('div', { class: 'bar', role: 'progressbar', 'aria-valuemin': '0', 'aria-valuemax': '100' }, this.fill);
     this.message = el('p', { class: 'message', dir: 'auto' });
@@ -98,10 +101,10 @@ class Card {
     this.retry = button('retry', 'retry', act('retry'));
     this.download = button('download', 'download', act('download'));
     this.node = el('article', { class: 'card', 'data-task-id': id, tabIndex: -1 },
-      this.picture, this.bar,
+      this.picture, this.story, this.bar,
       el('div', { class: 'caption' },
         this.title,
-        el('p', { class: 'meta' }, this.badge, this.mode, this.time),
+        el('p', { class: 'meta' }, this.badge, this.mode, this.owner, this.time, this.left),
         el('div', { class: 'news' }, this.message, this.percent),
         this.more,
         el('div', { class: 'actions' }, this.cancel, this.retry, this.download)));
@@ -117,6 +120,7 @@ class Card {
     this.#showWords(task);
     this.#showProgress(task);
     this.#showPicture(task);
+    this.#showStory(task);
     this.#showButtons(task);
     // The button that had the focus is gone; without this the focus falls to the page's top.
     if (ended && hadFocus) this.node.focus({ preventScroll: true });
@@ -128,6 +132,7 @@ class Card {
     const duration = durationOf(task, now);
     setText(this.time, task.endedAt === null ? duration : agoOf(task.endedAt, now));
     setAttribute(this.time, 'title', `${t('elapsed')}: ${duration}`);
+    setText(this.left, leftOf(task, now));
     const untaken = !task.taken && task.worker === null && !hasWorker && now - task.startedAt > UNTAKEN;
     setText(this.message, messageOf(task, untaken));
     this.#showMore();
@@ -148,12 +153,15 @@ class Card {
     setText(this.title, titleOf(task));
     setAttribute(this.node, 'aria-label', titleOf(task));
     setText(this.mode, modeOf(task));
-    setText(this.badge, t(`status_${statusOf(task)}`));
+    const queued = task.status === 'active' && task.place !== null;
+    setText(this.badge, t(`status_${queued ? 'queued' : statusOf(task)}`));
+    setText(this.owner, task.owner === null ? '' : t('owner', { name: task.owner }));
   }
 
   #showProgress(task) {
     const whole = Math.round(task.progress);
-    this.bar.hidden = this.percent.hidden = task.status !== 'active';
+    this.bar.hidden = task.status !== 'active';
+    this.percent.hidden = this.bar.hidden || task.place !== null;
     this.fill.style.transform = `scaleX(${task.progress / 100})`;
     setAttribute(this.bar, 'aria-valuenow', String(whole));
     setAttribute(this.bar, 'aria-label', t('progress', { prompt: titleOf(task) }));
@@ -172,6 +180,17 @@ class Card {
     setIcon(this.art, modeIcon(task.mode));
   }
 
+  /** A story stands where a picture hangs, and its newest line is in view. */
+  #showStory(task) {
+    const { story } = this;
+    story.hidden = task.mode !== 'story' || task.text === '';
+    this.picture.hidden = !story.hidden;
+    if (story.hidden) return;
+    const atEnd = story.scrollTop + story.clientHeight >= story.scrollHeight - 8;
+    setText(story, task.text);
+    if (task.status === 'active' && atEnd) story.scrollTop = story.scrollHeight;
+  }
+
   #showButtons(task) {
     const name = titleOf(task);
     this.cancel.hidden = task.status !== 'active';
@@ -188,15 +207,25 @@ function button(key, symbol, onclick) {
   return el('button', { type: 'button', class: `small ${key}`, onclick }, icon(symbol), t(key));
 }
 
+function isStory(task) {
+  return task.mode === 'story';
+}
+
+function waitingOf(task, untaken) {
+  if (untaken) return t('untaken');
+  return task.place === null ? t('waiting') : t('place', { n: task.place });
+}
+
 function messageOf(task, untaken) {
   switch (statusOf(task)) {
     case 'failed':
       return errorOf(task);
     case 'completed':
-      return task.text;
+      return isStory(task) ? '' : task.text;
     case 'cancelled':
       return '';
     default:
-      return task.draft ? t('draft') : task.text || newsOf(task) || t(untaken ? 'untaken' : 'waiting');
+      if (task.draft) return t('draft');
+      return (isStory(task) ? '' : task.text) || newsOf(task) || waitingOf(task, untaken);
   }
 }

@@ -35,6 +35,7 @@ export class TaskForm {
     setText(count, `${used} / ${this.prompt.maxLength}`);
     count.classList.toggle('full', used >= this.prompt.maxLength * COUNT_WARNS_AT);
     setIcon(this.form.querySelector('.mode-field .icon'), this.mode.value);
+    setText(this.form.querySelector('#submit'), t(this.mode.value === 'story' ? 'submit_story' : 'submit'));
     const key = /Mac|iP(hone|ad)/.test(navigator.platform) ? '⌘' : 'Ctrl';
     setText(this.form.querySelector('#hint'), t('submit_hint', { key }));
     if (used > 0) this.#showMissing(false);

@@ -8,7 +8,7 @@
 
 import { has, languageTag, t } from './i18n.js';
 
-export const MODES = ['landscape', 'orbits', 'weave', 'bloom'];
+export const MODES = ['landscape', 'orbits', 'weave', 'bloom', 'story'];
 
 /** @param {import('./board.js').Task} task */
 export function titleOf(task) {
@@ -52,7 +52,21 @@ export function refusalOf(error) {
 
 /** @param {import('./board.js').Task} task @param {number} now @returns {string} such as 1:05 */
 export function durationOf(task, now) {
-  const seconds = Math.max(0, Math.floor(((task.endedAt ?? now) - task.startedAt) / 1000));
+  return clockOf((task.endedAt ?? now) - task.startedAt);
+}
+
+/**
+ * @param {import('./board.js').Task} task
+ * @param {number} now
+ * @returns {string} such as "about 1:05 left"; '' when that is not known, or was wrong
+ */
+export function leftOf(task, now) {
+  if (task.status !== 'active' || task.eta === null || task.eta <= now) return '';
+  return t('left', { time: clockOf(task.eta - now) });
+}
+
+function clockOf(milliseconds) {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1000));
   const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
   const shown = parts[0] > 0 ? parts : parts.slice(1);
   return shown.map((part, index) => (index === 0 ? String(part) : String(part).padStart(2, '0'))).join(':');

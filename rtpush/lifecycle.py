@@ -36,7 +36,7 @@ from .application.worker import Worker
 from .cluster.nodes import Nodes
 from .cluster.worker_process import WorkerContext
 from .config.settings import Settings
-from .demo import draw_picture
+from .demo import do_task
 from .errors import RtpushError
 from .hosting.hosted import HostedApplication
 from .hub import Hub
@@ -127,7 +127,7 @@ class Lifecycle(Application):
         self._home.begin()
         await self._presence.begin()
         self._tick()
-        work = self._work or (draw_picture if self.settings.demo else None)
+        work = self._work or (do_task if self.settings.demo else None)
         if work is not None:
             claims, leases, dispatcher = self._claims, self._leases, self._dispatcher
             self._worker = Worker(claims, leases, dispatcher, work, self._concurrency, self._queues)
