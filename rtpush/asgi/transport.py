@@ -3,7 +3,7 @@
 Rules that hold here:
 
 - What is above it does not know: aiohttp and the connections take it for a socket's.
-- One task receives. Another one sends, and is there only while there is something to send.
+- The ASGI server's own task sends, and a second one receives.
 - Written bytes count until the ASGI server has taken them, so a slow client is seen as on a
   socket: by `pause_writing`.
 - The coroutine that serves the client ends with the transport, and the transport with it.
@@ -37,16 +37,17 @@ class AsgiTransport(asyncio.Transport, ABC, Generic[T]):
         "_check_due",
         "_closing",
         "_high",
+        "_interrupted",
         "_lost",
         "_low",
-        "_over",
         "_protocol",
         "_queue",
         "_readable",
         "_scope",
         "_send",
-        "_sender",
+        "_task",
         "_unsent",
+        "_wake",
         "_writing_paused",
     )
 
@@ -59,7 +60,11 @@ class AsgiTransport(asyncio.Transport, ABC, Generic[T]):
         self._readable: asyncio.Future[None] | None = None
         # Writes on their way, each with its bytes.
         self._queue: deque[tuple[T, int]] = deque()
-        self._sender: asyncio.Task[None] | None = None
+        # The task that sends, and what it waits for while there is nothing to send.
+        self._task: asyncio.Task[Any] | None = None
+        self._wake: asyncio.Future[None] | None = None
+        # Has a send that takes for ever been cancelled?
+        self._interrupted = False
         # Bytes written that the ASGI server has not taken.
         self._unsent = 0
         self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
@@ -69,7 +74,6 @@ class AsgiTransport(asyncio.Transport, ABC, Generic[T]):
         # Nothing more is taken to write.
         self._closing = False
         self._lost = False
-        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # ------------------------------------------------------- the far end
 
@@ -79,14 +83,18 @@ class AsgiTransport(asyncio.Transport, ABC, Generic[T]):
         protocol.connection_made(self)
         protocol.data_received(head)
         receiver = asyncio.get_running_loop().create_task(self._receive(receive))
+        task = self._task = asyncio.current_task()
         try:
-            await self._over
+            await self._send_queue()
+        except asyncio.CancelledError:
+            # Otherwise the ASGI server has cancelled the task, if only as well.
+            if not self._interrupted or task is None or task.uncancel():
+                raise
         finally:
+            self._task = None
             self._lose(None)
-            tasks = [receiver] if self._sender is None else [receiver, self._sender]
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            receiver.cancel()
+            await asyncio.wait([receiver])
 
     async def _receive(self, receive: Receive) -> None:
         try:
@@ -105,22 +113,29 @@ class AsgiTransport(asyncio.Transport, ABC, Generic[T]):
         """Hand an event to the protocol; is there more to come?"""
 
     async def _send_queue(self) -> None:
-        """Send what was written, until there is no more."""
-        while self._queue:
-            item, size = self._queue.popleft()
-            try:
-                await self._send_item(item)
-            except Exception as exc:
-                self._fail(exc)
-                return
-            self._unsent -= size
-            if self._writing_paused and self._unsent <= self._low:
-                self._writing_paused = False
-                self._protocol.resume_writing()
-        if not self._closing:
-            self._sender = None
-        elif not self._lost:
+        """Send what is written, until the connection is over."""
+        loop = asyncio.get_running_loop()
+        while not self._lost:
+            while self._queue:
+                item, size = self._queue.popleft()
+                try:
+                    await self._send_item(item)
+                except Exception as exc:
+                    self._fail(exc)
+                self._taken(size)
+            if self._closing:
+                break
+            self._wake = loop.create_future()
+            await self._wake
+        if not self._lost:
             await self._finish()
+
+    def _taken(self, size: int) -> None:
+        """The ASGI server has taken so many bytes."""
+        self._unsent -= size
+        if self._writing_paused and self._unsent <= self._low and not self._lost:
+            self._writing_paused = False
+            self._protocol.resume_writing()
 
     async def _finish(self) -> None:
         try:
@@ -152,10 +167,10 @@ class AsgiTransport(asyncio.Transport, ABC, Generic[T]):
         if self._lost:
             return
         self._lost = self._closing = True
-        # A task that was cancelled has cancelled what it waits for.
-        if not self._over.done():
-            self._over.set_result(None)
         self._queue.clear()
+        if not self._wake_up() and self._task not in (None, asyncio.current_task()):
+            self._interrupted = True
+            self._task.cancel()
         if self._readable is not None:
             self.resume_reading()
         self._protocol.connection_lost(exc)
@@ -170,7 +185,7 @@ class AsgiTransport(asyncio.Transport, ABC, Generic[T]):
             data = bytes(data)
         self._queue.append((self._translate(data), len(data)))
         self._unsent += len(data)
-        self._start_sending()
+        self._wake_up()
         if self._unsent > self._high and not self._check_due:
             # Behind the sender's turn: what the ASGI server takes at once makes nobody slow.
             self._check_due = True
@@ -182,15 +197,21 @@ class AsgiTransport(asyncio.Transport, ABC, Generic[T]):
             self._writing_paused = True
             self._protocol.pause_writing()
 
-    def _start_sending(self) -> None:
-        if self._sender is None:
-            self._sender = asyncio.get_running_loop().create_task(self._send_queue())
+    def _wake_up(self) -> bool:
+        """Have the task go on to send; False when it does not wait for that."""
+        wake, self._wake = self._wake, None
+        if wake is None:
+            return False
+        # One that was cancelled has cancelled what it waits for.
+        if not wake.done():
+            wake.set_result(None)
+        return True
 
     def close(self) -> None:
         """See asyncio.BaseTransport."""
         if not self._closing:
             self._closing = True
-            self._start_sending()
+            self._wake_up()
 
     def abort(self) -> None:
         """See asyncio.WriteTransport."""

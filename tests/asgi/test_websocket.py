@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from clients import until
+from clients import PATIENCE, until
 
 from rtpush.asgi.websocket import AsgiWebSocket, FrameCache, client_frame
 from rtpush.framing import WEBSOCKET, control_frame, text_frame
@@ -20,6 +21,10 @@ class Taker(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.data = b""
+        self.lost = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
 
     def data_received(self, data: bytes) -> None:
         self.data += data
@@ -34,7 +39,8 @@ class Far:
         self.room.set()
         self.taker = Taker()
         self.transport = AsgiWebSocket({"type": "websocket"}, self._send, cache)
-        self.transport.set_protocol(self.taker)
+        serving = self.transport.serve(self.taker, b"", asyncio.Event().wait)  # type: ignore[arg-type]
+        self.serving = asyncio.create_task(serving)
 
     async def _send(self, event: Any) -> None:
         await self.room.wait()
@@ -50,8 +56,11 @@ class Far:
 
 
 @pytest.fixture
-async def far() -> Far:
-    return Far(FrameCache())
+async def far() -> AsyncIterator[Far]:
+    far = Far(FrameCache())
+    yield far
+    far.transport.abort()
+    await far.serving
 
 
 async def test_frames_that_many_share_are_decoded_once() -> None:
@@ -65,6 +74,9 @@ async def test_frames_that_many_share_are_decoded_once() -> None:
     one, other = [await far.texts(2) for far in ends]
     assert one == ['"one"', "zwei: ü" * 100]
     assert all(left is right for left, right in zip(one, other, strict=True))
+    for far in ends:
+        far.transport.close()
+        await far.serving
 
 
 async def test_a_message_in_parts_is_sent_when_it_is_whole(far: Far) -> None:
@@ -85,4 +97,24 @@ async def test_a_ping_is_answered_when_what_was_before_it_is_taken(far: Far) -> 
     assert far.taker.data == b""
     far.room.set()
     await far.texts(1)
-    assert far.taker.data == client_frame(10, b"")
+    await until(lambda: far.taker.data == client_frame(10, b""))
+
+
+async def test_a_send_that_takes_for_ever_ends_with_the_connection(far: Far) -> None:
+    far.room.clear()
+    far.transport.write(ACCEPT)
+    await asyncio.sleep(0)
+    far.transport.abort()
+    # It is no cancellation of the ASGI server's.
+    await asyncio.wait_for(far.serving, PATIENCE)
+    assert far.sent == []
+
+
+async def test_a_cancellation_by_the_asgi_server_goes_on(far: Far) -> None:
+    far.transport.write(ACCEPT)
+    await until(lambda: far.sent != [])
+    far.serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await far.serving
+    assert far.taker.lost
+    far.serving = asyncio.create_task(asyncio.sleep(0))
