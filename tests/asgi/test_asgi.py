@@ -110,6 +110,28 @@ async def test_mounted_in_fastapi(http: aiohttp.ClientSession) -> None:
         await until(lambda: not server._hub.sessions)
 
 
+# It calls its own HTTP library deprecated.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Using `httpx`")
+def test_starlettes_test_client_starts_it_again_and_again() -> None:
+    from starlette.testclient import TestClient
+
+    server = rtpush.Server(log="memory:", allow_hosts="testserver")
+    push = rtpush.ASGIApp(server)
+    app = FastAPI(lifespan=push.lifespan)
+    app.mount("/rtpush", push)
+
+    @app.post("/news")
+    async def news() -> None:
+        await server.emit("news")
+
+    for _ in range(2):
+        with TestClient(app) as client, client.websocket_connect("/rtpush/ws") as ws:
+            heard = [ws.receive_json()["event"] for _ in range(2)]
+            assert client.post("/news").status_code == 200
+            heard.append(ws.receive_json()["event"])
+            assert heard == ["connect", "active_tasks", "news"]
+
+
 async def test_without_a_lifespan_it_starts_with_the_first_request(
     http: aiohttp.ClientSession,
 ) -> None:
