@@ -19,22 +19,18 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from concurrent.futures import CancelledError
 from contextlib import suppress
-from typing import Any, ClassVar, Final, Self, TypeVar
+from typing import Any, ClassVar, Final, Self
 
 from ..errors import ConnectError
 from .async_client import Auth, Client, Event, Events
 from .dispatch import arguments_of
-from .loop_thread import run_loop
+from .loop_thread import LoopThread
 from .receive_queue import matches
 
 __all__ = ["SimpleClient", "listed"]
-
-T = TypeVar("T")
 
 # Events of the server itself: `receive` passes over them.
 _SERVER_EVENTS: Final = frozenset({"active_tasks", "state", "resync"})
@@ -55,11 +51,8 @@ class SimpleClient:
             TypeError: An option that `Client` does not have.
         """
         self._client = self._client_class(**options)
-        # Held while a call is handed to the loop: none is handed to one that ends.
-        self._lock = threading.Lock()
-        # All three are None while there is no connection.
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._thread = LoopThread("rtpush-client")
+        # None before the first connection.
         self._received: Events | None = None
 
     @property
@@ -116,7 +109,8 @@ class SimpleClient:
             ConnectError: The server cannot be reached, or refuses.
             ValueError: `url` is not an address.
         """
-        self._start_loop()
+        self._thread.start()
+        atexit.register(self.disconnect)
         opening = self._client.connect(
             url,
             headers,
@@ -129,21 +123,10 @@ class SimpleClient:
             socketio_path=socketio_path,
         )
         try:
-            self._received = self._run(self._open(opening))
+            self._received = self._thread.run(self._open(opening))
         except BaseException:
             self.disconnect()
             raise
-
-    def _start_loop(self) -> None:
-        with self._lock:
-            if self._thread is not None:
-                raise ConnectError("bad_request", "The client is connected; disconnect it first.")
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(
-                target=run_loop, args=[self._loop], name="rtpush-client", daemon=True
-            )
-            self._thread.start()
-        atexit.register(self.disconnect)
 
     async def _open(self, opening: Coroutine[Any, Any, None]) -> Events:
         # Before it connects, so that no event comes too early.
@@ -155,19 +138,10 @@ class SimpleClient:
         """Disconnect, and wait up to 5 seconds for the answers to sent events. Idempotent."""
         try:
             with suppress(ConnectError):
-                self._run(self._client.disconnect())
+                self._thread.run(self._client.disconnect())
         finally:
-            self._stop_loop()
-
-    def _stop_loop(self) -> None:
-        atexit.unregister(self.disconnect)
-        with self._lock:
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-            if loop is None or thread is None or not thread.is_alive():
-                return
-            loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+            atexit.unregister(self.disconnect)
+            self._thread.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -203,7 +177,7 @@ class SimpleClient:
             ConnectError: The client is not connected.
             RtpushError: `bad_event`, `bad_envelope`, `bad_room`, `too_slow`.
         """
-        self._run(
+        self._thread.run(
             self._client.emit(event, data, room=room, key=key, volatile=volatile, retain=retain)
         )
 
@@ -248,7 +222,7 @@ class SimpleClient:
             TimeoutError: There was no answer in time. The event may still take effect.
         """
         asking = self._client.call(event, data, timeout, room=room, key=key, retain=retain)
-        return self._run(asking)
+        return self._thread.run(asking)
 
     def join(
         self,
@@ -273,7 +247,7 @@ class SimpleClient:
             RtpushError: `forbidden`, `bad_room`, `too_many_rooms`; and as `call`.
             TimeoutError: As `call`.
         """
-        self._run(self._client.join(room, token, rewind=rewind, presence=presence))
+        self._thread.run(self._client.join(room, token, rewind=rewind, presence=presence))
 
     def leave(self, room: str) -> None:
         """Leave a room, if the client is in it.
@@ -285,7 +259,7 @@ class SimpleClient:
             RtpushError: As `call`.
             TimeoutError: As `call`.
         """
-        self._run(self._client.leave(room))
+        self._thread.run(self._client.leave(room))
 
     def retained(self, event: str, room: str | None = None) -> dict[str, Any]:
         """The retained events of a name, as the client knows them now.
@@ -304,7 +278,7 @@ class SimpleClient:
         async def look() -> dict[str, Any]:
             return self._client.retained(event, room)
 
-        return self._run(look())
+        return self._thread.run(look())
 
     def receive(self, timeout: float | None = None) -> list[Any]:
         """Wait for the next event, except the server's own (`active_tasks`, `state`, …).
@@ -352,31 +326,14 @@ class SimpleClient:
     def _next(self, timeout: float | None) -> Event:
         """Raises TimeoutError, ConnectError, and StopAsyncIteration after `disconnect`."""
         received = self._received
-        if received is None or self._thread is None:
+        if received is None or not self._thread.started:
             raise StopAsyncIteration
         try:
-            return self._run(_get(received, timeout))
+            return self._thread.run(_get(received, timeout))
         except ConnectError:
-            if self._thread is None:
+            if not self._thread.started:
                 raise StopAsyncIteration from None
             raise
-
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop, and wait for its result."""
-        with self._lock:
-            if self._loop is None or self._thread is None or not self._thread.is_alive():
-                coroutine.close()
-                raise ConnectError(
-                    "unavailable", "The client is not connected in this process; call connect()."
-                )
-            answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return answer.result()
-        except CancelledError:
-            raise ConnectError("unavailable", "The client is disconnected.") from None
-        finally:
-            # Takes effect only after an interrupt.
-            answer.cancel()
 
 
 def listed(event: Event) -> list[Any] | None:

@@ -29,7 +29,7 @@ import orjson
 from ..errors import RtpushError
 from .accounts import APPLICATION
 from .board_index import BoardIndex
-from .board_shares import BoardShares, charged
+from .board_shares import BoardShares
 from .finished_tasks import FinishedTasks
 from .growth import appends_of
 from .task import (
@@ -48,6 +48,7 @@ from .task_claims import check_claim
 from .task_map import TaskMap
 from .task_rows import decode_task, encode_event, encode_task
 from .task_states import SERVER, Sender, check_state, stamps_of
+from .task_versions import next_version
 
 __all__ = ["TaskBoard"]
 
@@ -56,9 +57,6 @@ __all__ = ["TaskBoard"]
 # place on the board for ever.
 _ALWAYS: Final = frozenset({CANCEL, *ENDS})
 _SMALL_ENDING: Final = 1024
-
-# About the bytes of a row of `stored_event` beside the fields of its event.
-_EVENT_ROW: Final = 100
 
 
 class TaskBoard:
@@ -194,33 +192,9 @@ class TaskBoard:
         if before is not None and "attempt" in before.fields:
             # A worker that was at the ended task must not be taken for one of this.
             changes["attempt"] = before.fields["attempt"]
-        self._put(old, self._next_version(key, room, old, changes, time, ended, account))
+        self._number += 1
+        self._put(old, next_version(key, room, old, changes, self._number, time, ended, account))
         return key
-
-    def _next_version(
-        self,
-        key: str,
-        room: str | None,
-        old: Task | None,
-        changes: dict[str, Any],
-        time: float,
-        ended: bool,
-        account: str,
-    ) -> Task:
-        self._number = number = self._number + 1
-        growth, written = cost_of(old, changes)
-        charges = charged(() if old is None else old.charges, account, growth)
-        if ended:
-            # It counts for the account that began it alone: see finished_tasks.py.
-            charges = charges[:1]
-        if old is None:
-            return Task(key, room, changes, growth, number, number, time, ended, charges)
-        size = old.size + growth
-        unfolded = old.unfolded + _EVENT_ROW + written
-        if ended or unfolded > size:
-            unfolded = 0
-        fields = old.fields | changes
-        return Task(key, room, fields, size, old.born, number, time, ended, charges, unfolded)
 
     def _put(self, old: Task | None, task: Task) -> None:
         before = () if old is None else old.charges
@@ -299,24 +273,11 @@ class TaskBoard:
         finished ones, that ended within `finished_for` of now, newest first. The
         objects are shared: encode them, do not change them. It costs what it shows.
         """
-        return self._visible({None, *rooms}, now)
+        return self.index.visible({None, *rooms}, now, self._finished.max_age)
 
     def snapshot_room(self, room: str, now: float) -> dict[str, list[dict[str, Any]]]:
         """The same, with only the tasks of one room."""
-        return self._visible({room}, now)
-
-    def _visible(
-        self, rooms: Collection[str | None], now: float
-    ) -> dict[str, list[dict[str, Any]]]:
-        index = self.index
-        active = [task for room in rooms for page in index.active(room) for task in page]
-        ended = [task for room in rooms for page in index.finished(room) for task in page]
-        active.sort(key=lambda task: task.born)
-        ended.sort(key=lambda task: task.number, reverse=True)
-        return {
-            "tasks": [task.data for task in active],
-            "finished": [task.data for task in ended if self.is_recent(task, now)],
-        }
+        return self.index.visible({room}, now, self._finished.max_age)
 
     def is_recent(self, task: Task, now: float) -> bool:
         """Did the task end so lately that it is still shown?"""

@@ -8,6 +8,9 @@ Rules that hold here:
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 from .pages import Outdated, Page, Pages
 from .task import Task
 from .task_queues import TaskQueues
@@ -72,6 +75,19 @@ class BoardIndex:
         """The pages of a room's active tasks, oldest first."""
         found = self._rooms.get(room)
         return [] if found is None else found.active.pages
+
+    def visible(
+        self, rooms: Collection[str | None], now: float, finished_for: float
+    ) -> dict[str, list[dict[str, Any]]]:
+        """What a snapshot of these rooms shows: `{"tasks": […], "finished": […]}`."""
+        active = [task for room in rooms for page in self.active(room) for task in page]
+        ended = [task for room in rooms for page in self.finished(room) for task in page]
+        active.sort(key=lambda task: task.born)
+        ended.sort(key=lambda task: task.number, reverse=True)
+        return {
+            "tasks": [task.data for task in active],
+            "finished": [task.data for task in ended if now - task.time <= finished_for],
+        }
 
     def finished(self, room: str | None) -> list[TaskPage]:
         """The pages of a room's finished tasks, oldest first."""

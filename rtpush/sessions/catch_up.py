@@ -22,12 +22,11 @@ from ..config.settings import Settings
 from ..errors import Reason, RtpushError
 from ..framing import Framing
 from ..log.base import Log, Page
-from ..log.entry import Entry
 from ..log.room_index import Rooms
 from ..protocol import Position, encode
 from .groups import Groups
 from .history_bounds import HistoryBounds
-from .merging import merge_appends
+from .merging import Conflation
 from .rewind import MAX_REWIND, Rewind, RewindSpec, find_start
 from .runtime import Runtime
 from .session import Connection, Session
@@ -61,7 +60,7 @@ class CatchUp(ABC):
         self.groups = Groups()
         self.deliveries = 0
         self._runtime = runtime
-        self._max_message = settings.max_message
+        self._conflation = Conflation(log, room_policy, settings.max_message)
         self._stalled = StalledWriters(settings.write_timeout)
         self._snapshots = Snapshots(log)
         self._snapshot_readers = SnapshotReaders(self._snapshots)
@@ -284,32 +283,15 @@ class CatchUp(ABC):
     def _deliver(self, session: Session, page: Page) -> None:
         connection = session.connection
         assert connection is not None
-        entries, upto = page
-        conflate_after = session.conflate_after if session.lagging and session.conflate else upto
-        seen = [
-            entry
-            for entry in entries
-            if session.sees(entry) and (entry.seq <= conflate_after or not self._superseded(entry))
-        ]
-        session.cursor = upto
-        if seen:
-            merges = session.conflate and not self._in_unconflated_room(session)
-            given = merge_appends(seen, self._max_message) if merges else seen
-            frames = [entry.framed(connection.framing) for entry in given]
+        given = self._conflation.given(session, page)
+        session.cursor = page.upto
+        frames = [entry.framed(connection.framing) for entry in given]
+        if frames:
             self._write(session, connection.framing.joiner.join(frames))
-
-    def _superseded(self, entry: Entry) -> bool:
-        return self.log.superseded(entry) and self.room_policy.conflates(entry.room)
-
-    def _in_unconflated_room(self, session: Session) -> bool:
-        return not all(map(self.room_policy.conflates, session.rooms))
 
     async def _read_back(self, session: Session, connection: Connection) -> None:
         """One read from the store, for a session that lags behind the log's memory."""
-        conflating = session.lagging and session.conflate
-        # The store would leave out events of every room.
-        conflating = conflating and not self._in_unconflated_room(session)
-        conflate_after = session.conflate_after if conflating else None
+        conflate_after = self._conflation.store_after(session)
         page = await self._read(session, connection, session.cursor, conflate_after, session.reads)
         if page is None:
             return

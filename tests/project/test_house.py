@@ -13,6 +13,8 @@ PACKAGE = ROOT / "rtpush"
 MODULES = sorted(PACKAGE.glob("**/*.py"))
 # A longer module holds more than one thing: split it by what it holds.
 MAX_LINES = 400
+# So does a class.
+MAX_CLASS_LINES = 300
 
 
 def places() -> dict[str, int]:
@@ -72,6 +74,17 @@ def test_every_module_opens_with_what_it_is_for() -> None:
 def test_no_module_is_too_long() -> None:
     lines = {path: len(path.read_text().splitlines()) for path in MODULES}
     assert {path: count for path, count in lines.items() if count > MAX_LINES} == {}
+
+
+def test_no_class_is_too_long() -> None:
+    long = [
+        (path, node.name)
+        for path in MODULES
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.ClassDef)
+        and (node.end_lineno or 0) - node.lineno >= MAX_CLASS_LINES
+    ]
+    assert long == []
 
 
 def test_no_module_needs_the_face_of_the_package() -> None:

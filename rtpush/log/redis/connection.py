@@ -220,7 +220,7 @@ class RedisConnection:
     def __init__(self, address: Address) -> None:
         self.run_id = ""
         self.version = ""
-        self._address = address
+        self.address = address
         self._connection: Any = None
         self._lock = asyncio.Lock()
 
@@ -309,7 +309,7 @@ class RedisConnection:
         connection: Any = None
         try:
             async with asyncio.timeout(TIMEOUT):
-                connection = await self._address.connection()
+                connection = await self.address.connection()
                 await connection.connect()
                 self.run_id, self.version = await _greet(connection)
         except BaseException as exc:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from time import time
@@ -44,6 +44,7 @@ from .connection import (
     RedisUnavailable,
     backoff,
 )
+from .health import Changes, Problems
 from .loading import State, load
 
 __all__ = ["LEASE", "FollowedLog"]
@@ -99,8 +100,8 @@ class FollowedLog(GroupCommitLog):
         self._run_id = ""
         self._batch_id = ""
         self._last_task = 0
-        self._problems: dict[str, str] = {}
-        self._changed = asyncio.Event()
+        self._problems = Problems()
+        self._changes = Changes()
         self._check_requested = asyncio.Event()
         self._writer, self._reader, self._follower = (
             RedisConnection(self.address) for _ in range(3)
@@ -120,7 +121,7 @@ class FollowedLog(GroupCommitLog):
         """See `Log.open`. Waits, for as long as a lease, for what others have read."""
         self.node = secrets.token_hex(4)
         async with self._usable():
-            await self._check_server()
+            await _check_server(self._writer, self._follower, self.key("nodes:all"))
             await self._enter()
         self._background.start(self._monitor())
         self._restart_following()
@@ -128,7 +129,7 @@ class FollowedLog(GroupCommitLog):
     async def reach(self) -> None:
         """Could it be opened? Without being one of its nodes. Raises LogError."""
         async with self._usable():
-            await self._check_server()
+            await _check_server(self._writer, self._follower, self.key("nodes:all"))
         await self._close_connections()
 
     @asynccontextmanager
@@ -146,20 +147,6 @@ class FollowedLog(GroupCommitLog):
         except LogError:
             await self._close_connections()
             raise
-
-    async def _check_server(self) -> None:
-        """Can this Redis and this user of it carry the log and the bus?"""
-        await self._writer.open()
-        version = self._writer.version
-        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
-            raise LogError(f"{self.address} is version {version}; rtpush needs 6.2 or newer")
-        self._note_skew(*await self._writer.request(TIMEOUT, "TIME"))
-        channel = self.key("nodes:all")
-        # The bus listens on it: no message at all is nothing to hear.
-        await self._writer.request(TIMEOUT, "PUBLISH", channel, "[]")
-        # A connection that subscribes can do nothing else afterwards.
-        await self._follower.request(TIMEOUT, "SUBSCRIBE", channel)
-        await self._follower.close()
 
     async def _enter(self) -> None:
         while True:
@@ -292,18 +279,7 @@ class FollowedLog(GroupCommitLog):
         self.epoch, self.first, self._last_task = state.epoch, state.first, state.task
         self.board, self.retained = state.board, state.retained
         self._tail, self._batch_id = state.tail, state.batch_id
-        self._notify_change()
-
-    def _notify_change(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def _wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
-        """Wait for something that follows from what comes in, but not for long."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while not condition():
-                    await self._changed.wait()
+        self._changes.notify()
 
     # --------------------------------------------------------------- following
 
@@ -355,7 +331,7 @@ class FollowedLog(GroupCommitLog):
         if self.last > before:
             self._clock.reach(self._newest_time())
             self.on_grow()
-            self._notify_change()
+            self._changes.notify()
         return self.last - before == len(found)
 
     def _fold(self, found: StreamEntry) -> None:
@@ -370,17 +346,26 @@ class FollowedLog(GroupCommitLog):
     # ------------------------------------------------------------------- health
 
     def _refusal(self) -> RtpushError:
-        return unavailable("; ".join(dict.fromkeys(self._problems.values())) or "Redis is away")
+        return unavailable(str(self._problems))
 
     def _set_problem(self, part: str, problem: str | None) -> None:
         """Remember how a part is; what waits behind a failing one is refused."""
-        if problem is None:
-            self._problems.pop(part, None)
-        else:
-            self._problems[part] = problem
+        self._problems.note(part, problem)
         failed_before = self._failing
-        self._note_health(next(iter(self._problems.values()), None))
+        self._note_health(self._problems.first)
         if self._failing and not failed_before:
             self._refuse_waiting(self._refusal())
         if failed_before and not self._failing:
-            self._notify_change()
+            self._changes.notify()
+
+
+async def _check_server(writer: RedisConnection, follower: RedisConnection, channel: str) -> None:
+    """Can this Redis and this user of it carry the log and the bus? Raises LogError."""
+    await writer.open()
+    if tuple(int(part) for part in writer.version.split(".")[:2]) < OLDEST:
+        raise LogError(f"{writer.address} is version {writer.version}; rtpush needs 6.2 or newer")
+    # The bus listens on it: no message at all is nothing to hear.
+    await writer.request(TIMEOUT, "PUBLISH", channel, "[]")
+    # A connection that subscribes can do nothing else afterwards.
+    await follower.request(TIMEOUT, "SUBSCRIBE", channel)
+    await follower.close()

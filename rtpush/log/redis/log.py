@@ -122,7 +122,9 @@ class RedisLog(FollowedLog):
                 if loop.time() > deadline:
                     self._fail(batch, _unsure(str(exc)))
                     return
-                await self._wait_until(lambda: not self._failing, deadline - loop.time() + 0.1)
+                await self._changes.wait_until(
+                    lambda: not self._failing, deadline - loop.time() + 0.1
+                )
                 continue
             if answer[0] == b"ok":
                 await self._stored(batch, epoch, *answer[1:])
@@ -169,17 +171,19 @@ class RedisLog(FollowedLog):
             found = iter(answer[1])
             self._known |= {keys[place]: seq for place, seq in zip(found, found, strict=True)}
         elif answer[0] == b"stale":
-            await self._wait_until(lambda: self.last >= answer[1], SEEN_WITHIN)
+            await self._changes.wait_until(lambda: self.last >= answer[1], SEEN_WITHIN)
             if losses > 1:
                 await asyncio.sleep(random.uniform(0, 0.005))
         elif answer[0] == b"lost":
             epoch, _ = self._decided_on
             self._check_requested.set()
-            await self._wait_until(lambda: self.epoch != epoch, backoff(losses))
+            await self._changes.wait_until(lambda: self.epoch != epoch, backoff(losses))
 
     async def _stored(self, batch: Batch, epoch: str, base: int, first: int) -> None:
         upto = base + len(batch.drafts)
-        await self._wait_until(lambda: self.epoch != epoch or self.last >= upto, SEEN_WITHIN)
+        await self._changes.wait_until(
+            lambda: self.epoch != epoch or self.last >= upto, SEEN_WITHIN
+        )
         if self.epoch != epoch:
             self._fail(batch, _unsure("it has lost entries meanwhile"))
             return
@@ -244,7 +248,7 @@ class RedisLog(FollowedLog):
         except RedisUnavailable as exc:
             logger.debug("the newest of the log is not known: %s", exc)
             return False
-        await self._wait_until(lambda: self.last >= newest, SEEN_WITHIN)
+        await self._changes.wait_until(lambda: self.last >= newest, SEEN_WITHIN)
         return self.last >= int(newest)
 
     async def _ask_reader(self, command: str, **fields: Any) -> list[Any]:
@@ -295,7 +299,7 @@ class RedisLog(FollowedLog):
                     message = f"The log cannot be read now ({exc})."
                     raise RtpushError("unavailable", message) from exc
                 self._check_requested.set()
-                await self._wait_until(lambda: self.epoch != epoch, backoff(attempt))
+                await self._changes.wait_until(lambda: self.epoch != epoch, backoff(attempt))
                 attempt += 1
                 continue
             if epoch == self.epoch:
