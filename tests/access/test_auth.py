@@ -254,6 +254,13 @@ async def test_an_application_sees_who_it_is(kind: type[Client]) -> None:
         await client.close()
 
 
+async def test_nobody_prepares_a_session_without_a_token() -> None:
+    async with running(auth_secret=SECRET) as (server, http):
+        for headers, status in (({}, 401), ({"Authorization": f"Bearer {token()}"}, 200)):
+            async with http.post(f"{server.url}session", json={}, headers=headers) as answer:
+                assert answer.status == status
+
+
 async def test_a_session_belongs_to_its_subject(kind: type[Client]) -> None:
     async with running(auth_secret=SECRET) as (server, http):
         url = server.url.rstrip("/")

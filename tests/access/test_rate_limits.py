@@ -96,13 +96,16 @@ async def test_posts_beyond_the_rate_are_refused(http: aiohttp.ClientSession) ->
         assert await other.accepted({"event": "ping"}) is None
 
 
-@pytest.mark.parametrize("path", ["/ws", "/sse?last=-", "/poll"])
+@pytest.mark.parametrize("path", ["/ws", "/sse?last=-", "/poll", "/session"])
 async def test_requests_count_against_their_address(http: aiohttp.ClientSession, path: str) -> None:
     async with running(rate_messages=1, trusted_proxies=("127.0.0.1",)) as server:
 
         async def ask(address: str) -> tuple[int, int]:
             headers = {"X-Forwarded-For": address}
-            async with http.get(f"{server.url.rstrip('/')}{path}", headers=headers) as answer:
+            url, method = f"{server.url.rstrip('/')}{path}", "GET"
+            if path == "/session":
+                method = "POST"
+            async with http.request(method, url, headers=headers) as answer:
                 return answer.status, int(answer.headers.get("Retry-After", "0"))
 
         # Twenty envelopes at once.

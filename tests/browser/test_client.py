@@ -23,7 +23,7 @@ from playwright.async_api import Browser
 from playwright.async_api import Error as PlaywrightError
 from processes import ServerProcess, nginx, running
 from relay import relay
-from servers import Local, serving
+from servers import Local
 from tabs import CLIENT, PAGES, SECRET, Tab, keeping, numbers, token
 
 from rtpush.server import Server
@@ -183,7 +183,7 @@ async def test_proxies(
     ):
         assert answer.status == 200
     async with nginx(tmp_path, PROXY.format(url=local.url, more=more)) as url:
-        tab = await Tab.open(browser, url)
+        tab = await Tab.open(browser, url, timeout=2000)
         await tab.wait_online(transport)
         await tab.run(JOIN)
         async with numbers(local.url) as published:
@@ -624,41 +624,6 @@ async def test_hostile_events_are_ignored(browser: Browser, local: Local) -> Non
     assert await tab.run("[window.pwned, {}.pwned, [].pwned]") == [None, None, None]
     assert await tab.run("socket.connected")
     assert tab.problems == []
-
-
-async def test_invalid_envelopes_are_ignored(browser: Browser) -> None:
-    """A server that speaks nonsense: nothing is thrown, nothing believed."""
-    nonsense = [
-        "", "null", "7", "[]", '"x"', "{}", '{"event":7}', '{"event":null,"id":{}}',
-        '{"event":"active_tasks","id":"-","data":{"tasks":[]}}', '{"ack":{"a":1}}',
-        '{"ack":"__proto__","error":7}', '{"event":"pong","data":null}',
-        '{"event":"connect","id":"e-5","data":{"sid":"forged"}}',
-        '{"event":"n","id":"e-6","room":{"a":1},"data":5}',
-        '{"event":"n","id":"e-7","data":6}', '{"event":"n","id":"e-4","data":7}',
-        '{"event":"n","id":"nonsense","data":8}',
-    ]  # fmt: skip
-    async with serving(client=PAGES) as server:
-        tab = await Tab.open(browser, server.url, begin=False)
-        await tab.run(
-            """lines => {
-              window.WebSocket = class {
-                constructor() { setTimeout(() => this.talk()); }
-                talk() {
-                  const say = (data) => this.onmessage({ data });
-                  say('{"event":"connect","data":{"sid":"s","heartbeat":"x","recovered":1}}');
-                  lines.forEach(say);
-                }
-                send() {}
-                close() {}
-              };
-              begin({transports: ['websocket']});
-            }""",
-            nonsense,
-        )
-        await tab.until("record.seen.length === 3")
-        assert await tab.run("record.seen") == [5, 6, 8]
-        assert await tab.run("[socket.id, socket.position]") == ["s", "e-7"]
-        assert tab.problems == []
 
 
 # ---------------------------------------------------------------- the board

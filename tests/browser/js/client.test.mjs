@@ -329,6 +329,34 @@ test('where there is no WebSocket, SSE takes its place, or a class that is given
   delete globalThis.WebSocket;
 });
 
+test('a server that speaks nonsense: nothing is thrown, and nothing believed', async () => {
+  const nonsense = [
+    '', 'null', '7', '[]', '"x"', '{}', '{"event":7}', '{"event":null,"id":{}}',
+    '{"event":"active_tasks","id":"-","data":{"tasks":[]}}', '{"ack":{"a":1}}',
+    '{"ack":"__proto__","error":7}', '{"event":"pong","data":null}',
+    '{"event":"connect","id":"e-5","data":{"sid":"forged"}}',
+    '{"event":"n","id":"e-6","room":{"a":1},"data":5}',
+    '{"event":"n","id":"e-7","data":6}', '{"event":"n","id":"e-4","data":7}',
+    '{"event":"n","id":"nonsense","data":8}',
+  ];
+  class Talking {
+    constructor() {
+      const greeting = '{"event":"connect","data":{"sid":"s","heartbeat":"x","recovered":1}}';
+      setImmediate(() => [greeting, ...nonsense].forEach((data) => this.onmessage({ data })));
+    }
+
+    send() {}
+
+    close() {}
+  }
+  const socket = io('http://push.example', { transports: ['websocket'], WebSocket: Talking });
+  const seen = [];
+  socket.on('n', (data) => seen.push(data));
+  while (seen.length < 3) await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual([seen, socket.id, socket.position], [[5, 6, 8], 's', 'e-7']);
+  socket.disconnect();
+});
+
 test('the classic script connects to where it was loaded from', async (context) => {
   context.after(() => {
     delete globalThis.document;
