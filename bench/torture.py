@@ -10,7 +10,9 @@ nodes and Redis are killed, paused, cut off and slowed down at random; with
 - every acknowledged event is in the log where its answer said, and nowhere else;
 - every reader has seen what is in the log, each event once, in order and without
   a gap, but for where it was told `resync`;
-- no reader was ever put elsewhere without `resync`.
+- no reader was ever put elsewhere without `resync`;
+- what every reader knows of retained events, by snapshots and what came behind them, is what
+  the server retains.
 
 Exit code 1 if not. The same --seed gives the same plan, not the same timing.
 """
@@ -40,6 +42,7 @@ from clients import KINDS, Client, Ended, LongPoll, is_logged, split
 from faults import FaultProxy, fault_proxy
 from processes import ServerProcess
 from redisserver import RedisServer
+from truth import Name, Truth
 from websockets.exceptions import WebSocketException
 
 LOST = (aiohttp.ClientError, Ended, OSError, WebSocketException)
@@ -71,6 +74,8 @@ class Run:
     faults: Counter[str] = field(default_factory=Counter)
     # What is in the log in the end, by its number.
     log: dict[int, str] = field(default_factory=dict)
+    # What is retained in the end.
+    state: dict[Name, Any] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
     def url(self) -> str:
@@ -94,7 +99,10 @@ async def publish(run: Run, http: aiohttp.ClientSession, name: int) -> None:
     number = 0
     while not run.ending:
         key = f"{name}/{number}"
-        await publish_one(run, http, {"event": "tick", "data": key, "idempotency_key": key})
+        event: dict[str, Any] = {"event": "tick", "data": key, "idempotency_key": key}
+        if not number % 4:
+            event |= {"key": f"{name}/{number % 12}", "retain": True}
+        await publish_one(run, http, event)
         number += 1
 
 
@@ -131,6 +139,7 @@ class Reader:
         self.event = ""
         self.doing = ""
         self.told = False
+        self.truth = Truth()
 
     async def read(self) -> None:
         """Until the last event is read, or a resync has led past it."""
@@ -140,7 +149,8 @@ class Reader:
             with suppress(*LOST):
                 self.doing = f"opens a {kind.name}"
                 urls = self.run.urls() if kind is LongPoll else self.run.url()
-                client = await kind.open(urls, self.http, last=self.last, sid=self.sid)
+                options: dict[str, Any] = {"last": self.last, "sid": self.sid}
+                client = await kind.open(urls, self.http, conflate=False, **options)
                 self.doing = f"reads from a {kind.name} {client.url}"
                 self._begin(client)
                 async with asyncio.timeout(self.run.random.uniform(0.1, 3.0)):
@@ -167,6 +177,7 @@ class Reader:
             self._take(envelope)
 
     def _take(self, envelope: dict[str, Any]) -> None:
+        self.truth.take([envelope])
         if envelope["event"] == "resync":
             self.run.counts[f"resyncs: {envelope['data']['reason']}"] += 1
             self.told = True
@@ -294,6 +305,9 @@ async def read_log(run: Run, http: aiohttp.ClientSession) -> str:
         for event in page["events"]:
             run.log[split(event["id"])[1]] = event["data"]
         last, more = page["last"], page["more"]
+    async with http.get(f"{run.url()}/api/state") as answer:
+        entries = (await answer.json())["entries"]
+    run.state = {(one.get("room"), one["event"], one["key"]): one["data"] for one in entries}
     return split(last)[0]
 
 
@@ -305,6 +319,10 @@ def check(run: Run, epoch: str, lose: bool) -> None:
             # Another epoch goes on with the numbers of the one before, unless all was lost.
             if run.log.get(seq) != data and (begun == epoch or not lose):
                 run.violation(f"{data!r} was {told} as {position}: {run.log.get(seq)!r} is there")
+    for reader in run.readers:
+        if reader.truth.values != run.state:
+            known = reader.truth.values
+            run.violation(f"reader {reader.name} knows {known}, and {run.state} is retained")
     for data, count in Counter(run.log.values()).items():
         if count > 1 and not lose:
             run.violation(f"{data!r} is in the log {count} times")

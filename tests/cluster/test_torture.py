@@ -48,6 +48,16 @@ def test_the_checker_finds_events(
     assert len(run.wrong) == 1
 
 
+async def test_the_checker_finds_a_reader_that_knows_something_else(tmp_path: Path) -> None:
+    state: Any = {(None, "tick", "k"): "a"}
+    run = Run(random.Random(0), RedisServer(tmp_path), state=state, log={1: "a"})
+    async with aiohttp.ClientSession() as http:
+        run.readers = [Reader(run, http, number, "e-0") for number in range(2)]
+        run.readers[0]._take(tick(1) | {"key": "k", "retain": True})
+    check(run, "e", lose=False)
+    assert [wrong[:8] for wrong in run.wrong] == ["reader 1"]
+
+
 SNAPSHOT = {"event": "active_tasks", "id": "e-9", "data": {}}
 RESYNC = {"event": "resync", "data": {"reason": "expired"}}
 

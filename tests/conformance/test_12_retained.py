@@ -8,47 +8,12 @@ from typing import Any
 import pytest
 from clients import Client, Envelope, WebSocket, split
 from sites import Site
+from truth import Truth
 
 
 def kept(key: str, data: Any, room: str | None = None, event: str = "e") -> Envelope:
     fields = {"event": event, "data": data, "key": key, "retain": True}
     return fields if room is None else fields | {"room": room}
-
-
-class Truth:
-    """What a client knows of retained events, by the rules of section 12."""
-
-    def __init__(self) -> None:
-        self.values: dict[tuple[str | None, str, str], Any] = {}
-        # Rooms of which a `state` has come, and no `active_tasks` since; None: of all.
-        self._open: dict[str | None, int] = {}
-
-    def take(self, envelopes: list[Envelope]) -> dict[str, Any]:
-        """What it knows after these, by key."""
-        for envelope in envelopes:
-            event, room = envelope.get("event"), envelope.get("room")
-            if event == "state":
-                self._begin(room)
-                self._open[room] = split(envelope["id"])[1]
-                for entry in envelope["data"]["entries"]:
-                    assert "retain" not in entry
-                    assert entry["retained"] is True
-                    self.values[entry.get("room"), entry["event"], entry["key"]] = entry["data"]
-            elif event == "active_tasks":
-                at = self._open.pop(room, None)
-                if at is None:
-                    self._begin(room)
-                else:
-                    assert at == split(envelope["id"])[1], "both are true at one position"
-            elif envelope.get("retain"):
-                self.values.pop((room, envelope["event"], envelope["key"]), None)
-                if envelope["data"] is not None:
-                    self.values[room, envelope["event"], envelope["key"]] = envelope["data"]
-        return {key: data for (_, _, key), data in self.values.items()}
-
-    def _begin(self, room: str | None) -> None:
-        for name in [name for name in self.values if room in (None, name[0])]:
-            del self.values[name]
 
 
 async def known(site: Site, client: Client, truth: Truth | None = None) -> dict[str, Any]:
