@@ -318,9 +318,7 @@ class Dispatcher:
         return draft
 
     def _check_retained(self, envelope: Envelope, skip: tuple[str, ...], ack: str | None) -> None:
-        check_retain(envelope.key)
-        if envelope.event in TASK_EVENTS:
-            raise RtpushError("bad_envelope", "The task board keeps tasks: leave `retain` out.")
+        check_retain(envelope.event, envelope.key)
         if skip or ack is not None or self._hub.knows(envelope.room or ""):
             raise RtpushError(
                 "bad_envelope",
@@ -346,7 +344,9 @@ class Dispatcher:
     def _send_volatile(self, envelope: Envelope, skip: Collection[str] = ()) -> None:
         if envelope.retain:
             raise RtpushError(
-                "bad_envelope", "A volatile event is not retained: leave out one of the two."
+                "bad_envelope",
+                "A volatile event is not retained: leave one of the two out, or take a room whose "
+                "rule has no `volatile`.",
             )
         if envelope.event in TASK_EVENTS:
             raise RtpushError(

@@ -23,6 +23,7 @@ from ..protocol import Position, dumps, encode_retained
 from .accounts import APPLICATION, Shares
 from .holdings import Holdings
 from .pages import Outdated, Page, Pages
+from .task import TASK_EVENTS
 
 __all__ = [
     "NULL",
@@ -136,8 +137,10 @@ def index_of(place: int) -> int:
     return place & ((1 << _INDEX_BITS) - 1)
 
 
-def check_retain(key: str | None) -> None:
+def check_retain(event: str, key: str | None) -> None:
     """Can an event with this key be retained? Raises RtpushError (`bad_envelope`)."""
+    if event in TASK_EVENTS:
+        raise RtpushError("bad_envelope", "The task board keeps tasks: leave `retain` out.")
     if key is None:
         raise RtpushError(
             "bad_envelope", 'A retained event has a "key": the next one with it takes its place.'
