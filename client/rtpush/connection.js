@@ -151,10 +151,10 @@ export class Connection {
 
   /** The browser puts the page away; it calls `resume` when the page is shown again. */
   suspend() {
-    if (this.#transport === null) return;
+    if (!this.active || this.sid === null) return;
     this.#parting = partingOf(this.#options, this, this.#credentials);
     this.#listener.suspended();
-    this.#transport.closeWith(1001, 'the page was hidden');
+    this.#transport?.closeWith(1001, 'the page was hidden');
   }
 
   /** There is no network: the transport is lost, however long it would take to notice. */

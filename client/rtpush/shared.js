@@ -186,7 +186,7 @@ export class SharedConnection {
   /** The browser puts the page away: another tab has to lead, and an open channel would keep the page out of the cache. */
   suspend() {
     if (!this.active) return;
-    if (this.#connected) {
+    if (this.sid !== null) {
       this.#parting = partingOf(this.options, this, this.#credentials);
       this.listener.suspended();
     }

@@ -311,6 +311,13 @@ test('what is said while the page is put away leaves by requests that outlive it
   connection.resume();
   await socket.emitWithAck('back');
   assert.deepEqual(posts.flatMap(({ envelopes }) => envelopes.map(({ event }) => event)), ['unanswered', 'while it closes', 'two', 'too large', 'back']);
+  // Also what waits for a connection.
+  connection.offline();
+  socket.emit('offline');
+  serve();
+  connection.suspend();
+  await until(() => posts.length === 1);
+  assert.deepEqual(posts[0].envelopes.map(({ event }) => event), ['offline']);
 });
 
 test('another person who logs in begins anew, and gets nothing of what the last one left', async () => {
