@@ -5,6 +5,7 @@ Rules that hold here:
 - The body is read when the application asks for it, and the answer is written as fast as the
   client takes it.
 - A client that goes is told as ASGI says: `receive` gives a disconnect, `send` raises OSError.
+  One that sends or takes too slowly counts as gone, since it may hold a thread of the application.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from ..asgi_types import Event
+from ..config.settings import Settings
+from ..web.body import SLOWEST
 
 __all__ = ["Exchange"]
 
@@ -26,8 +29,11 @@ _WITHOUT_BODY: Final = (204, 304)
 class Exchange:
     """A request and its answer."""
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, settings: Settings) -> None:
         self._request = request
+        self._write_timeout = settings.write_timeout
+        # Seconds that the client may still take to send its body.
+        self._patience = settings.request_timeout
         # The answer, from its first event on.
         self.response: web.StreamResponse | None = None
         # Set when the answer is whole, or the client gone.
@@ -44,13 +50,22 @@ class Exchange:
             return {"type": "http.disconnect"}
         self._asked = True
         try:
-            body = await self._request.content.readany()
+            body = await self._read()
         except Exception:
             # The client has gone in the middle of the body, or sent none that is one.
             self.lose()
             return {"type": "http.disconnect"}
         more = not self._request.content.at_eof()
         return {"type": "http.request", "body": body, "more_body": more}
+
+    async def _read(self) -> bytes:
+        """What has come of the body. Raises TimeoutError."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        async with asyncio.timeout(self._patience):
+            body = await self._request.content.readany()
+        self._patience += begun - loop.time() + len(body) / SLOWEST
+        return body
 
     async def send(self, event: Event) -> None:
         """See ASGI."""
@@ -73,11 +88,14 @@ class Exchange:
             # Frameworks leave it to the server to send no body where there is none: the next
             # response would be taken for one.
             if body and self._request.method != "HEAD" and response.status not in _WITHOUT_BODY:
-                await response.write(body)
+                async with asyncio.timeout(self._write_timeout):
+                    await response.write(body)
             if not more:
                 await response.write_eof()
         except OSError:
             self.lose()
+            # aiohttp would wait for a client that takes nothing.
+            self._abort()
             raise
         if not more:
             self.over.set()
@@ -92,10 +110,14 @@ class Exchange:
         if self.response is None or not self.response.prepared:
             return web.Response(status=500, text="Internal Server Error")
         # Its client must not take a part for the whole.
-        if self._request.transport is not None:
-            assert isinstance(self._request.transport, asyncio.Transport)
-            self._request.transport.abort()
+        self._abort()
         return self.response
+
+    def _abort(self) -> None:
+        transport = self._request.transport
+        if transport is not None:
+            assert isinstance(transport, asyncio.Transport)
+            transport.abort()
 
 
 def _headers(pairs: Any) -> CIMultiDict[str]:

@@ -81,10 +81,8 @@ class HostedApplication:
             caller = self._callers.of(peer, request.scheme, target, version, request.headers)
         except RtpushError as error:
             return error_response(error)
-        exchange: Exchange | AppWebSocket = Exchange(request)
-        if is_websocket(request):
-            settings = self._settings
-            exchange = AppWebSocket(request, settings.heartbeat, settings.max_body)
+        kind = AppWebSocket if is_websocket(request) else Exchange
+        exchange: Exchange | AppWebSocket = kind(request, self._settings)
         scope = make_scope(request, caller, self._lifespan.state)
         task = asyncio.get_running_loop().create_task(self._call(scope, exchange))
         self._running.add(task)

@@ -7,6 +7,7 @@ import asyncio
 from aiohttp import WSMsgType, web
 
 from ..asgi_types import Event
+from ..config.settings import Settings
 from .exchange import Exchange
 
 __all__ = ["AppWebSocket"]
@@ -19,16 +20,15 @@ class AppWebSocket:
 
     Args:
         request: The handshake.
-        heartbeat: Seconds between two pings, which find out whether the client lives.
-        max_message: Bytes that a message of the client may have.
+        settings: `heartbeat` is between two pings, which find out whether the client lives; a
+            message of the client has at most `max_body` bytes.
     """
 
-    def __init__(self, request: web.Request, heartbeat: float, max_message: int) -> None:
+    def __init__(self, request: web.Request, settings: Settings) -> None:
         self._request = request
-        self._heartbeat = heartbeat
-        self._max_message = max_message
+        self._settings = settings
         # A refusal of the handshake as an HTTP response.
-        self._refusal = Exchange(request)
+        self._refusal = Exchange(request, settings)
         self._told = False
         self._accepted = asyncio.Event()
         self._socket: web.WebSocketResponse | None = None
@@ -81,8 +81,8 @@ class AppWebSocket:
         chosen = event.get("subprotocol")
         socket = web.WebSocketResponse(
             protocols=() if chosen is None else (chosen,),
-            heartbeat=self._heartbeat,
-            max_msg_size=self._max_message,
+            heartbeat=self._settings.heartbeat,
+            max_msg_size=self._settings.max_body,
         )
         for name, value in event.get("headers", ()):
             socket.headers.add(name.decode("latin-1"), value.decode("latin-1"))

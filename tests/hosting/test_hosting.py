@@ -168,6 +168,40 @@ async def test_a_wsgi_application(http: aiohttp.ClientSession) -> None:
         await client.close()
 
 
+async def test_a_client_that_sends_or_takes_nothing_holds_no_thread() -> None:
+    app, ended = Flask("shop"), asyncio.Queue[str]()
+
+    def say(what: str) -> None:
+        loop.call_soon_threadsafe(ended.put_nowait, what)
+
+    @app.post("/slow")
+    def slow() -> str:
+        try:
+            return str(len(request.stream.read()))
+        finally:
+            say("sent nothing")
+
+    @app.get("/large")
+    def large() -> Iterator[bytes]:
+        try:
+            while True:
+                yield bytes(1 << 20)
+        finally:
+            say("took nothing")
+
+    loop = asyncio.get_running_loop()
+    async with hosting(app, request_timeout=1, write_timeout=1) as (server, _):
+        writers = []
+        for head in ("POST /slow HTTP/1.1\r\nContent-Length: 9", "GET /large HTTP/1.1"):
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
+            writer.write(f"{head}\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            writers.append(writer)
+        async with asyncio.timeout(PATIENCE):
+            assert {await ended.get(), await ended.get()} == {"sent nothing", "took nothing"}
+        for writer in writers:
+            writer.transport.abort()
+
+
 async def test_an_application_that_fails(
     http: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
