@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from ..errors import RtpushError
+from ..work.stream import stream_async, stream_blocking
 
 __all__ = ["AsyncTask", "Task", "TaskEvent"]
 
@@ -131,6 +133,29 @@ class Task(_TaskEvents):
         """
         self._publish(self._append(more))
 
+    def stream(self, pieces: Iterable[Any], field: str = "text") -> str:
+        """Append to a field whatever a stream yields, as it comes.
+
+        Args:
+            pieces: Anything that yields text: strings, or the chunks of OpenAI's and
+                Anthropic's streams.
+            field: The field that grows.
+
+        Returns:
+            The whole text.
+
+        Raises:
+            RtpushError: As `progress`. The stream is closed then.
+            TypeError: A piece is no text.
+        """
+        with ThreadPoolExecutor(1, "rtpush-stream") as thread:
+            return stream_blocking(
+                pieces, lambda text: thread.submit(self._append_text, field, text)
+            )
+
+    def _append_text(self, field: str, text: str) -> None:
+        self.append(**{field: text})
+
     def complete(self, result: Any = None, **fields: Any) -> None:
         """Complete the task before the block ends.
 
@@ -193,6 +218,10 @@ class AsyncTask(_TaskEvents):
     async def append(self, **more: str | list[Any]) -> None:
         """See `Task.append`."""
         await self._publish(self._append(more))
+
+    async def stream(self, pieces: AsyncIterable[Any], field: str = "text") -> str:
+        """See `Task.stream`."""
+        return await stream_async(pieces, lambda text: self.append(**{field: text}))
 
     async def complete(self, result: Any = None, **fields: Any) -> None:
         """See `Task.complete`."""

@@ -125,7 +125,13 @@ class Crew:
 
     def _take(self, answer: dict[str, Any]) -> _Job:
         cancelled = Event()
-        job = _Job(WorkTask(answer["task"], answer["attempt"], cancelled), cancelled)
+
+        async def append(more: dict[str, str]) -> None:
+            await self._report(job, {"append": more})
+
+        fields, attempt = answer["task"], answer["attempt"]
+        task = WorkTask(fields, attempt, cancelled, append, self._threads.start)
+        job = _Job(task, cancelled)
         self._jobs[job.key] = job
         return job
 

@@ -12,9 +12,12 @@ Rules that hold here:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import CancelledError, Future
 from threading import Event
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
+
+from .stream import stream_async, stream_blocking
 
 __all__ = [
     "AsyncReport",
@@ -24,6 +27,12 @@ __all__ = [
     "Work",
     "WorkTask",
 ]
+
+
+# Appends to fields of a task.
+Append = Callable[[dict[str, str]], Coroutine[Any, Any, None]]
+# Has the loop run a coroutine.
+Start = Callable[[Callable[[], Coroutine[Any, Any, None]]], Future[None]]
 
 
 class TaskEnded(Exception):
@@ -57,10 +66,20 @@ class WorkTask(dict[str, Any]):
     `attempt` is the number under which this worker has it.
     """
 
-    def __init__(self, fields: dict[str, Any], attempt: int, cancelled: Event) -> None:
+    def __init__(
+        self,
+        fields: dict[str, Any],
+        attempt: int,
+        cancelled: Event,
+        append: Append | None = None,
+        start: Start | None = None,
+    ) -> None:
         super().__init__(fields)
         self.attempt = attempt
         self._cancelled = cancelled
+        self._append = append
+        # Lets a thread start what the loop runs.
+        self._start = start
 
     @property
     def cancelled(self) -> bool:
@@ -77,6 +96,41 @@ class WorkTask(dict[str, Any]):
             As `cancelled`.
         """
         return self._cancelled.wait(timeout)
+
+    @overload
+    def stream(self, pieces: AsyncIterable[Any], field: str = ...) -> Awaitable[str]: ...
+
+    @overload
+    def stream(self, pieces: Iterable[Any], field: str = ...) -> str: ...
+
+    def stream(
+        self, pieces: AsyncIterable[Any] | Iterable[Any], field: str = "text"
+    ) -> Awaitable[str] | str:
+        """Append to a field whatever a stream yields, as it comes.
+
+        Args:
+            pieces: Anything that yields text: strings, or the chunks of OpenAI's and
+                Anthropic's streams. In a coroutine function an asynchronous one, to be
+                awaited; else a plain one.
+            field: The field that grows.
+
+        Returns:
+            The whole text.
+
+        Raises:
+            TaskEnded: As a report. The stream is closed then.
+            TypeError: A piece is no text.
+        """
+        assert self._append is not None
+        assert self._start is not None
+        append, start = self._append, self._start
+        if isinstance(pieces, AsyncIterable):
+            return stream_async(pieces, lambda text: append({field: text}))
+        try:
+            return stream_blocking(pieces, lambda text: start(lambda: append({field: text})))
+        except CancelledError:
+            # The worker stops.
+            raise TaskEnded from None
 
 
 # Takes a task and a report; returns the `result` of its `task_completed`. The message of a

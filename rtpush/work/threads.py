@@ -40,17 +40,20 @@ class WorkThreads:
 
     def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """In a thread: the result of a coroutine that the loop runs. Raises TaskEnded."""
+        try:
+            return self.start(make).result()
+        except CancelledError:
+            raise TaskEnded from None
+
+    def start(self, make: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+        """In a thread: have the loop run a coroutine. Raises TaskEnded."""
         with self._handing:
             if self._closed:
                 raise TaskEnded
             call = asyncio.run_coroutine_threadsafe(make(), self._loop)
             self._calls.add(call)
-        try:
-            return call.result()
-        except CancelledError:
-            raise TaskEnded from None
-        finally:
-            self._calls.discard(call)
+        call.add_done_callback(self._calls.discard)
+        return call
 
     def close(self) -> None:
         """Take no more calls; the threads end with what they are at."""
