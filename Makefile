@@ -55,7 +55,8 @@ TIME ?= 60
 
 fuzz: $(VENV)/.fuzz ## feed the server what nobody would send; TIME=3600 seconds for each target
 	HYPOTHESIS_PROFILE=many $(BIN)/python -m pytest -n auto tests/test_protocol.py tests/log/test_board.py \
-	  tests/application/test_rights.py tests/sessions/test_interleavings.py tests/log/test_contract.py tests/client/test_parts.py
+	  tests/application/test_rights.py tests/sessions/test_interleavings.py tests/client/test_parts.py \
+	  tests/log/test_contract.py tests/log/test_board_shares.py tests/log/test_retained.py
 	@mkdir -p .fuzz
 	cd .fuzz && ../$(BIN)/python ../fuzz/targets.py envelopes -max_total_time=$(TIME)
 	cd .fuzz && ../$(BIN)/python ../fuzz/targets.py connection -max_total_time=$(TIME)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from logs import KINDS, PATIENCE, REDIS, Desk, Make, each, memory
-from needs import has
+from hypothesis.stateful import invariant, precondition, rule
+from logs import KINDS, Desk, LogMachine, each, memory, try_sequences
 
 from rtpush.config.settings import Settings
 from rtpush.errors import RtpushError
@@ -32,18 +28,14 @@ from rtpush.log.entry import Draft
 from rtpush.log.memory import MemoryLog
 from rtpush.protocol import Envelope
 
+pytestmark = pytest.mark.usefixtures("_redis_for_logs")
+
 ANN, BOB, CY = map(account_of_client, ("ann", "bob", "cy"))
 PUBLISHER = account_of_publisher("p")
 ACCOUNTS = [APPLICATION, PUBLISHER, ANN, BOB, CY, LOCAL_CLIENTS]
 KIB = 1 << 10
 # A client may have 2 tasks and 6 KiB, all clients 18 tasks and 54 KiB.
 LIMITS: dict[str, Any] = {"max_tasks": 20, "max_board": 60 * KIB, "max_task": 4 * KIB}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _redis(request: pytest.FixtureRequest) -> None:
-    if has("redis"):
-        REDIS[:] = [request.getfixturevalue("redis_server")]
 
 
 @pytest.fixture(params=each(["memory", "sqlite", "redis"]))
@@ -241,26 +233,13 @@ async def test_every_node_counts_alike(desk: Desk) -> None:
 # ---- any sequence of everything ----------------------------------------------
 
 
-class AnyTasks(RuleBasedStateMachine):
-    """Subclasses name the log. The shares are those of a board that folds what was taken."""
+class AnyTasks(LogMachine):
+    """The shares are those of a board that folds what was taken."""
 
-    make: Make
-    folders: Callable[[], Path]
+    options: ClassVar = LIMITS
 
-    @initialize()
-    def begin(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.desk = Desk(type(self).make, type(self).folders(), **LIMITS)
-        self.run(self.desk.open())
+    def prepare(self) -> None:
         self.twin = new_board(Settings(**LIMITS))
-
-    def run(self, work: Awaitable[Any]) -> Any:
-        return self.loop.run_until_complete(asyncio.wait_for(work, PATIENCE))
-
-    def teardown(self) -> None:
-        if hasattr(self, "desk"):
-            self.run(self.desk.log.close())
-            self.loop.close()
 
     @rule(
         events=st.lists(
@@ -309,14 +288,4 @@ class AnyTasks(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("name", each(["memory", "sqlite", "redis"]))
 def test_any_sequence_of_tasks(name: str, tmp_path: Path) -> None:
-    numbers = itertools.count()
-
-    def folder() -> Path:
-        path = tmp_path / str(next(numbers))
-        path.mkdir()
-        return path
-
-    fields = {"make": staticmethod(KINDS[name]), "folders": staticmethod(folder)}
-    run = type(f"AnyTasks_{name}", (AnyTasks,), fields).TestCase  # type: ignore[attr-defined]
-    run.settings = settings(stateful_step_count=20, suppress_health_check=list(HealthCheck))
-    run().runTest()
+    try_sequences(AnyTasks, name, tmp_path)

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from logs import KINDS, REDIS, Clock, Desk, each
-from needs import has
+from logs import KINDS, Clock, Desk, each
 
 from rtpush.log.base import Log
 from rtpush.log.clock import LogClock
 from rtpush.log.entry import Draft
 from rtpush.log.idempotency import IDEMPOTENCY_FOR
 from rtpush.protocol import Envelope
+
+pytestmark = pytest.mark.usefixtures("_redis_for_logs")
 
 DAY = 86_400.0
 
@@ -48,12 +49,6 @@ def test_by_itself_it_is_the_system_s() -> None:
 
 
 # ---- through each log --------------------------------------------------------
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _redis(request: pytest.FixtureRequest) -> None:
-    if has("redis"):
-        REDIS[:] = [request.getfixturevalue("redis_server")]
 
 
 @pytest.fixture(params=each(["memory", "sqlite", "redis"]))

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, assume, settings
+from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
     invariant,
     precondition,
     rule,
 )
-from logs import KEPT, KINDS, PATIENCE, REDIS, Desk, Make, each, memory
-from needs import has
+from logs import KEPT, KINDS, Desk, LogMachine, each, memory, try_sequences
 
 from rtpush.errors import RtpushError
 from rtpush.log import room_index
@@ -33,11 +29,7 @@ from rtpush.log.task import Task
 from rtpush.log.task_states import Sender
 from rtpush.protocol import Envelope, Position
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _redis(request: pytest.FixtureRequest) -> None:
-    if has("redis"):
-        REDIS[:] = [request.getfixturevalue("redis_server")]
+pytestmark = pytest.mark.usefixtures("_redis_for_logs")
 
 
 @pytest.fixture(params=each(KINDS))
@@ -659,26 +651,13 @@ NAMES = st.sampled_from(["a", "b"])
 MAYBE = st.none() | NAMES
 
 
-class AnyLog(RuleBasedStateMachine):
-    """Subclasses name the log. What was appended is found again by every reader."""
+class AnyLog(LogMachine):
+    """What was appended is found again by every reader."""
 
-    make: Make
-    folders: Callable[[], Path]
+    options: ClassVar = {"retention_count": 20}
 
-    @initialize()
-    def begin(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.desk = Desk(type(self).make, type(self).folders(), retention_count=20)
+    def prepare(self) -> None:
         self.model = Model()
-        self.run(self.desk.open())
-
-    def run(self, work: Awaitable[Any]) -> Any:
-        return self.loop.run_until_complete(asyncio.wait_for(work, PATIENCE))
-
-    def teardown(self) -> None:
-        if hasattr(self, "desk"):
-            self.run(self.desk.log.close())
-            self.loop.close()
 
     @rule(
         drafts=st.lists(
@@ -804,18 +783,4 @@ class AnyLog(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("name", each(KINDS))
 def test_any_sequence_of_everything(name: str, tmp_path: Path) -> None:
-    numbers = itertools.count()
-
-    def folder() -> Path:
-        path = tmp_path / str(next(numbers))
-        path.mkdir()
-        return path
-
-    fields = {"make": staticmethod(KINDS[name]), "folders": staticmethod(folder)}
-    machine = type(f"Any_{name}", (AnyLog,), fields)
-    run = machine.TestCase  # type: ignore[attr-defined]
-    run.settings = settings(
-        stateful_step_count=20,
-        suppress_health_check=list(HealthCheck),
-    )
-    run().runTest()
+    try_sequences(AnyLog, name, tmp_path)

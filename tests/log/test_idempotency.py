@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from logs import KINDS, REDIS, Desk, each
-from needs import has
+from logs import KINDS, Desk, each
 
 from rtpush.log.accounts import (
     APPLICATION,
@@ -25,6 +24,8 @@ from rtpush.log.accounts import (
 from rtpush.log.entry import Draft
 from rtpush.log.idempotency import IDEMPOTENCY_FOR, IdempotencyKeys
 from rtpush.protocol import Envelope
+
+pytestmark = pytest.mark.usefixtures("_redis_for_logs")
 
 ANN, BOB, CY = map(account_of_client, ("ann", "bob", "cy"))
 PUBLISHER = account_of_publisher("p")
@@ -134,12 +135,6 @@ def test_many_keys_are_let_go_bit_by_bit() -> None:
 
 
 LIMIT = 20
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _redis(request: pytest.FixtureRequest) -> None:
-    if has("redis"):
-        REDIS[:] = [request.getfixturevalue("redis_server")]
 
 
 async def say(desk: Desk, account: str, *keys: str) -> list[Any]:

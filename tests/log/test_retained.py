@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from logs import KINDS, PATIENCE, REDIS, Desk, Make, each, memory
-from needs import has
+from hypothesis.stateful import invariant, precondition, rule
+from logs import KINDS, Desk, LogMachine, each, memory, try_sequences
 
 from rtpush.errors import RtpushError
 from rtpush.log.accounts import APPLICATION, account_of_client
@@ -24,16 +20,12 @@ from rtpush.log.pages import PAGE_BYTES
 from rtpush.log.retained import VALUE_BYTES
 from rtpush.protocol import Envelope
 
+pytestmark = pytest.mark.usefixtures("_redis_for_logs")
+
 ANN, BOB = map(account_of_client, ("ann", "bob"))
 KIB = 1 << 10
 # A client may have 2 values; all clients 18.
 LIMITS: dict[str, Any] = {"max_retained": 20, "max_state": 60 * KIB, "max_message": 4 * KIB}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _redis(request: pytest.FixtureRequest) -> None:
-    if has("redis"):
-        REDIS[:] = [request.getfixturevalue("redis_server")]
 
 
 @pytest.fixture(params=each(["memory", "sqlite", "redis"]))
@@ -53,6 +45,7 @@ def value(
     account: str = APPLICATION,
     retain: bool = True,
 ) -> Draft:
+
     return Draft.of(Envelope(event, data, room, key, retain=retain), account=account)
 
 
@@ -131,27 +124,14 @@ async def test_pages_are_of_their_size_and_in_order(desk: Desk) -> None:
     assert desk.log.retained.size("other") == 0
 
 
-class AnyEvents(RuleBasedStateMachine):
+class AnyEvents(LogMachine):
     """Any events, in batches; a dictionary says what is retained of them."""
 
-    make: Make
-    folders: Callable[[], Path]
+    options: ClassVar = LIMITS
 
-    @initialize()
-    def begin(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.desk = Desk(type(self).make, type(self).folders(), **LIMITS)
-        self.run(self.desk.open())
+    def prepare(self) -> None:
         # For each value its data, its entry's number and the account.
         self.model: dict[tuple[str | None, str], tuple[Any, int, str]] = {}
-
-    def run(self, work: Awaitable[Any]) -> Any:
-        return self.loop.run_until_complete(asyncio.wait_for(work, PATIENCE))
-
-    def teardown(self) -> None:
-        if hasattr(self, "desk"):
-            self.run(self.desk.log.close())
-            self.loop.close()
 
     @rule(
         events=st.lists(
@@ -197,16 +177,4 @@ class AnyEvents(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("name", each(["memory", "sqlite", "redis"]))
 def test_any_sequence_of_events(name: str, tmp_path: Path) -> None:
-    numbers = itertools.count()
-
-    def folder() -> Path:
-        path = tmp_path / str(next(numbers))
-        path.mkdir()
-        return path
-
-    fields = {"make": staticmethod(KINDS[name]), "folders": staticmethod(folder)}
-    run = type(f"AnyEvents_{name}", (AnyEvents,), fields).TestCase  # type: ignore[attr-defined]
-    run.settings = settings(
-        stateful_step_count=15, max_examples=30, suppress_health_check=list(HealthCheck)
-    )
-    run().runTest()
+    try_sequences(AnyEvents, name, tmp_path, steps=15)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize
 from needs import needs
 from redisserver import RedisServer
 
@@ -118,3 +121,44 @@ class Desk:
             while self.log.first < first:
                 self.log.tick()
                 await asyncio.sleep(0)
+
+
+class LogMachine(RuleBasedStateMachine):
+    """A log under test for any sequence of what subclasses do; `options` are its settings."""
+
+    make: Make
+    folders: Callable[[], Path]
+    options: ClassVar[dict[str, Any]] = {}
+
+    @initialize()
+    def begin(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.desk = Desk(type(self).make, type(self).folders(), **self.options)
+        self.run(self.desk.open())
+        self.prepare()
+
+    def prepare(self) -> None:
+        """What else a machine begins with."""
+
+    def run(self, work: Awaitable[Any]) -> Any:
+        return self.loop.run_until_complete(asyncio.wait_for(work, PATIENCE))
+
+    def teardown(self) -> None:
+        if hasattr(self, "desk"):
+            self.run(self.desk.log.close())
+            self.loop.close()
+
+
+def try_sequences(machine: type[LogMachine], kind: str, folder: Path, steps: int = 20) -> None:
+    """Run a machine over a kind of log, each example in a folder of its own."""
+    numbers = itertools.count()
+
+    def new_folder() -> Path:
+        path = folder / str(next(numbers))
+        path.mkdir()
+        return path
+
+    fields = {"make": staticmethod(KINDS[kind]), "folders": staticmethod(new_folder)}
+    case = type(f"{machine.__name__}_{kind}", (machine,), fields).TestCase  # type: ignore[attr-defined]
+    case.settings = settings(stateful_step_count=steps, suppress_health_check=list(HealthCheck))
+    case().runTest()
