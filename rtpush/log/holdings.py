@@ -10,7 +10,6 @@ Rules that hold here:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 from typing import Final, NamedTuple, Self
 
 from ..errors import RtpushError
@@ -54,7 +53,9 @@ class Holdings:
 
     def fork(self) -> Self:
         """Holdings that start as these and change apart from them; see `TaskBoard.fork`."""
-        fork = copy(self)
+        # `copy.copy` takes five times as long, and each batch forks.
+        fork = object.__new__(type(self))
+        vars(fork).update(vars(self))
         fork._base = self
         fork._accounts = {}
         return fork
