@@ -13,7 +13,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -69,7 +69,8 @@ class Admission:
         if self._handlers.has("connect") or any(map(self._hub.room_policy.asks, rooms)):
             decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._turns.take(
-                session, lambda: self._decide(session, rooms, environ(), auth, decided)
+                session,
+                lambda: _settle(decided, self._decide(session, rooms, environ(), auth, decided)),
             )
             await decided
         else:
@@ -84,21 +85,6 @@ class Admission:
         self._hub.admit(session)
 
     async def _decide(
-        self,
-        session: Session,
-        rooms: Sequence[str],
-        environ: dict[str, Any],
-        auth: Any,
-        decided: asyncio.Future[None],
-    ) -> None:
-        try:
-            await self._judge(session, rooms, environ, auth, decided)
-        finally:
-            if not decided.done():
-                # The server stops, and the handlers have had their time.
-                decided.set_exception(RtpushError("going_away", "The server is stopping."))
-
-    async def _judge(
         self,
         session: Session,
         rooms: Sequence[str],
@@ -236,3 +222,13 @@ class Admission:
 
 def _brings_token(data: Any) -> bool:
     return isinstance(data, dict) and "token" in data
+
+
+async def _settle(decided: asyncio.Future[None], deciding: Coroutine[Any, Any, None]) -> None:
+    """Decide, and let nobody wait for a decision that does not come."""
+    try:
+        await deciding
+    finally:
+        if not decided.done():
+            # The server stops, and the handlers have had their time.
+            decided.set_exception(RtpushError("going_away", "The server is stopping."))
