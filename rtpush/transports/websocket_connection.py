@@ -15,6 +15,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Final
 
 from websockets.extensions import Extension
@@ -31,6 +32,7 @@ from .context import TransportContext
 from .frames import FrameError
 from .held_memory import UNCHARGED, HeldMemory
 from .large_envelope import LargeEnvelope
+from .work_queue import TURN_SECONDS
 
 __all__ = ["WebSocketConnection"]
 
@@ -39,8 +41,9 @@ MAX_IN_FLIGHT: Final = 64
 # Envelopes of more bytes than this wait until they have MAX_IN_FLIGHT_BYTES together.
 SMALL: Final = 4 << 10
 MAX_IN_FLIGHT_BYTES: Final = 1 << 20
-# Frames and bytes that one connection has handled in one turn of the loop. Empty
-# frames take 2 µs each, envelopes 20 µs and more; a mebibyte of JSON up to 20 ms.
+# Frames and bytes that one connection has handled in one turn of the loop, and seconds in
+# which it begins with them. Empty frames take 2 µs each, envelopes 20 µs and more, those that
+# are refused 100; a mebibyte of JSON up to 20 ms.
 MAX_TURN_FRAMES: Final = 64
 MAX_TURN_BYTES: Final = 64 << 10
 # The pace that an unfinished message must keep, in bytes a second.
@@ -136,9 +139,10 @@ class WebSocketConnection(ClosingConnection):
     def _take_turn(self) -> None:
         """Handle the frames that are whole, up to a bound; the next turn goes on."""
         frames = size = 0
+        until = monotonic() + TURN_SECONDS
         try:
             while self._session is not None and not self._is_held_back():
-                if frames >= MAX_TURN_FRAMES or size >= MAX_TURN_BYTES:
+                if frames >= MAX_TURN_FRAMES or size >= MAX_TURN_BYTES or monotonic() > until:
                     self._plan_turn()
                     break
                 found = self._reader.next()

@@ -517,7 +517,7 @@ async def test_one_turn_of_the_loop_handles_a_bounded_number_of_frames(server: S
         await asyncio.sleep(0)
         left.append(connection._reader.held)
     size = len(frame(PING))
-    assert left[0] == (1000 - MAX_TURN_FRAMES) * size
+    assert left[0] >= (1000 - MAX_TURN_FRAMES) * size
     assert all(a - b <= MAX_TURN_FRAMES * size for a, b in pairwise(left))
     await until(lambda: not connection._reading_paused)
     raw.abort()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 
+import pytest
 from frames import TEXT, Raw, frame
 
 from rtpush.server import Server
+from rtpush.transports import websocket_connection
 from rtpush.transports.websocket_connection import MAX_TURN_BYTES, WebSocketConnection
 from rtpush.transports.work_queue import FRESH_SECONDS, TURN_SECONDS, WorkQueue
 
@@ -70,6 +73,24 @@ async def test_a_connection_begins_later_when_the_turn_has_no_time_left() -> Non
         while json.loads((await raw.frame()).payload).get("ack") != 1:
             """What came before it."""
         assert not connection._reading_paused
+        raw.abort()
+
+
+async def test_a_turn_of_costly_frames_is_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Server(port=0, log="memory:") as server:
+        raw = await Raw.upgraded(server.port)
+        (connection,) = server._transport_context.connections
+        assert isinstance(connection, WebSocketConnection)
+        # Each look at the clock is half a turn later.
+        clock = itertools.count()
+        monkeypatch.setattr(
+            websocket_connection, "monotonic", lambda: next(clock) * TURN_SECONDS / 2
+        )
+        connection.data_received(frame(TEXT, b'{"event":"ping","ack":1}') * 5)
+        assert connection._turn_due
+        for _ in range(5):
+            while json.loads((await raw.frame()).payload).get("ack") != 1:
+                """What came before it."""
         raw.abort()
 
 
