@@ -118,8 +118,11 @@ class Claims:
 
     def offer(self) -> None:
         """The board may have tasks that wait: give them to the workers that wait."""
+        queues = self._log.board.index.queues
+        if not self._waiting or len(queues) <= len(self._offered):
+            return
         for waiting, ask in list(self._waiting.items()):
-            if len(self._log.board.index.queues) <= len(self._offered):
+            if len(queues) <= len(self._offered):
                 return
             if waiting.done():
                 continue
