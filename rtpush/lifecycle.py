@@ -38,6 +38,7 @@ from .cluster.worker_process import WorkerContext
 from .config.settings import Settings
 from .demo import do_task
 from .errors import RtpushError
+from .hooks.handlers import Hooks
 from .hosting.hosted import HostedApplication
 from .hub import Hub
 from .log.base import Log, LogError
@@ -89,6 +90,8 @@ class Lifecycle(Application):
         self._concurrency = concurrency
         self._queues = queues
         self._worker: Worker | None = None
+        # Before the program's own handlers, which take their places.
+        self._hooks = Hooks(settings.hooks, self) if settings.hooks else None
         # None as a part of an aiohttp application, which has its own.
         self._door: Door | None = None
         # The application that has the other paths of the port, while the server runs.
@@ -307,6 +310,8 @@ class Lifecycle(Application):
             await self._door.close(until.left / 2)
         if self._hosted is not None:
             await self._hosted.close(until.left / 2)
+        if self._hooks is not None:
+            await until.wait(self._hooks.close())
         self._handlers.close()
         self._home.end()
         await until.wait(self._bus.close())

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from .hook_settings import HookOptions, HookSettings
 from .room_rules import RoomOptions, RoomRule
 
 __all__ = ["Options"]
@@ -37,6 +38,7 @@ class Options(TypedDict, total=False):
     allow_origins: str | Sequence[str]
     allow_hosts: str | Sequence[str]
     trusted_proxies: str | Sequence[str]
+    hooks: str | HookOptions | HookSettings | None
 
     # Log
     log: str

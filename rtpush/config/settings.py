@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar, Unpack
 
+from .hook_settings import HOOKS, HookSettings
 from .kinds import (
     DIRECTORY,
     FILE,
@@ -130,6 +131,9 @@ class Settings:
     )
     trusted_proxies: tuple[str, ...] = _setting(
         (), NETWORKS, "Authentication", "proxies whose X-Forwarded headers are believed"
+    )
+    hooks: HookSettings | None = _setting(
+        None, HOOKS, "Authentication", "an HTTP backend that decides who gets in, and more"
     )
 
     log: str = _setting(

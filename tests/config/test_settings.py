@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from rtpush.config import ConfigError, Settings
+from rtpush.config.hook_settings import HOOKS
 from rtpush.config.kinds import Kind
 from rtpush.config.options import Options
 from rtpush.config.room_rules import ROOMS
@@ -125,6 +126,9 @@ def type_of(kind: Kind[Any]) -> str:
             "str | collections.abc.Mapping[str, rtpush.config.room_rules.RoomOptions] | "
             "tuple[rtpush.config.room_rules.RoomRule, ...]"
         )
+    if kind is HOOKS:
+        module = "rtpush.config.hook_settings"
+        return f"str | {module}.HookOptions | {module}.HookSettings | None"
     path = "pathlib.Path | str | None"
     types = {"": "bool", "N": "int", "SIZE": "int | str", "TIME": "float | str"}
     return types.get(kind.metavar, path if kind.metavar in ("DIR", "FILE") else "str")

@@ -57,6 +57,10 @@ OTHER = {
         ("https://a.example", "https://b.example"),
     ),
     "allow_hosts": ("push.example.com", ("push.example.com",)),
+    "hooks": (
+        '{"url": "https://a.example/", "secret": "' + "ab" * 16 + '"}',
+        {"url": "https://a.example/", "secret": "ab" * 16},
+    ),
     "trusted_proxies": ("10.0.0.0/8,::1", ("10.0.0.0/8", "::1")),
     "max_tasks": ("8", 8),
     "max_task": ("4KiB", 4096),
