@@ -126,6 +126,8 @@ class Callers:
         return is_loopback(address) or self._is_proxy(address)
 
     def _is_proxy(self, address: str) -> bool:
+        if not self._proxies:
+            return False
         try:
             parsed = ip_address(address)
         except ValueError:

@@ -24,7 +24,7 @@ from ..errors import RtpushError
 from ..protocol import Incoming
 from .batch import Batch
 
-__all__ = ["BodyReader", "checked"]
+__all__ = ["TURN_BYTES", "BodyReader", "checked"]
 
 # Bodies and messages of the largest size that may be on their way at the same time: of all,
 # of one client's address or subject, and of one publisher's.
@@ -76,22 +76,27 @@ class BodyReader:
     async def _fill(
         self, body: bytearray, request: web.Request, take: Callable[[int], bool]
     ) -> None:
+        if request.content.is_eof():
+            # It has come with the head, as small ones do: there is nothing to wait for.
+            self._add(body, request.content.read_nowait(), take)
+            return
         try:
             async with asyncio.timeout(self._patience) as deadline:
                 begun = asyncio.get_running_loop().time()
                 async for chunk in request.content.iter_any():
-                    if len(body) + len(chunk) > self._max_body:
-                        raise self._too_large()
-                    if not take(len(chunk)):
-                        raise RtpushError(
-                            "unavailable", "Too much is being sent at once; try again."
-                        )
-                    body += chunk
+                    self._add(body, chunk, take)
                     deadline.reschedule(begun + self._patience + len(body) / SLOWEST)
         except TimeoutError:
             raise RtpushError(
                 "request_timeout", "The body came too slowly; send it again."
             ) from None
+
+    def _add(self, body: bytearray, chunk: bytes, take: Callable[[int], bool]) -> None:
+        if len(body) + len(chunk) > self._max_body:
+            raise self._too_large()
+        if not take(len(chunk)):
+            raise RtpushError("unavailable", "Too much is being sent at once; try again.")
+        body += chunk
 
     def _too_large(self) -> RtpushError:
         return RtpushError(
