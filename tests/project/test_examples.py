@@ -206,9 +206,9 @@ async def test_celery(tmp_path: Path) -> None:
                     finished = (await answer.json())["finished"]
                 ended = {task["formData"]["prompt"]: task for task in finished}
                 await asyncio.sleep(0.05)
-        assert ended["a short one"]["result"] == {"pages": 5}
-        assert ended["too long"]["error"] == "there is no more paper"
-        assert ended["too long"]["progress"] == 80
+        assert ended["report ('a short one',)"]["result"] == {"pages": 5}
+        assert ended["report ('too long',)"]["error"] == "there is no more paper"
+        assert ended["report ('too long',)"]["progress"] == 80
 
 
 async def test_jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
