@@ -40,14 +40,14 @@ def required(requirements: list[str]) -> set[str]:
 
 # Libraries that are imported by another name than they are installed by.
 NAMED_OTHERWISE = {"pyjwt": "jwt"}
-# What others bring: aiohttp, and the program that is used with the module.
-BROUGHT = {"yarl", "multidict", "socketio", "engineio"}
+# What others bring: aiohttp, Flask, and the program that is used with the module.
+BROUGHT = {"yarl", "multidict", "werkzeug", "socketio", "engineio"}
 
 
 def test_what_is_imported_is_asked_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    users = {name: required(extras[name]) for name in ("cli", "jwt", "redis", "tqdm")}
+    users = {name: required(extras[name]) for name in ("cli", "flask", "jwt", "redis", "tqdm")}
     asked = required(project["dependencies"]).union(*users.values())
     found = set().union(*(imported(path) for path in (ROOT / "rtpush").rglob("*.py")))
     assert found - {"rtpush"} - BROUGHT <= asked
