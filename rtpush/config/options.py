@@ -23,6 +23,7 @@ class Options(TypedDict, total=False):
     host: str
     port: int
     client: Path | str | None
+    content_security_policy: str
     workers: int
     tls_cert: Path | str | None
     tls_key: Path | str | None

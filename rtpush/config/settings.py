@@ -78,7 +78,15 @@ class Settings:
         "Listening",
         "directory to serve at / in place of the page that comes along",
     )
-
+    content_security_policy: str = _setting(
+        # Tasks are other people's text: the page runs our own files alone, and shows pictures
+        # that tasks bring along as data.
+        "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
+        "frame-ancestors 'none'; form-action 'self'",
+        TEXT,
+        "Listening",
+        "what a browser may load and run for the pages served; empty for no such header",
+    )
     workers: int = _setting(
         1,
         count(1, 256),

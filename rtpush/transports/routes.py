@@ -37,5 +37,6 @@ def make_application(context: TransportContext) -> web.Application:
     app.router.add_post("/poll", poll.post)
     app.router.add_post("/session", SessionRequests(context).post)
     app.router.add_routes(api.routes())
-    app.router.add_routes(StaticFiles(settings.client).routes())
+    files = StaticFiles(settings.client, settings.content_security_policy)
+    app.router.add_routes(files.routes())
     return app

@@ -13,6 +13,8 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import logging
+import re
 from base64 import urlsafe_b64decode
 from typing import Any, Final
 
@@ -23,6 +25,7 @@ from ..access.auth import Authenticator, Grant
 from ..access.callers import Callers, is_private
 from ..access.key_scope import PUBLISHERS, scope_of_api_key
 from ..access.origins import Origins
+from ..config.kinds import shorten
 from ..config.settings import Settings
 from ..errors import RtpushError
 from ..protocol import load_json
@@ -38,6 +41,12 @@ AUTH_IN_PROTOCOL: Final = "auth."
 AUTH_HEADER: Final = "Rtpush-Auth"
 # Bytes of its JSON: with a token of the longest kind it fits into one header.
 MAX_AUTH: Final = 2048
+# Origins of which the log is told that their pages were refused.
+MAX_LOGGED_ORIGINS: Final = 100
+
+_PLAIN_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]{0,20}://[a-z0-9.:\[\]-]{1,80}")
+
+logger = logging.getLogger("rtpush.origins")
 
 
 class AccessControl:
@@ -48,6 +57,8 @@ class AccessControl:
         self.origins = Origins(settings)
         self._callers = Callers(settings)
         self._settings = settings
+        # Those that the log has been told of.
+        self._refused_origins: set[str] = set()
 
     def middleware(self) -> Middleware:
         """Checks host and origin, answers preflights, adds what CORS asks for."""
@@ -81,7 +92,23 @@ class AccessControl:
         request[CALLER] = caller
         if request.match_info.route.name not in PROBES:
             self.origins.check_host(caller)
-        self.origins.check_origin(origin, caller)
+        try:
+            self.origins.check_origin(origin, caller)
+        except RtpushError:
+            self._log_refused(str(origin))
+            raise
+
+    def _log_refused(self, origin: str) -> None:
+        """Tell once of each origin, since a browser shows its user no reason."""
+        # Any client can name any origin: what it costs has a bound.
+        if origin in self._refused_origins or len(self._refused_origins) >= MAX_LOGGED_ORIGINS:
+            return
+        self._refused_origins.add(origin)
+        logger.warning(
+            "a page of %s was refused; if it is yours, list it: --allow-origins %s",
+            shorten(origin),
+            origin if _PLAIN_ORIGIN.fullmatch(origin) else "ORIGIN",
+        )
 
     async def grant(self, request: web.Request) -> tuple[Grant, str | None]:
         """What the sender of a request may do, and its token. Raises RtpushError."""

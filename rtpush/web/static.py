@@ -46,13 +46,7 @@ DOCUMENTATION: Final = ("README.md", "PROTOCOL.md", "docs/")
 
 # Names of files that shrink by half or more. Pictures and fonts are compressed already.
 TEXT: Final = (".html", ".js", ".cjs", ".mjs", ".css", ".svg", ".json", ".map", ".md", ".txt")
-# What a browser may do with the page: run and fetch our own files, and show
-# pictures that tasks bring along as data. Tasks are other people's text.
 PAGE_HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; "
-        "base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
-    ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     # Always asked for again, and answered 304 by its ETag: a new release
@@ -109,9 +103,13 @@ def _secrets(folder: Path, depth: int) -> Iterator[Path]:
 
 
 class StaticFiles:
-    """The files below a directory; None is the page that comes along."""
+    """The files below a directory; None is the page that comes along.
 
-    def __init__(self, directory: Path | None) -> None:
+    `policy` is the Content-Security-Policy (CSP Level 3); empty: none is sent.
+    """
+
+    def __init__(self, directory: Path | None, policy: str) -> None:
+        self._headers = PAGE_HEADERS | ({"Content-Security-Policy": policy} if policy else {})
         library = client_dir().resolve()
         self._library = library
         self._directory = directory.resolve() if directory else library
@@ -131,7 +129,7 @@ class StaticFiles:
         path = self._find(request.match_info["path"] or "index.html")
         if path is None:
             raise RtpushError("not_found", f"There is nothing at {request.path}.")
-        headers = PAGE_HEADERS
+        headers = self._headers
         if path.suffix == ".md":
             # What a browser shows; it would save text/markdown to a file.
             headers = headers | {"Content-Type": "text/plain; charset=utf-8"}

@@ -216,3 +216,20 @@ async def status_of(server: Server, line: str, *hosts: str) -> int:
     writer.close()
     await writer.wait_closed()
     return int(answer.split()[1])
+
+
+async def test_the_log_says_once_what_to_list(caplog: pytest.LogCaptureFixture) -> None:
+    strange = 'x" onload=' + "y" * 200
+    async with running() as (server, http):
+        for origin in (LISTED, LISTED, strange):
+            assert (await ask(server, http, "/poll", Origin=origin))[0] == 403
+        for number in range(100):
+            await ask(server, http, "/poll", Origin=f"https://{number}.example")
+    first, second, *others = caplog.messages
+    assert first == (
+        f"a page of '{LISTED}' was refused; if it is yours, list it: --allow-origins {LISTED}"
+    )
+    # What a client has made up goes into the log in quotation marks, and not at length.
+    assert second.endswith("--allow-origins ORIGIN")
+    assert len(second) < 200
+    assert len(others) == 98

@@ -14,6 +14,7 @@ OTHER = {
     "host": ("0.0.0.0", "0.0.0.0"),
     "port": ("8080", 8080),
     "client": (".", Path(".")),
+    "content_security_policy": ("default-src *", "default-src *"),
     "log": ("memory:", "memory:"),
     "retention_count": ("5", 5),
     "retention_bytes": ("1MB", 10**6),

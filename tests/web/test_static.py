@@ -138,3 +138,12 @@ async def test_an_answer_of_the_api_ends_its_line() -> None:
         for path in ("healthz", "api/tasks", "api/nothing", "ws"):
             async with http.get(f"{server.url}{path}") as answer:
                 assert (await answer.read()).endswith(b"}\n"), path
+
+
+@pytest.mark.parametrize("policy", ["script-src 'self' https://cdn.example", ""])
+async def test_the_policy_of_pages_is_a_setting(tmp_path: Path, policy: str) -> None:
+    (tmp_path / "index.html").touch()
+    server = rtpush.Server(port=0, log="memory:", client=tmp_path, content_security_policy=policy)
+    async with server, aiohttp.ClientSession() as http, http.get(server.url) as answer:
+        assert answer.headers.get("Content-Security-Policy", "") == policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
