@@ -152,7 +152,7 @@ export class Connection {
   /** The browser puts the page away; it calls `resume` when the page is shown again. */
   suspend() {
     if (!this.active || this.sid === null) return;
-    this.#parting = partingOf(this.#options, this, this.#credentials);
+    this.#parting = partingOf(this.#options, this, this.#credentials, this.#transport?.name !== 'websocket');
     this.#listener.suspended();
     this.#transport?.closeWith(1001, 'the page was hidden');
   }

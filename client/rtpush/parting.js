@@ -2,6 +2,8 @@
  * What is said while the browser puts the page away.
  *
  * Rules that hold here:
+ * - The page says goodbye also when it has nothing else to say: without a WebSocket no close
+ *   frame tells that it was left. A page that comes back goes on with its session.
  * - No connection outlives the page, so each message goes by a POST that does. The
  *   server goes on with the session for it (PROTOCOL.md, section 4).
  * - A browser takes 64 KiB of such requests together.
@@ -18,9 +20,12 @@ const MAX_BYTES = 60_000;
  * @param {import('./options.js').Options} options
  * @param {{sid: string|null, cursor: import('./cursor.js').Cursor}} session
  * @param {import('./credentials.js').Credentials} credentials
+ * @param {boolean} [goodbye] whether to say that the page is left
  */
-export function partingOf(options, { sid, cursor }, credentials) {
-  return new Parting(addressOf(options, 'poll', [], { sid, last: cursor.last }), credentials, options.cookies);
+export function partingOf(options, { sid, cursor }, credentials, goodbye = false) {
+  const parting = new Parting(addressOf(options, 'poll', [], { sid, last: cursor.last, close: goodbye ? 'away' : null }), credentials, options.cookies);
+  if (goodbye) parting.send([]);
+  return parting;
 }
 
 export class Parting {
@@ -28,6 +33,7 @@ export class Parting {
   #options;
   /** What the handler that runs has said. @type {string[]} */
   #texts = [];
+  #waits = false;
 
   /**
    * @param {URL} address
@@ -41,11 +47,13 @@ export class Parting {
 
   /** @param {string[]} texts envelopes as JSON */
   send(texts) {
-    if (this.#texts.length === 0) queueMicrotask(() => this.#post());
+    if (!this.#waits) queueMicrotask(() => this.#post());
+    this.#waits = true;
     this.#texts.push(...texts);
   }
 
   #post() {
+    this.#waits = false;
     let size = 0;
     const fits = (/** @type {string} */ text) => (size += byteLength(text) + 1) < MAX_BYTES;
     const body = this.#texts.splice(0).filter(fits).join('\n');

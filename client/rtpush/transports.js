@@ -86,12 +86,12 @@ export class Transport {
    */
   closeWith(code, message, retryAfter) {
     if (this.closed) return;
-    this.close();
+    this.close(code);
     this.link.closed(this, { code, message: String(this.error?.message ?? message), retryAfter: this.error?.retry_after ?? retryAfter });
   }
 
-  /** Close, and tell nobody. */
-  close() {
+  /** Close, and tell nobody. @param {number} [_code] 1001 when the page is left */
+  close(_code) {
     this.closed = true;
     this.abort.abort();
   }

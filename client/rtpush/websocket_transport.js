@@ -32,9 +32,11 @@ export class WebSocketTransport extends Transport {
     for (const text of texts) this.#socket.send(text);
   }
 
-  close() {
+  /** @param {number} [code] */
+  close(code) {
     super.close();
-    this.#socket.close();
+    // A script cannot send 1001.
+    this.#socket.close(code === 1001 ? 4001 : 1000);
   }
 }
 

@@ -32,6 +32,8 @@ TEXT, BINARY, CLOSE, PING, PONG = (
 )
 # With these a client says that it goes for good; a page that is left sends 1001.
 _DELIBERATE: Final = (CloseCode.NORMAL_CLOSURE, CloseCode.NO_STATUS_RCVD)
+# A browser sends 1001 when a page is left. A script cannot, and sends 4001.
+_PAGE_LEFT: Final = (CloseCode.GOING_AWAY, 4001)
 
 
 class ClosingConnection(StreamConnection):
@@ -90,7 +92,7 @@ class ClosingConnection(StreamConnection):
             return
         self._say(control_frame(CLOSE, payload))
         left = code in _DELIBERATE
-        if code == CloseCode.GOING_AWAY and self._session is not None:
+        if code in _PAGE_LEFT and self._session is not None:
             self._context.hub.leave_page(self._session)
         self._end_session(Reason.CLIENT_DISCONNECT if left else Reason.TRANSPORT_CLOSE)
         self._end()

@@ -24,7 +24,7 @@ from aiohttp import web
 
 from ..access.auth import Grant
 from ..access.rate_limits import owners_of
-from ..errors import Reason, RtpushError
+from ..errors import RtpushError
 from ..json_limits import count_containers, weigh
 from ..protocol import Envelope, Incoming, encode_error
 from ..sessions.session import Session
@@ -33,6 +33,7 @@ from ..web.body import checked
 from ..web.request_keys import CALLER
 from .connect_request import ConnectRequest, flag
 from .context import TransportContext
+from .goodbyes import Goodbyes, no_session
 from .pending_poll import PendingPoll
 from .sse import SseConnection
 
@@ -58,6 +59,7 @@ class LongPollTransport:
         self._hub = context.hub
         self._intake = context.dispatcher
         self._settings = context.settings
+        self._goodbyes = Goodbyes(context)
         self._posting: Counter[Session] = Counter()
         context.nodes.bus.on("where", self._answer_where)
         context.nodes.bus.on("post", self._answer_post)
@@ -98,7 +100,7 @@ class LongPollTransport:
                 session = None
         if session is None or session.lease_until is None or connect_request.last is None:
             if flag(request, "known", default=False):
-                raise _no_session()
+                raise no_session()
             session = await self._context.admit(request, connect_request)
             self._open(session, poll, connect_request.last)
         else:
@@ -161,12 +163,15 @@ class LongPollTransport:
         """Envelopes in; what they lead to for this client, out. Raises RtpushError."""
         sid = request.query.get("sid", "")
         session = self._hub.sessions.get(sid)
-        if session is None:
+        if request.query.get("close") == "away" and request.content_length == 0:
+            await self._goodbyes.leave_page_of(request, sid)
+            body = b"[]"
+        elif session is None:
             body = await self._post_elsewhere(request, sid)
         else:
             await self._context.check_owner(request, session)
             body = await self._post(session, self._reading(request, session.grant))
-            self._end_if_asked(session, request.query.get("close"))
+            self._goodbyes.take(session, request.query.get("close"))
         return web.Response(
             body=body, content_type="application/json", headers={"Cache-Control": "no-store"}
         )
@@ -178,19 +183,11 @@ class LongPollTransport:
 
     async def _post(self, session: Session, reading: AbstractAsyncContextManager[bytes]) -> bytes:
         if not session.admitted:
-            raise _no_session()
+            raise no_session()
         self._check_rate(self._context.charge(session, 0, 0))
         with self._one_more(session):
             async with reading as body:
                 return b"[%b]" % b",".join(await self._answers(session, body))
-
-    def _end_if_asked(self, session: Session, close: str | None) -> None:
-        """The goodbye of a client without a WebSocket, whose close frame would say it."""
-        if close != "1":
-            return
-        if session.connection is not None:
-            session.connection.close(1000, "the client disconnected")
-        self._hub.close(session, Reason.CLIENT_DISCONNECT)
 
     async def _post_elsewhere(self, request: web.Request, sid: str) -> bytes:
         """Take what a client sends whose session is on another node, or has lost its connection."""
@@ -198,7 +195,7 @@ class LongPollTransport:
         if node is not None:
             return await self._forward(request, sid, node)
         if not request.query.get("last"):
-            raise _no_session()
+            raise no_session()
         return await self._resume_and_post(request)
 
     async def _resume_and_post(self, request: web.Request) -> bytes:
@@ -212,7 +209,7 @@ class LongPollTransport:
         finally:
             # Unless its client has come back meanwhile.
             if session.connection is None:
-                self._hub.close(session)
+                self._goodbyes.leave_page(session)
 
     async def _forward(self, request: web.Request, sid: str, node: str) -> bytes:
         """Have the node that has the session take what its client sends here."""
@@ -230,17 +227,17 @@ class LongPollTransport:
     async def _answer_post(self, fields: dict[str, Any]) -> str:
         session = self._hub.sessions.get(fields["sid"])
         if session is None:
-            raise _no_session()
+            raise no_session()
         if session.grant.subject != fields["subject"]:
             raise RtpushError("forbidden", "This session belongs to another user.")
         answers = await self._post(session, nullcontext(b64decode(fields["body"])))
-        self._end_if_asked(session, fields["close"])
+        self._goodbyes.take(session, fields["close"])
         return answers.decode()
 
     async def _answers(self, session: Session, body: bytes) -> list[bytes]:
         if self._hub.sessions.get(session.sid) is not session:
             # It ended while the body was on its way.
-            raise _no_session()
+            raise no_session()
         settings, messages = self._settings, 0
         try:
             batch = parse_many(body, settings.max_batch, settings.max_message)
@@ -288,12 +285,6 @@ class LongPollTransport:
         if is_ping and isinstance(session.connection, SseConnection):
             return PingResponder(response, index, session.connection)
         return EnvelopeResponder(response, index)
-
-
-def _no_session() -> RtpushError:
-    return RtpushError(
-        "not_found", "No such session: it ended. Connect again, and go on with the new sid."
-    )
 
 
 def _answers_too_large() -> RtpushError:

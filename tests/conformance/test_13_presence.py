@@ -122,6 +122,37 @@ async def test_who_comes_back_has_neither_left_nor_joined(site: Site, kind: type
     await back.close()
 
 
+async def leave_page(client: Client) -> None:
+    """Close the page, as a browser and its script do."""
+    if isinstance(client, WebSocket):
+        await client._ws.close(4001)
+        return
+    query = {"sid": client.sid, "last": client.position, "close": "away"}
+    async with client.http.post(f"{client.url}/poll", params=query, data=b"") as response:
+        assert (response.status, await response.json()) == (200, [])
+
+
+async def test_a_page_that_is_left_may_come_back_and_leaves_soon(
+    site: Site, kind: type[Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Seen(await watch(site))
+    ann = await site.open(kind)
+    await enter(ann, "Ann")
+    await seen.until("Ann")
+    await leave_page(ann)
+    back = await site.open(kind, last=ann.position, sid=ann.sid)
+    assert back.sid == ann.sid
+    await back.accepted({"event": "ping"})
+    assert await seen.settled(site) == []
+    for server in (site.server, *site._others):
+        monkeypatch.setattr(server._hub._parting, "_seconds", 0)
+    if isinstance(back, Sse):
+        # The browser cuts the stream first.
+        await back.close()
+    await leave_page(back)
+    assert await seen.until() == [("left", "Ann")]
+
+
 @pytest.mark.one_node
 @pytest.mark.settings(session_lease=1)
 async def test_who_does_not_come_back_leaves(site: Site) -> None:

@@ -12,6 +12,7 @@ export type Answer = import("./answers.js").Answer;
 export type Link = import("./transports.js").Link;
 /** What SSE and long-poll share: they send by POST, one at a time, so that order holds. */
 declare class HttpTransport extends Transport {
+    close(): void;
     /**
      * @param {URL} address
      * @param {number} timeout milliseconds

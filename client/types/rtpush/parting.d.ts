@@ -2,11 +2,12 @@
  * @param {import('./options.js').Options} options
  * @param {{sid: string|null, cursor: import('./cursor.js').Cursor}} session
  * @param {import('./credentials.js').Credentials} credentials
+ * @param {boolean} [goodbye] whether to say that the page is left
  */
 export function partingOf(options: import("./options.js").Options, { sid, cursor }: {
     sid: string | null;
     cursor: import("./cursor.js").Cursor;
-}, credentials: import("./credentials.js").Credentials): Parting;
+}, credentials: import("./credentials.js").Credentials, goodbye?: boolean): Parting;
 export class Parting {
     /**
      * @param {URL} address

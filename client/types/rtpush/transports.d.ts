@@ -73,8 +73,8 @@ export class Transport {
      * @param {number} [retryAfter] seconds
      */
     closeWith(code: number, message: string, retryAfter?: number): void;
-    /** Close, and tell nobody. */
-    close(): void;
+    /** Close, and tell nobody. @param {number} [_code] 1001 when the page is left */
+    close(_code?: number): void;
     /** Close when what was sent has left; the server ends the session. */
     leave(): void;
 }

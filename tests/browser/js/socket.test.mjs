@@ -26,7 +26,7 @@ function serve({ take = (envelopes) => envelopes.map(({ ack }) => ({ ack, data: 
       reads += 1;
       return answer ?? new Promise((_, refuse) => options.signal.addEventListener('abort', () => refuse(new Error('aborted'))));
     }
-    const all = options.body === '[]' ? [] : options.body.split('\n').map((line) => JSON.parse(line));
+    const all = ['', '[]'].includes(options.body) ? [] : options.body.split('\n').map((line) => JSON.parse(line));
     const pings = all.filter(({ event }) => event === 'ping');
     if (pings.length > 0) return Response.json(pings.map(({ data }) => ({ event: 'pong', data })));
     const post = { url, options, envelopes: all, body: options.body };
@@ -302,7 +302,7 @@ test('what is said while the page is put away leaves by requests that outlive it
   await until(() => posts.length === 3);
   assert.deepEqual(posts.map(({ envelopes }) => envelopes.map(({ event }) => event)), [['unanswered'], ['unanswered', 'while it closes'], ['two', 'three']]);
   for (const { url, options } of posts.slice(1)) {
-    assert.deepEqual([...url.searchParams], [['app', 'x'], ['sid', 's1'], ['last', 'e-1']]);
+    assert.deepEqual([...url.searchParams], [['app', 'x'], ['sid', 's1'], ['last', 'e-1'], ['close', 'away']]);
     assert.deepEqual([options.keepalive, options.headers.authorization, typeof options.headers['rtpush-auth']], [true, 'Bearer t', 'string']);
   }
   assert.equal(posts[0].envelopes[0].idempotency_key, posts[1].envelopes[0].idempotency_key);
@@ -318,6 +318,23 @@ test('what is said while the page is put away leaves by requests that outlive it
   connection.suspend();
   await until(() => posts.length === 1);
   assert.deepEqual(posts[0].envelopes.map(({ event }) => event), ['offline']);
+});
+
+test('a page that is put away says goodbye once, also without a word, and goes on when it is back', async () => {
+  serve();
+  await open();
+  const connection = [...connections].at(-1);
+  connection.suspend();
+  await until(() => posts.length === 1);
+  assert.deepEqual([posts[0].body, posts[0].options.keepalive, posts[0].url.search], ['', true, '?sid=s1&last=e-1&close=away']);
+  const reads = [];
+  serve({ read: () => Response.json({ events: [{ ...CONNECT, data: { ...CONNECT.data, recovered: true } }], last: 'e-1' }) });
+  const fetched = globalThis.fetch;
+  mock.method(globalThis, 'fetch', (url, options) => (reads.push(url.search), fetched(url, options)));
+  connection.resume();
+  await fired('connect');
+  assert.match(reads[0], /sid=s1/);
+  assert.deepEqual([socket.recovered, posts.length], [true, 0]);
 });
 
 test('another person who logs in begins anew, and gets nothing of what the last one left', async () => {
