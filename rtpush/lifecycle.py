@@ -213,6 +213,10 @@ class Lifecycle(Application):
         self._timer = loop.call_later(1.0, self._tick)
         if self._worker_context is not None:
             self._worker_context.beat()
+        self._act()
+
+    def _act(self) -> None:
+        """Do what is due by now."""
         self._estimates.tick()
         self._hub.tick()
         self._log.tick()

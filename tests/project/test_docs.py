@@ -229,6 +229,9 @@ async def test_python_examples(
     if "rtpush.ASGIApp(" in example.text or ".host_app(" in example.text:
         await check_application(script, monkeypatch)
         return
+    if "rtpush.testing" in example.text:
+        await run(sys.executable, "-m", "pytest", "-q", str(script), cwd=script.parent)
+        return
     if "is_genuine(" in example.text:
         # A backend: tests/hooks/test_backends.py runs it.
         return

@@ -41,7 +41,7 @@ def required(requirements: list[str]) -> set[str]:
 # Libraries that are imported by another name than they are installed by.
 NAMED_OTHERWISE = {"pyjwt": "jwt"}
 # What others bring: aiohttp, Flask, and the program that is used with the module.
-BROUGHT = {"yarl", "multidict", "werkzeug", "socketio", "engineio"}
+BROUGHT = {"yarl", "multidict", "celery", "werkzeug", "pytest", "socketio", "engineio"}
 
 
 def test_what_is_imported_is_asked_for() -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple
 
-from processes import PATIENCE
-
 from rtpush.server import Server
+from rtpush.testing import running
 
 
 class Local(NamedTuple):
@@ -35,19 +31,5 @@ async def serving(**options: Any) -> AsyncIterator[Local]:
 @contextmanager
 def in_thread(server: Server) -> Iterator[Local]:
     """Run a server on a loop of its own, for tests that block theirs or have none."""
-    loop, found = asyncio.new_event_loop(), Future[Local]()
-    over = asyncio.Event()
-
-    async def serve() -> None:
-        async with server:
-            found.set_result(Local.of(server))
-            await over.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=[serve()], name="server")
-    thread.start()
-    try:
-        yield found.result(PATIENCE)
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join(PATIENCE)
-        loop.close()
+    with running(server):
+        yield Local.of(server)
