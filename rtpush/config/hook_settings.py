@@ -12,6 +12,7 @@ Rules that hold here:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -28,6 +29,7 @@ from .kinds import (
     count,
     did_you_mean,
     duration,
+    several,
 )
 
 __all__ = ["HOOKS", "HookOptions", "HookSettings", "hooks_table"]
@@ -37,6 +39,11 @@ T = TypeVar("T")
 # RFC 2104, section 3: a key shorter than the hash weakens the signature.
 SHORTEST_SECRET: Final = 32
 
+# Headers that say how a request travels, and who signed it.
+_OWN_HEADERS: Final = (
+    *("host", "connection", "upgrade", "content-length", "content-type", "content-encoding"),
+    *("transfer-encoding", "expect", "te", "trailer", "rtpush-signature"),
+)
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -63,6 +70,15 @@ def _parse_url(text: str) -> str:
     return text
 
 
+def _check_header(name: str) -> str:
+    if name.lower() in _OWN_HEADERS:
+        raise Hint("the request to the backend has its own")
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name):
+        raise ValueError(name)
+    return name
+
+
+HEADERS: Final = several("NAMES", "names of headers like Cookie", _check_header)
 URL: Final = Kind("URL", "an address like https://app.example.com/rtpush", _parse_url)
 
 
@@ -86,7 +102,7 @@ class HookSettings:
     )
     secret_file: str = _key("", TEXT, "path of a file that holds the secret, in its place")
     headers: tuple[str, ...] = _key(
-        ("Cookie",), NAMES, "headers of the client that are passed on when it connects"
+        ("Cookie",), HEADERS, "headers of the client that are passed on when it connects"
     )
     timeout: float = _key(
         5.0, duration(0.1, 60), "how long an answer may take, the wait for a turn included"

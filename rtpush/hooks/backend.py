@@ -25,7 +25,7 @@ import aiohttp
 
 from ..config.hook_settings import HookSettings
 from ..errors import RtpushError
-from ..protocol import dumps
+from ..protocol import encode_data
 from ..version import __version__
 from .answers import BadAnswer, answer_of
 from .signature import HEADER, sign
@@ -70,7 +70,8 @@ class Backend:
         """Ask, and return what `read` finds in the answer's object.
 
         Raises:
-            RtpushError: The backend refuses, or cannot be asked (`unavailable`).
+            RtpushError: The backend refuses, cannot be asked (`unavailable`), or what a client
+                has sent cannot be passed on (`bad_envelope`).
         """
         body = _body(hook, fields)
         try:
@@ -188,7 +189,8 @@ def _ignore(_answer: dict[str, Any]) -> None:
 
 
 def _body(hook: str, fields: dict[str, Any]) -> bytes:
-    return dumps({"id": secrets.token_urlsafe(16), "hook": hook, **fields})
+    """Raises RtpushError (`bad_envelope`) for data of a client that is too deep."""
+    return encode_data({"id": secrets.token_urlsafe(16), "hook": hook, **fields})
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

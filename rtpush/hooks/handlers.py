@@ -109,11 +109,18 @@ class Hooks:
         session = _session(sid, await self._kept(sid))
         return await self._backend.ask(hook, {"session": session, **fields}, read)
 
-    def _passed_on(self, environ: Mapping[str, Any]) -> dict[str, str]:
+    def _passed_on(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Headers of the client's request. Raises RtpushError (`bad_request`)."""
         names = (
             (name, "HTTP_" + name.upper().replace("-", "_")) for name in self._settings.headers
         )
-        return {name: environ[key] for name, key in names if key in environ}
+        found = {name: environ[key] for name, key in names if key in environ}
+        try:
+            # A header's bytes need not be UTF-8; what is sent does.
+            "".join(found.values()).encode()
+        except UnicodeEncodeError:
+            raise RtpushError("bad_request", f"One of {', '.join(found)} is no UTF-8.") from None
+        return found
 
     async def _move(self, sid: str, before: Sequence[str], admitted: ConnectAnswer) -> None:
         for room in admitted.rooms:

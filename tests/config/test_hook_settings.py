@@ -50,6 +50,10 @@ def test_the_secret_may_lie_in_a_file_and_is_shown_nowhere(tmp_path: Path) -> No
         ({"url": URL, "secret_file": "/nowhere"}, "hooks.secret_file: /nowhere cannot be read: No"),
         ({"url": URL, "secrets": SECRET}, "hooks: unknown key secrets; did you mean secret"),
         ({"url": URL, "secret": SECRET, "timeout": "2h"}, "hooks.timeout: '2h' is not a duration"),
+        (
+            {"url": URL, "secret": SECRET, "headers": "Cookie, rtpush-signature"},
+            "hooks.headers: 'Cookie, rtpush-signature' is not names of headers like Cookie",
+        ),
         (5, "hooks: the value (int, not shown) is not hooks: a table in rtpush.toml"),
     ],
 )

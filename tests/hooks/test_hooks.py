@@ -205,6 +205,23 @@ async def test_nonsense_of_the_backend_refuses_and_is_logged_once(
     ]
 
 
+async def test_what_cannot_be_passed_on_is_refused_without_a_traceback(
+    app: App, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    deep: Any = 1
+    for _ in range(300):
+        deep = [deep]
+    async with aiohttp.ClientSession(headers={"Cookie": "user=ada"}) as http:
+        client = await Sse.open(server.url.rstrip("/"), http)
+        assert await client.refused({"event": "chat", "data": deep}) == "bad_envelope"
+        await client.close()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET /poll HTTP/1.1\r\nHost: localhost\r\nCookie: user=\xff\r\n\r\n")
+    assert b" 400 " in await reader.readline()
+    writer.close()
+    assert "Traceback" not in caplog.text
+
+
 async def test_a_handler_of_the_program_takes_the_place_of_a_hook(app: App) -> None:
     server = Server(port=0, log="memory:", hooks={"url": app.url, "secret": SECRET})
     server.on("connect", lambda sid: None)
