@@ -116,7 +116,8 @@ class Hooks:
         )
         found = {name: environ[key] for name, key in names if key in environ}
         try:
-            # A header's bytes need not be UTF-8; what is sent does.
+            # A header's bytes need not be UTF-8. aiohttp would leave those that are none out, and
+            # the backend would judge by another cookie than the client's.
             "".join(found.values()).encode()
         except UnicodeEncodeError:
             raise RtpushError("bad_request", f"One of {', '.join(found)} is no UTF-8.") from None
