@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -92,7 +93,7 @@ ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": 
 
 
 def openai_in_thread(port: str) -> Work:
-    openai = pytest.importorskip("openai")
+    openai = import_module("openai")
 
     def work(task: WorkTask, report: Report) -> str:
         with openai.OpenAI(api_key="k", base_url=f"http://127.0.0.1:{port}") as client:
@@ -102,7 +103,7 @@ def openai_in_thread(port: str) -> Work:
 
 
 def openai_in_coroutine(port: str) -> Work:
-    openai = pytest.importorskip("openai")
+    openai = import_module("openai")
 
     async def work(task: WorkTask, report: AsyncReport) -> str:
         async with openai.AsyncOpenAI(api_key="k", base_url=f"http://127.0.0.1:{port}") as client:
@@ -113,7 +114,7 @@ def openai_in_coroutine(port: str) -> Work:
 
 
 def anthropic_in_thread(port: str) -> Work:
-    anthropic = pytest.importorskip("anthropic")
+    anthropic = import_module("anthropic")
 
     def work(task: WorkTask, report: Report) -> str:
         with anthropic.Anthropic(api_key="k", base_url=f"http://127.0.0.1:{port}") as client:
@@ -123,7 +124,7 @@ def anthropic_in_thread(port: str) -> Work:
 
 
 def anthropic_in_coroutine(port: str) -> Work:
-    anthropic = pytest.importorskip("anthropic")
+    anthropic = import_module("anthropic")
 
     async def work(task: WorkTask, report: AsyncReport) -> str:
         address = f"http://127.0.0.1:{port}"
@@ -137,7 +138,7 @@ def anthropic_in_coroutine(port: str) -> Work:
 
 
 def langchain_model() -> Any:
-    models = pytest.importorskip("langchain_core.language_models")
+    models = import_module("langchain_core.language_models")
     return models.FakeListChatModel(responses=["".join(WORDS)])
 
 

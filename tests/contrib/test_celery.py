@@ -9,16 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
+import celery
 import pytest
+from celery.contrib.testing.worker import start_worker
 from clients import PATIENCE
 from servers import Local, in_thread
 
 from rtpush import ConnectError, Publisher, Server
-
-celery = pytest.importorskip("celery")
-from celery.contrib.testing.worker import start_worker  # noqa: E402
-
-from rtpush.contrib.celery import report, revoke_cancelled, show_tasks  # noqa: E402
+from rtpush.contrib.celery import report, revoke_cancelled, show_tasks
 
 
 @pytest.fixture(scope="module")
