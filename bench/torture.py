@@ -11,8 +11,9 @@ nodes and Redis are killed, paused, cut off and slowed down at random; with
 - every reader has seen what is in the log, each event once, in order and without
   a gap, but for where it was told `resync`;
 - no reader was ever put elsewhere without `resync`;
-- what every reader knows of retained events, by snapshots and what came behind them, is what
-  the server retains.
+- what every reader knows of retained events and of a room's members, by snapshots and what came
+  behind them, is what the server has;
+- the members of a node that is killed, and of sessions that were lost, have left in time.
 
 Exit code 1 if not. The same --seed gives the same plan, not the same timing.
 """
@@ -38,14 +39,13 @@ import aiohttp
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests/support"))
 
-from clients import KINDS, Client, Ended, LongPoll, is_logged, split
+from clients import KINDS, Client, LongPoll, is_logged, split
 from faults import FaultProxy, fault_proxy
+from members import LEASE, LOST, MEMBERS, ROOM, come_and_go, lose_a_node
 from processes import ServerProcess
 from redisserver import RedisServer
 from truth import Name, Truth
-from websockets.exceptions import WebSocketException
 
-LOST = (aiohttp.ClientError, Ended, OSError, WebSocketException)
 NODES, PUBLISHERS, READERS = 3, 4, 6
 # Seconds in which all must be well again, once nothing is broken any more.
 RECOVERY = 20.0
@@ -68,12 +68,12 @@ class Run:
     # Each acknowledged event, by its position.
     acked: dict[str, str] = field(default_factory=dict)
     # What was seen at each position, by any reader.
-    seen: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, Any] = field(default_factory=dict)
     waits: list[float] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     # What is in the log in the end, by its number.
-    log: dict[int, str] = field(default_factory=dict)
+    log: dict[int, Any] = field(default_factory=dict)
     # What is retained in the end.
     state: dict[Name, Any] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
@@ -150,7 +150,7 @@ class Reader:
                 self.doing = f"opens a {kind.name}"
                 urls = self.run.urls() if kind is LongPoll else self.run.url()
                 options: dict[str, Any] = {"last": self.last, "sid": self.sid}
-                client = await kind.open(urls, self.http, conflate=False, **options)
+                client = await kind.open(urls, self.http, [ROOM], conflate=False, **options)
                 self.doing = f"reads from a {kind.name} {client.url}"
                 self._begin(client)
                 async with asyncio.timeout(self.run.random.uniform(0.1, 3.0)):
@@ -323,9 +323,14 @@ def check(run: Run, epoch: str, lose: bool) -> None:
         if reader.truth.values != run.state:
             known = reader.truth.values
             run.violation(f"reader {reader.name} knows {known}, and {run.state} is retained")
-    for data, count in Counter(run.log.values()).items():
+    for data, count in Counter(filter(_is_published, run.log.values())).items():
         if count > 1 and not lose:
             run.violation(f"{data!r} is in the log {count} times")
+
+
+def _is_published(data: Any) -> bool:
+    # The server's own events tell of members.
+    return isinstance(data, str)
 
 
 def report(run: Run, seconds: float) -> None:
@@ -375,7 +380,8 @@ async def torture(seconds: float, seed: int, lose: bool, folder: Path) -> Run:
             home = folder / str(number)
             home.mkdir()
             log = f"--log={redis.url(port=proxy.port)}"
-            node = ServerProcess(home, log, "--log-level=error", "--retention-count=10000000")
+            kept = ("--retention-count=10000000", f"--session-lease={LEASE}")
+            node = ServerProcess(home, log, "--log-level=error", *kept)
             await node.start()
             stack.push_async_callback(stop, run, node)
             run.nodes.append(node)
@@ -385,6 +391,7 @@ async def torture(seconds: float, seed: int, lose: bool, folder: Path) -> Run:
         run.readers = [Reader(run, http, i, start) for i in range(READERS)]
         readers = [asyncio.create_task(reader.read()) for reader in run.readers]
         publishers = [asyncio.create_task(publish(run, http, i)) for i in range(PUBLISHERS)]
+        members = [asyncio.create_task(come_and_go(run, http, i)) for i in range(MEMBERS)]
         raging = asyncio.create_task(Nemesis(run, lose).rage())
         await asyncio.sleep(seconds)
         run.ending = True
@@ -392,7 +399,9 @@ async def torture(seconds: float, seed: int, lose: bool, folder: Path) -> Run:
         try:
             async with asyncio.timeout(RECOVERY):
                 run.awaited = "what is being published"
-                await asyncio.gather(*publishers)
+                await asyncio.gather(*publishers, *members)
+            staying = await lose_a_node(run, http)
+            async with asyncio.timeout(RECOVERY):
                 run.awaited = "the last event to be acknowledged"
                 run.end = await publish_one(run, http, {"event": "end", "data": "end"})
                 run.awaited = "the readers"
@@ -405,10 +414,12 @@ async def torture(seconds: float, seed: int, lose: bool, folder: Path) -> Run:
                 f"nodes {ready}, publishers {[task.done() for task in publishers]}, "
                 f"readers {[(reader.last, reader.doing) for reader in run.readers]}"
             )
-            for task in (*publishers, *readers):
+            for task in (*publishers, *members, *readers):
                 task.cancel()
         else:
             check(run, epoch, lose)
+            for client in staying:
+                await client.close()
     return run
 
 

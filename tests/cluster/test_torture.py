@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 from torture import Reader, Run, check, report, torture
 
-SECONDS = 8.0
+SECONDS = 6.0
 
 
 @needs("redis")
@@ -48,22 +48,36 @@ def test_the_checker_finds_events(
     assert len(run.wrong) == 1
 
 
-async def test_the_checker_finds_a_reader_that_knows_something_else(tmp_path: Path) -> None:
-    state: Any = {(None, "tick", "k"): "a"}
-    run = Run(random.Random(0), RedisServer(tmp_path), state=state, log={1: "a"})
-    async with aiohttp.ClientSession() as http:
-        run.readers = [Reader(run, http, number, "e-0") for number in range(2)]
-        run.readers[0]._take(tick(1) | {"key": "k", "retain": True})
-    check(run, "e", lose=False)
-    assert [wrong[:8] for wrong in run.wrong] == ["reader 1"]
-
-
 SNAPSHOT = {"event": "active_tasks", "id": "e-9", "data": {}}
 RESYNC = {"event": "resync", "data": {"reason": "expired"}}
 
 
 def tick(seq: int, data: str = "a") -> dict[str, Any]:
     return {"event": "tick", "id": f"e-{seq}", "data": data}
+
+
+MEMBER: Any = {"id": "m", "info": {}}
+JOINED = {"event": "presence", "id": "e-1", "room": "r", "data": {"joined": [MEMBER]}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "envelope"),
+    [
+        ((None, "tick", "k"), "a", tick(1) | {"key": "k", "retain": True}),
+        (("r", "presence", "m"), MEMBER, JOINED),
+    ],
+    ids=["retained", "present"],
+)
+async def test_the_checker_finds_a_reader_that_knows_something_else(
+    tmp_path: Path, name: Any, value: Any, envelope: dict[str, Any]
+) -> None:
+    log = {1: envelope["data"]}
+    run = Run(random.Random(0), RedisServer(tmp_path), state={name: value}, log=log)
+    async with aiohttp.ClientSession() as http:
+        run.readers = [Reader(run, http, number, "e-0") for number in range(2)]
+        run.readers[0]._take(envelope)
+    check(run, "e", lose=False)
+    assert [wrong[:8] for wrong in run.wrong] == ["reader 1"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a client knows of retained events, by the rules of PROTOCOL.md, section 12."""
+"""What a client knows of retained events and of members, by PROTOCOL.md, sections 12 and 13."""
 
 from __future__ import annotations
 
@@ -41,6 +41,12 @@ class Truth:
             self.values.pop((room, event, envelope["key"]), None)
             if envelope["data"] is not None:
                 self.values[room, event, envelope["key"]] = envelope["data"]
+        elif event == "presence" and "id" in envelope:
+            for what, members in envelope["data"].items():
+                for member in members:
+                    self.values.pop((room, event, member["id"]), None)
+                    if what != "left":
+                        self.values[room, event, member["id"]] = member
 
     def _begin(self, room: str | None) -> None:
         for name in [name for name in self.values if room in (None, name[0])]:
