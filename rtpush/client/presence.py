@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from .retained import PRESENCE, RetainedValues
 
-__all__ = ["Presence", "PresenceViews"]
+__all__ = ["Member", "Presence", "PresenceViews", "changes"]
 
 Member = dict[str, Any]
 Handler = Callable[[Member], Any]
@@ -30,12 +30,12 @@ class Presence:
         self._room = room
         self._by = by
         self._handlers: dict[str, Handler] = {}
-        self._known = self._look()
+        self._known = self.by_key()
 
     @property
     def members(self) -> list[Member]:
         """Who is there now, each with its `id`, `info`, and `subject` if it has one."""
-        return list(self._look().values())
+        return list(self.by_key().values())
 
     def on(self, event: str, handler: Handler | None = None) -> Any:
         """Register a handler of `join`, `change` or `leave`, which is called with the member.
@@ -63,21 +63,27 @@ class Presence:
         """A room's members have changed: call the handlers."""
         if room != self._room:
             return
-        before, self._known = self._known, self._look()
-        told = [("leave", one) for key, one in before.items() if key not in self._known]
-        for key, one in self._known.items():
-            if before.get(key) != one:
-                told.append(("change" if key in before else "join", one))
-        for event, member in told:
+        before, self._known = self._known, self.by_key()
+        for event, _key, member in changes(before, self._known):
             if event in self._handlers:
                 call(self._handlers[event], member)
 
-    def _look(self) -> dict[str, Member]:
+    def by_key(self) -> dict[str, Member]:
+        """Who is there now, by id, or the first of each subject."""
         found: dict[str, Member] = {}
         for member in self._values.of(PRESENCE, self._room).values():
             subject = member.get("subject") if self._by == "subject" else None
             found.setdefault(subject or member["id"], member)
         return found
+
+
+def changes(before: dict[str, Member], now: dict[str, Member]) -> list[tuple[str, str, Member]]:
+    """What leads from one to the other: `leave`, `join` or `change`, the key and the member."""
+    told = [("leave", key, one) for key, one in before.items() if key not in now]
+    for key, one in now.items():
+        if before.get(key) != one:
+            told.append(("change" if key in before else "join", key, one))
+    return told
 
 
 class PresenceViews:

@@ -29,6 +29,7 @@ from .async_client import Auth, Client, Event, Events
 from .dispatch import arguments_of
 from .loop_thread import LoopThread
 from .receive_queue import matches
+from .simple_rooms import SimpleRoomMethods
 
 __all__ = ["SimpleClient", "listed"]
 
@@ -36,7 +37,7 @@ __all__ = ["SimpleClient", "listed"]
 _SERVER_EVENTS: Final = frozenset({"active_tasks", "state", "resync"})
 
 
-class SimpleClient:
+class SimpleClient(SimpleRoomMethods):
     """One lasting connection to a server, used from any thread."""
 
     _client_class: ClassVar[type[Client]] = Client
@@ -223,62 +224,6 @@ class SimpleClient:
         """
         asking = self._client.call(event, data, timeout, room=room, key=key, retain=retain)
         return self._thread.run(asking)
-
-    def join(
-        self,
-        room: str,
-        token: str | None = None,
-        *,
-        rewind: int | str | None = None,
-        presence: dict[str, Any] | None = None,
-    ) -> None:
-        """Join a room, and stay in it over every reconnect; its `active_tasks` follows.
-
-        Args:
-            room: Its name.
-            token: A token for this room alone; None: the client's own is enough.
-            rewind: What happened there before, ahead of anything newer: so many events, those
-                of a duration like "10m", or those since a position. Such an event has its
-                position as `rewound`, and no `id`.
-            presence: What others in the room are to know of this client, which is a member
-                then; None: it is none. `retained("presence", room)` has the members by id.
-
-        Raises:
-            RtpushError: `forbidden`, `bad_room`, `too_many_rooms`; and as `call`.
-            TimeoutError: As `call`.
-        """
-        self._thread.run(self._client.join(room, token, rewind=rewind, presence=presence))
-
-    def leave(self, room: str) -> None:
-        """Leave a room, if the client is in it.
-
-        Args:
-            room: Its name.
-
-        Raises:
-            RtpushError: As `call`.
-            TimeoutError: As `call`.
-        """
-        self._thread.run(self._client.leave(room))
-
-    def retained(self, event: str, room: str | None = None) -> dict[str, Any]:
-        """The retained events of a name, as the client knows them now.
-
-        Args:
-            event: Its name.
-            room: A room that the client is in; None: those that are for everybody.
-
-        Returns:
-            The data by key.
-
-        Raises:
-            ConnectError: The client is not connected.
-        """
-
-        async def look() -> dict[str, Any]:
-            return self._client.retained(event, room)
-
-        return self._thread.run(look())
 
     def receive(self, timeout: float | None = None) -> list[Any]:
         """Wait for the next event, except the server's own (`active_tasks`, `state`, …).

@@ -27,7 +27,7 @@ PATIENCE = 10.0
 @pytest.fixture
 def server() -> Iterator[Local]:
     """A server on a loop of its own."""
-    server = Server(port=0, log="memory:", grace=0.1)
+    server = Server(port=0, log="memory:", grace=0.1, open_rooms="room")
 
     @server.event
     async def never(sid: str) -> None:
@@ -140,6 +140,27 @@ def test_the_child_of_a_fork_gets_an_error_and_leaves_the_parent_alone(server: L
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         client.emit("n", 1)
         assert client.receive(PATIENCE) == ["n", 1]
+
+
+def test_who_is_there(server: Local) -> None:
+    with SimpleClient() as ann, SimpleClient() as bob:
+        for client in (ann, bob):
+            client.connect(server.url)
+        present = ann.presence("room")
+        ann.join("room", presence={"name": "Ann"})
+        event, member = present.receive(PATIENCE)
+        assert (event, member["info"]) == ("join", {"name": "Ann"})
+        with pytest.raises(TimeoutError):
+            present.receive(0)
+        waiting = begun(lambda: present.receive(PATIENCE))
+        bob.join("room", presence={"name": "Bob"})
+        assert waiting.result(PATIENCE)[1]["info"] == {"name": "Bob"}
+        assert [one["info"]["name"] for one in present.members] == ["Ann", "Bob"]
+        bob.leave("room")
+        assert present.receive(PATIENCE)[0] == "leave"
+        waiting = begun(present.receive)
+        ann.disconnect()
+        assert waiting.result(PATIENCE) is ConnectError
 
 
 EMITS_AND_ENDS = """

@@ -26,8 +26,8 @@ SHOWN = {
         retained rooms send shutdown sid sleep start_background_task transport wait
     """,
     "SimpleClient": """
-        call connect connected disconnect emit events join leave position receive retained send sid
-        transport
+        call connect connected disconnect emit events join leave position presence receive retained
+        send sid transport
     """,
     "Publisher": "close dropped flush publish publish_many rejected task",
     "AsyncPublisher": "close dropped flush publish publish_many rejected task",

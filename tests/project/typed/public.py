@@ -181,7 +181,8 @@ async def talk(http: ClientSession) -> AsyncIterator[Event]:
 def talk_simply() -> Iterator[Event]:
     with SimpleClient(reconnection=False) as client:
         client.connect("http://127.0.0.1", auth={"token": "t"}, rooms=["a"], retry=True)
-        client.join("b")
+        client.join("b", presence={"name": "Ann"})
+        assert_type(client.presence("b", by="subject").receive(1), tuple[str, dict[str, Any]])
         client.leave("b")
         client.emit("x", 1, volatile=True)
         client.emit("x", 1, key="k", retain=True)
