@@ -9,6 +9,7 @@ from typing import Any
 import jwt
 import pytest
 from clients import Client, Envelope, Sse, WebSocket
+from needs import needs
 from sites import Site
 
 from rtpush.application import presence
@@ -233,11 +234,10 @@ async def test_a_token_says_who_it_is(site: Site) -> None:
         await client.close()
 
 
+@pytest.mark.parametrize("site", [pytest.param("redis", marks=needs("redis"))], indirect=True)
 async def test_the_members_of_a_dead_node_leave(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not site.settings.log.startswith("redis"):
-        pytest.skip("one node")
     monkeypatch.setattr(presence, "LOOK_EVERY", 1)
     node = Server(site.settings)
     await node.start()
