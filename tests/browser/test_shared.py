@@ -178,7 +178,7 @@ async def test_no_tab_reconnects_after_a_final_close(browser: Browser) -> None:
         for tab in tabs:
             await tab.until("record.life.some(([name]) => name === 'connect_error')")
         for tab in tabs:
-            await tab.pass_time(60)
+            await tab.pass_time(20)
         assert asked == 1
         assert [await tab.run("socket.active") for tab in tabs] == [False, False]
         # Whoever asks again leads.
