@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
+import sys
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -426,7 +427,9 @@ print(code, *codes)
 
 
 async def forked_in_c(*arguments: str) -> str:
-    process = await forkserver.start(*arguments, code=FORKING_IN_C, stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", FORKING_IN_C, *arguments, stdout=asyncio.subprocess.PIPE
+    )
     try:
         out, _ = await asyncio.wait_for(process.communicate(), LONG)
     finally:
