@@ -169,11 +169,12 @@ class TaskBoard:
         """
         if event not in TASK_EVENTS:
             return None
+        self.prune(time)
         try:
             key = self._fold(event, data, room, time, account, wall)
         except RtpushError:
             return None
-        self._prune(time)
+        self.prune(time)
         return key
 
     def _fold(
@@ -221,7 +222,11 @@ class TaskBoard:
             index.remove(old)
         index.put(task)
 
-    def _prune(self, time: float) -> None:
+    def prune(self, time: float) -> None:
+        """Let go of finished tasks that are too old by now, or too many.
+
+        Before each decision: a log that is opened again has no row of those that are too old.
+        """
         dropped = self._finished.prune(time)
         # A fork keeps what it does not hold: without it, `get` would see through to the
         # parent, where the task may still be active.

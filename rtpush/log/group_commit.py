@@ -245,6 +245,7 @@ class GroupCommitLog(Log):
         now = max(self.now(), self._newest_time())
         forks = self.board.fork(), self.retained.fork()
         batch = Batch(now, self._clock.wall(), *forks, self._base(), calls)
+        batch.board.prune(now)
         for call in calls:
             batch.outcomes.append([self._outcome(batch, draft) for draft in call.drafts])
         return batch

@@ -661,6 +661,8 @@ class Model:
     def apply(
         self, event: str, data: Any, room: str | None, time: float, account: str
     ) -> str | None:
+        if event in TASK_EVENTS:
+            self.finished = [row for row in self.finished if time - row[1] <= 20.0]
         if event not in TASK_EVENTS or self.state_refusal(event, data, room):
             return None
         key, new = str(data["id"]), self.merged(data, room)

@@ -101,6 +101,13 @@ async def test_a_clock_that_is_wrong_for_a_moment(desk: Desk, wrong: float) -> N
     await desk.trimmed(10)
 
 
+async def test_an_id_is_free_when_its_task_is_no_longer_shown(desk: Desk) -> None:
+    """Whether or not anything else has happened since, and the log was opened again."""
+    await desk.append(draft("task_completed", {"id": 1}))
+    desk.clock.now += 601
+    assert await desk.append(draft("task_progress", {"id": 1})) == [2]
+
+
 @pytest.mark.parametrize("desk", each(["sqlite", "redis"]), indirect=True)
 async def test_the_time_that_a_log_was_closed_counts(desk: Desk) -> None:
     # Wrong already when the log began, and right again while it was open.
