@@ -24,6 +24,7 @@ from ..errors import RtpushError
 from ..handlers.registry import Handler, HandlerRegistry
 from ..log.task import TASK_EVENTS
 from ..protocol import Envelope, Reply, check_name, check_room
+from ..sessions.presence import member_id
 from .dispatcher import Dispatcher
 from .home_loop import on_home_loop
 from .presence import members_of
@@ -268,6 +269,17 @@ class Application(SessionAccess):
         """
         await self._hub.log.sync()
         return members_of(self._hub, room)
+
+    def member_id(self, sid: str) -> str:
+        """The public id by which a session is present: others may be told it, and not the `sid`.
+
+        Args:
+            sid: A session.
+
+        Returns:
+            The `id` of its members in all rooms.
+        """
+        return member_id(sid)
 
     # ------------------------------------------------------------- sessions
 

@@ -90,7 +90,7 @@ async def test_others_see_who_enters_changes_and_leaves(site: Site, kind: type[C
     ann = await site.open(kind)
     public = await enter(ann, "Ann")
     assert await seen.until("Ann") == [("joined", "Ann")]
-    assert list(seen.members) == [public]
+    assert list(seen.members) == [public] == [site.server.member_id(ann.sid)]
     bob = await site.open(kind, ["room"])
     later = Seen(bob)
     await later.until("Ann")

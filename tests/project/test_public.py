@@ -17,9 +17,9 @@ import rtpush
 # What completion shows: what a user needs, and nothing else.
 SHOWN = {
     "Server": """
-        attach call close_room disconnect emit enter_room event get_session host_app leave_room on
-        port presence reason rooms run save_session send serve session settings sleep start
-        start_background_task stop transport url
+        attach call close_room disconnect emit enter_room event get_session host_app leave_room
+        member_id on port presence reason rooms run save_session send serve session settings sleep
+        start start_background_task stop transport url
     """,
     "Client": """
         call connect connected disconnect emit event events join leave on position presence reason

@@ -5,8 +5,6 @@ const state = document.getElementById("state");
 const pointers = new Map();
 const socket = io();
 const present = socket.presence(ROOM);
-// By this a page knows its own pointer, also after a restart of the server.
-const me = String(Math.random());
 let next;
 
 socket.on("connect", () => {
@@ -17,24 +15,24 @@ socket.on("disconnect", () => {
   state.textContent = "away; coming back";
 });
 
-present.on("join", ({ info }) => {
+present.on("join", ({ id, info }) => {
   const pointer = document.createElement("div");
   pointer.className = "pointer";
   pointer.style.background = `hsl(${info.hue} 70% 50%)`;
-  pointers.set(info.who, pointer);
+  pointers.set(id, pointer);
 });
 
-present.on("leave", ({ info }) => {
-  pointers.get(info.who)?.remove();
-  pointers.delete(info.who);
+present.on("leave", ({ id }) => {
+  pointers.get(id)?.remove();
+  pointers.delete(id);
 });
 
-socket.on("moved", ({ who, x, y }) => {
+socket.on("moved", ({ who, where }) => {
   const pointer = pointers.get(who);
-  if (!pointer || who === me) return;
+  if (!pointer) return;
   // Fractions of the window: others have windows of another size.
-  pointer.style.left = `${100 * x}%`;
-  pointer.style.top = `${100 * y}%`;
+  pointer.style.left = `${100 * where?.x}%`;
+  pointer.style.top = `${100 * where?.y}%`;
   document.body.append(pointer);
 });
 
@@ -45,8 +43,8 @@ addEventListener("pointermove", ({ clientX, clientY }) => {
 });
 
 function send() {
-  socket.volatile.to(ROOM).emit("moved", { who: me, ...next });
+  socket.volatile.emit("moved", next);
   next = undefined;
 }
 
-await socket.join(ROOM, { presence: { who: me, hue: Math.floor(360 * Math.random()) } });
+await socket.join(ROOM, { presence: { hue: Math.floor(360 * Math.random()) } });

@@ -61,6 +61,7 @@ async def connect(sid: str, environ: dict[str, Any], auth: Any) -> bool | None:
         return False
     await server.save_session(sid, {"name": environ["rtpush.subject"]})
     assert_type(await server.presence("lobby"), list[dict[str, Any]])
+    assert_type(server.member_id(sid), str)
     await server.enter_room(sid, "lobby")
     return None
 
