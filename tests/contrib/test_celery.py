@@ -12,11 +12,24 @@ from typing import Any
 import celery
 import pytest
 from celery.contrib.testing.worker import start_worker
+from celery.signals import setup_logging
 from clients import PATIENCE
 from servers import Local, in_thread
 
 from rtpush import ConnectError, Publisher, Server
 from rtpush.contrib.celery import report, revoke_cancelled, show_tasks
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_is() -> Iterator[None]:
+    """Celery's worker would set the level of all loggers, for every test that comes later."""
+
+    def leave_it(**_: Any) -> None:
+        pass
+
+    setup_logging.connect(leave_it)
+    yield
+    setup_logging.disconnect(leave_it)
 
 
 @pytest.fixture(scope="module")
