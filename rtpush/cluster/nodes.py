@@ -186,7 +186,9 @@ class Nodes:
         taking = asyncio.ensure_future(self._take(sid, address, grant))
         self._taking.add(taking)
         taking.add_done_callback(self._taking.discard)
-        return await asyncio.shield(taking)
+        session = await asyncio.shield(taking)
+        # It may have ended before this turn came: this node stops, or another one took it.
+        return session if self._hub.sessions.get(sid) is session else None
 
     async def _take(self, sid: str, address: str, grant: Grant) -> Session | None:
         try:

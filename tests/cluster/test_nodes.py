@@ -26,6 +26,7 @@ from rtpush.log.entry import Draft, claimed
 from rtpush.log.redis.log import RedisLog
 from rtpush.protocol import Envelope
 from rtpush.server import Server
+from rtpush.sessions.session import Session
 from rtpush.work.task import AsyncReport, Work
 
 pytestmark = needs("redis")
@@ -392,6 +393,29 @@ def _waits(node: Server, sid: str) -> bool:
 async def get_poll(http: aiohttp.ClientSession, node: Server, query: dict[str, Any]) -> Any:
     async with http.get(f"{address(node)}/poll", params=query) as answer:
         return await answer.json()
+
+
+async def test_a_session_that_ends_while_it_moves_begins_anew(
+    nodes: list[Server], http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the node that it moves to stops at that moment."""
+    client = await LongPoll.open(address(nodes[0]), http, ["r"])
+    hub = nodes[1]._hub
+    adopt = hub.adopt
+
+    def adopt_and_end(*args: Any) -> Session:
+        session = adopt(*args)
+        hub.disconnect(session, RtpushError("going_away", "The server is stopping."))
+        return session
+
+    monkeypatch.setattr(hub, "adopt", adopt_and_end)
+    position = await nodes[2].emit("missed", room="r")
+    query = {"sid": client.sid, "last": client.position, "room": "r"}
+    answer = await get_poll(http, nodes[1], query)
+    assert "error" not in answer, answer
+    hello = answer["events"][0]["data"]
+    assert (hello["recovered"], answer["last"]) == (True, position)
+    assert hello["sid"] != client.sid
 
 
 async def test_what_a_client_sends_to_another_node(
