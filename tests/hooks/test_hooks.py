@@ -275,12 +275,37 @@ async def test_answers_have_limits(app: App, answer: str) -> None:
 
     app.answer = respond
     timeout = 0.1 if answer == "slow" else 5.0
-    async with backend(app.url, timeout=timeout, max_requests=1) as one_by_one:
-        # The second waits for its turn until its time is up, too.
-        await asyncio.gather(*(fails(one_by_one) for _ in range(2)))
-        asked = len(app.asked)
+    async with backend(app.url, timeout=timeout) as impatient:
+        await fails(impatient)
     over.set()
-    assert 1 <= asked <= 2
+    assert len(app.asked) == 1
+
+
+async def test_so_many_are_asked_at_once(app: App) -> None:
+    """The second waits for its turn; another program's questions do not."""
+    over = asyncio.Event()
+    under_way, most = 0, 0
+
+    async def respond(asked: dict[str, Any]) -> web.Response:
+        nonlocal under_way, most
+        if asked["other"]:
+            return web.json_response({})
+        under_way += 1
+        most = max(most, under_way)
+        await over.wait()
+        under_way -= 1
+        return web.json_response({})
+
+    app.answer = respond
+    async with backend(app.url, max_requests=1) as one_by_one, backend(app.url) as other:
+        asking = [
+            asyncio.create_task(one_by_one.ask("connect", {"other": False}, str)) for _ in range(2)
+        ]
+        for _ in range(3):
+            await other.ask("connect", {"other": True}, str)
+        over.set()
+        await asyncio.gather(*asking)
+    assert (most, len(app.asked)) == (1, 5)
 
 
 async def test_what_is_told_is_tried_again_under_the_same_id(

@@ -352,9 +352,6 @@ class LongPoll(_Posting):
             if response.status in AWAY_STATUSES:
                 raise Ended
             answer = await response.json()
-            if response.status == 404 and answer["error"]["message"].endswith("it ended."):
-                # The node that the session was on has ended it: connect again.
-                raise Ended
             assert response.status == 200, answer
         self._receipt = (("receipt", answer.pop("receipt")),) if "receipt" in answer else ()
         assert set(answer) == {"events", "last"}
