@@ -18,7 +18,7 @@ const CLIENT = join(ROOT, 'client');
 const MAX_SIZE = 10.5 * 1024;
 
 // Not those by which a script and that of shared connections know each other.
-const OWN_NAMES = /^(openAddress|readAddress|postAddress|closeWith|arriving|ackTimer|waitsFor|refuseLargest|fireIncoming|fireOutgoing|replyTo|errorFirst)$/;
+const OWN_NAMES = /^(openAddress|readAddress|postAddress|closeWith|arriving|ackTimer|waitsFor|refuseLargest|fireIncoming|fireOutgoing|replyTo|errorFirst|transmit|ask)$/;
 const LICENCE = '/*! rtpush, MIT */';
 const SHARED = './rtpush.shared.min.js';
 

@@ -8,7 +8,6 @@
  * - Events reach handlers once and in order; so do answers.
  */
 
-import { AnyEmitter } from './any_emitter.js';
 import { Connection } from './connection.js';
 import { credentialsOf } from './credentials.js';
 import { call } from './emitter.js';
@@ -20,6 +19,7 @@ import { errorOf } from './outbox.js';
 import { Presence } from './presence.js';
 import { RetainedValues } from './retained.js';
 import { LEFT, LOCAL, Sender, argumentsOf } from './sender.js';
+import { SendingEmitter } from './sending.js';
 
 /** @typedef {import('./endpoint.js').Rooms} Rooms */
 /** @typedef {import('./transports.js').Envelope} Envelope */
@@ -32,9 +32,9 @@ import { LEFT, LOCAL, Sender, argumentsOf } from './sender.js';
 /**
  * @template {import('./events.js').EventsMap} [ListenEvents=import('./events.js').DefaultEventsMap]
  * @template {import('./events.js').EventsMap} [EmitEvents=ListenEvents]
- * @extends {AnyEmitter<ListenEvents, import('./events.js').SocketEvents>}
+ * @extends {SendingEmitter<ListenEvents, EmitEvents>}
  */
-export class Socket extends AnyEmitter {
+export class Socket extends SendingEmitter {
   connected = false;
   /** The session's id, which is a secret. @type {string|undefined} */
   id;
@@ -51,8 +51,6 @@ export class Socket extends AnyEmitter {
   /** Settled when the module for shared connections is loaded. @type {Promise<void>|null} */
   #shared = null;
   #sender = new Sender(this, (texts) => this.#connection.send(texts));
-  /** For the next emit. @type {import('./sender.js').Flags} */
-  #flags = {};
   /** @type {Rooms} */
   #rooms = new Map();
   /** Rooms whose `join` is not answered yet. @type {Set<string>} */
@@ -165,115 +163,14 @@ export class Socket extends AnyEmitter {
     return this.disconnect();
   }
 
-  // --------------------------------------------------------------- sending
-
   /**
-   * Send an event. A function as the last argument is called with the server's
-   * answer, or with `{error: {code, message}}` when the server refuses.
-   *
-   * @template {import('./events.js').EventNames<EmitEvents>} Name
-   * @param {Name} event
-   * @param {import('./events.js').ArgumentsOf<EmitEvents, Name>} args values of JSON
-   * @returns {this}
-   * @throws {Error} when the name is reserved
-   * @throws {TypeError} when JSON cannot represent the arguments
-   */
-  emit(event, ...args) {
-    this.#emit(event, args);
-    return this;
-  }
-
-  /**
+   * @protected
    * @param {string} event
    * @param {any[]} args
+   * @param {import('./sender.js').Flags} flags
    */
-  #emit(event, args) {
-    const flags = this.#flags;
-    this.#flags = {};
-    this.fireOutgoing(event, typeof args.at(-1) === 'function' ? args.slice(0, -1) : args);
+  transmit(event, args, flags) {
     this.#sender.emit(event, args, flags);
-  }
-
-  /**
-   * Send an event, and wait for the server's answer.
-   *
-   * @template {import('./events.js').EventNames<EmitEvents>} Name
-   * @param {Name} event
-   * @param {import('./events.js').WithoutCallback<import('./events.js').ArgumentsOf<EmitEvents, Name>>} args as in `emit`
-   * @returns {Promise<import('./events.js').AnswerOf<import('./events.js').ArgumentsOf<EmitEvents, Name>>>} the answer; rejected with an RtpushError when the server refuses
-   */
-  emitWithAck(event, ...args) {
-    return this.#ask(event, ...args);
-  }
-
-  /**
-   * @param {string} event
-   * @param {...any} args
-   * @returns {Promise<any>}
-   */
-  #ask(event, ...args) {
-    return new Promise((resolve, reject) => {
-      // With a timeout, the callback's first argument is the error.
-      this.#flags.timeout ??= Infinity;
-      this.#emit(event, [...args, (/** @type {Error|null} */ error, /** @type {any} */ data) => (error ? reject(error) : resolve(data))]);
-    });
-  }
-
-  /**
-   * Send the event `message`.
-   *
-   * @param {...any} args as in `emit`
-   * @returns {this}
-   */
-  send(...args) {
-    this.#emit('message', args);
-    return this;
-  }
-
-  /**
-   * Give the next emit a time limit; its callback is then called with `(error, answer)`.
-   *
-   * @param {number} milliseconds
-   * @returns {Socket<ListenEvents, import('./events.js').WithErrors<EmitEvents>>} this socket
-   */
-  timeout(milliseconds) {
-    this.#flags.timeout = milliseconds;
-    return /** @type {any} */ (this);
-  }
-
-  /** The next emit goes to the clients that are connected now; the server does not log it. */
-  get volatile() {
-    this.#flags.volatile = true;
-    return this;
-  }
-
-  /** Does nothing: the server compresses every frame where that pays. @returns {this} */
-  compress() {
-    return this;
-  }
-
-  /** @param {string} room that the next emit goes to @returns {this} */
-  to(room) {
-    this.#flags.room = room;
-    return this;
-  }
-
-  /** @param {string} key of the next emit: a later event of the same room, name and key supersedes it @returns {this} */
-  keyed(key) {
-    this.#flags.key = key;
-    return this;
-  }
-
-  /**
-   * The next emit is kept for clients that come later, until another with the same room, name and
-   * key takes its place; null as its data removes it.
-   *
-   * @param {string} key
-   * @returns {this}
-   */
-  retain(key) {
-    this.#flags.retain = true;
-    return this.keyed(key);
   }
 
   // ----------------------------------------------------------------- rooms
@@ -293,7 +190,7 @@ export class Socket extends AnyEmitter {
     this.#joining.add(room);
     this.#connection.setRooms();
     try {
-      await this.#ask('join', { room, token, rewind, presence });
+      await this.ask('join', { room, token, rewind, presence });
     } catch (error) {
       this.#forgetRoom(room);
       throw error;
@@ -309,7 +206,7 @@ export class Socket extends AnyEmitter {
    * @returns {Promise<void>} rejected with an RtpushError when the server refuses
    */
   async leave(room) {
-    if (!this.#forgetRoom(room)) await this.#ask('leave', { room });
+    if (!this.#forgetRoom(room)) await this.ask('leave', { room });
   }
 
   /** @param {string} room @returns {boolean} whether the connection tells the server */
@@ -436,7 +333,10 @@ export class Socket extends AnyEmitter {
    */
   #onReplaced(reconnecting) {
     for (const room of this.#rooms.keys()) {
-      if (reconnecting || !this.#joining.has(room)) this.#rooms.delete(room);
+      if (reconnecting || !this.#joining.has(room)) {
+        this.#rooms.delete(room);
+        this.#present.delete(room);
+      }
     }
     if (reconnecting) this.#sender.end({ code: 'disconnected', message: 'Another person logged in before this was answered.' });
   }

@@ -152,6 +152,7 @@ class Session:
             self.cursor.forget()
         for room in self.rooms.keys() - self._named:
             del self.rooms[room]
+            self._present.pop(room, None)
         assert self._opened is not None
         if self._opened.done():
             self._outbox.give_up(

@@ -1289,7 +1289,7 @@ async def test_another_user_begins_anew(transport: str) -> None:
 
         user, client = "ada", impatient()
         await client.connect(between.url, auth=lambda: token(sub=user), **options)
-        await client.join("own")
+        await client.join("own", presence={"name": "Ada"})
         ada, events = client.sid, client.events("n")
         # The same user comes back with another token.
         between.cut()
@@ -1306,6 +1306,23 @@ async def test_another_user_begins_anew(transport: str) -> None:
             await within(slow)
         assert (await within(client.call("n", 2)))["id"]
         assert (client.sid != ada, client.rooms, len(asked)) == (True, ("all",), 1)
+
+        # A new session of hers does not say what the last user said in the room.
+        await client.join("own")
+        ben = client.sid
+        between.closed = True
+        between.cut()
+        session = server._hub.find(ben)
+        assert session is not None
+        await until(lambda: session.connection is None)
+        # As if the server had been started anew.
+        server._hub.release(session)
+        between.closed = False
+        await until(lambda: client.sid != ben)
+        assert await within(client.call("n", 2))
+        anew = server._hub.find(client.sid)
+        assert anew is not None
+        assert (client.rooms, anew.presence) == (("all", "own"), {})
 
         # What a handler ends is over: the next login is not thrown out by it.
         with suppress(ConnectError):

@@ -8,9 +8,9 @@
 /**
  * @template {import('./events.js').EventsMap} [ListenEvents=import('./events.js').DefaultEventsMap]
  * @template {import('./events.js').EventsMap} [EmitEvents=ListenEvents]
- * @extends {AnyEmitter<ListenEvents, import('./events.js').SocketEvents>}
+ * @extends {SendingEmitter<ListenEvents, EmitEvents>}
  */
-export class Socket<ListenEvents extends import("./events.js").EventsMap = import("./events.js").DefaultEventsMap, EmitEvents extends import("./events.js").EventsMap = ListenEvents> extends AnyEmitter<ListenEvents, import("./events.js").SocketEvents> {
+export class Socket<ListenEvents extends import("./events.js").EventsMap = import("./events.js").DefaultEventsMap, EmitEvents extends import("./events.js").EventsMap = ListenEvents> extends SendingEmitter<ListenEvents, EmitEvents> {
     /**
      * @param {string} address
      * @param {UserOptions} options
@@ -43,57 +43,6 @@ export class Socket<ListenEvents extends import("./events.js").EventsMap = impor
     disconnect(): this;
     /** @returns {this} */
     close(): this;
-    /**
-     * Send an event. A function as the last argument is called with the server's
-     * answer, or with `{error: {code, message}}` when the server refuses.
-     *
-     * @template {import('./events.js').EventNames<EmitEvents>} Name
-     * @param {Name} event
-     * @param {import('./events.js').ArgumentsOf<EmitEvents, Name>} args values of JSON
-     * @returns {this}
-     * @throws {Error} when the name is reserved
-     * @throws {TypeError} when JSON cannot represent the arguments
-     */
-    emit<Name extends import("./events.js").EventNames<EmitEvents>>(event: Name, ...args: import("./events.js").ArgumentsOf<EmitEvents, Name>): this;
-    /**
-     * Send an event, and wait for the server's answer.
-     *
-     * @template {import('./events.js').EventNames<EmitEvents>} Name
-     * @param {Name} event
-     * @param {import('./events.js').WithoutCallback<import('./events.js').ArgumentsOf<EmitEvents, Name>>} args as in `emit`
-     * @returns {Promise<import('./events.js').AnswerOf<import('./events.js').ArgumentsOf<EmitEvents, Name>>>} the answer; rejected with an RtpushError when the server refuses
-     */
-    emitWithAck<Name extends import("./events.js").EventNames<EmitEvents>>(event: Name, ...args: import("./events.js").WithoutCallback<import("./events.js").ArgumentsOf<EmitEvents, Name>>): Promise<import("./events.js").AnswerOf<import("./events.js").ArgumentsOf<EmitEvents, Name>>>;
-    /**
-     * Send the event `message`.
-     *
-     * @param {...any} args as in `emit`
-     * @returns {this}
-     */
-    send(...args: any[]): this;
-    /**
-     * Give the next emit a time limit; its callback is then called with `(error, answer)`.
-     *
-     * @param {number} milliseconds
-     * @returns {Socket<ListenEvents, import('./events.js').WithErrors<EmitEvents>>} this socket
-     */
-    timeout(milliseconds: number): Socket<ListenEvents, import("./events.js").WithErrors<EmitEvents>>;
-    /** The next emit goes to the clients that are connected now; the server does not log it. */
-    get volatile(): this;
-    /** Does nothing: the server compresses every frame where that pays. @returns {this} */
-    compress(): this;
-    /** @param {string} room that the next emit goes to @returns {this} */
-    to(room: string): this;
-    /** @param {string} key of the next emit: a later event of the same room, name and key supersedes it @returns {this} */
-    keyed(key: string): this;
-    /**
-     * The next emit is kept for clients that come later, until another with the same room, name and
-     * key takes its place; null as its data removes it.
-     *
-     * @param {string} key
-     * @returns {this}
-     */
-    retain(key: string): this;
     /**
      * Join a room, and join it again after every reconnect.
      *
@@ -150,6 +99,6 @@ export type TransportName = import("./transports.js").TransportName;
 export type Session = import("./connection.js").Session;
 export type UserOptions = import("./options.js").UserOptions;
 export type Options = import("./options.js").Options;
-import { AnyEmitter } from './any_emitter.js';
+import { SendingEmitter } from './sending.js';
 import { Manager } from './manager.js';
 import { Presence } from './presence.js';

@@ -343,10 +343,17 @@ test('another person who logs in begins anew, and gets nothing of what the last 
   for (const [name, other] of Object.entries(others)) {
     const queries = [];
     const fail = [];
+    const present = [];
     let auth = jwt('ada');
+    let sid = 's1';
     serve({
-      take: (envelopes) => (envelopes[0]?.event === 'left' ? new Promise(() => {}) : envelopes.map(({ ack }) => ({ ack }))),
-      read: (count) => (count % 2 === 1 ? new Promise((resolve) => fail.push(() => resolve(status(502)))) : Response.json({ events: [CONNECT], last: 'e-1' })),
+      take: (envelopes) => {
+        present.push(...envelopes.filter(({ data }) => data?.presence).map(({ data }) => data.room));
+        return envelopes[0]?.event === 'left' ? new Promise(() => {}) : envelopes.map(({ ack }) => ({ ack }));
+      },
+      read: (count) => (count % 2 === 1
+        ? new Promise((resolve) => fail.push(() => resolve(status(502))))
+        : Response.json({ events: [{ ...CONNECT, data: { ...CONNECT.data, sid } }], last: 'e-1' })),
     });
     const fetched = globalThis.fetch;
     mock.method(globalThis, 'fetch', (url, options = {}) => {
@@ -354,7 +361,7 @@ test('another person who logs in begins anew, and gets nothing of what the last 
       return fetched(url, options);
     });
     await open({ auth: () => auth });
-    await socket.join('r');
+    await socket.join('r', { presence: { name: 'Ada' } });
     const again = async () => {
       await until(() => fail.length > 0);
       fail.shift()();
@@ -370,6 +377,12 @@ test('another person who logs in begins anew, and gets nothing of what the last 
     assert.deepEqual(queries.map((query) => [query.get('sid'), query.get('last'), query.getAll('room')]), [
       [null, null, []], ['s1', 'e-1', ['r']], [null, null, []],
     ], name);
+    // A new session of the second one does not say of her what the first one said of herself.
+    await socket.join('r');
+    sid = 's2';
+    await again();
+    await socket.emitWithAck('x');
+    assert.deepEqual(present, ['r']);
     // What a page asks for between two logins is for the second one.
     socket.disconnect();
     socket.auth = jwt('cy');
