@@ -22,7 +22,8 @@ def policy_of(rule: dict[str, Any], *handlers: str, tokens: bool = True, **more:
     for event in handlers:
         registry.add(event, lambda *_: None)
     secret = "s" * 32 if tokens else ""
-    return RoomPolicy(Settings(rooms={"r": rule}, auth_secret=secret, **more), registry)  # type: ignore
+    rules: Any = {"r": rule}
+    return RoomPolicy(Settings(rooms=rules, auth_secret=secret, **more), registry)
 
 
 @pytest.mark.parametrize("handlers", [(), ("join",)])

@@ -54,8 +54,9 @@ def test_a_bad_rule_is_refused_by_name(rooms: Any, problem: str) -> None:
 
 
 def test_all_that_is_wrong_in_rules_comes_at_once() -> None:
+    rooms: Any = {"a": {"presence": 1, "conflate": 2}, "b": {"x": 1}}
     with pytest.raises(ConfigError) as caught:
-        Settings(rooms={"a": {"presence": 1, "conflate": 2}, "b": {"x": 1}}, port=-1)  # type: ignore
+        Settings(rooms=rooms, port=-1)
     assert len(caught.value.problems) == 4
 
 

@@ -38,7 +38,8 @@ async def written(log: MemoryLog, rooms: str) -> None:
 def bounds_of(
     log_type: type[MemoryLog], **rule: Any
 ) -> tuple[MemoryLog, HistoryBounds, list[float]]:
-    settings, now = Settings(log="memory:", rooms={"a": rule}, retention_count=9), [100.0]  # type: ignore
+    rules: Any = {"a": rule}
+    settings, now = Settings(log="memory:", rooms=rules, retention_count=9), [100.0]
     log = log_type(settings, LogClock(lambda: now[0], lambda: now[0]))
     return log, HistoryBounds(log, RoomPolicy(settings, HandlerRegistry())), now
 
